@@ -1,0 +1,1 @@
+"""Models leave as SavedModels and come in from published checkpoints."""

@@ -1,0 +1,152 @@
+"""Every flag of `run.py`, grouped by area.
+
+Names, types and defaults come from the dataclasses of `simclr_tf.config`, so there is no second
+copy of them; this file adds the help texts. The flags of the reference implementation are all here
+under the same names.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+from absl import flags
+
+from simclr_tf import config, recipes
+
+MODES = ("train", "eval", "train_then_eval")
+
+# Flags of `run.py` itself, which no configuration object holds: name -> (default, help).
+_RUN = {
+    "mode": ("train", "What to do: " + ", ".join(MODES) + "."),
+    "recipe": (None, "Settings to start from; any flag given wins. One of: "
+               + ", ".join(recipes.recipe_names())
+               + ". Without --recipe and --dataset: quickstart."),
+    "model_dir": (None, "Folder of the run: checkpoints, events, results, SavedModel. "
+                  "Default: runs/<recipe or dataset>-<time>. An existing one is resumed."),
+    "checkpoint": (None, "Weights to start from: a checkpoint prefix, a folder, a run."),
+    "debug": (False, "Show tracebacks of errors."),
+    "train_summary_steps": (0, "Accepted for old command lines; has no effect."),
+}  # fmt: skip
+
+_DATA = {
+    "dataset": "TFDS name (cifar10, imagenet2012_subset/1pct), patterns, digits, "
+    "folder or folder:PATH.",
+    "data_dir": "Folder of prepared TFDS data sets, or of images with --dataset=folder.",
+    "train_split": "TFDS split expression for training.",
+    "eval_split": "TFDS split expression for evaluation. Default: validation, else test.",
+    "image_size": "Height and width of the views in pixels.",
+    "cache_dataset": "Keep the encoded images in memory.",
+    "skip_bad_images": "Check all images first; leave out and count those that can't be decoded.",
+}
+_AUGMENT = {
+    "color_jitter_strength": "Strength s of the colour distortion; 0 switches it off.",
+    "use_blur": "Gaussian blur in pretraining.",
+    "crop_area_min": "Smallest share of the image area that a crop may have.",
+    "brightness": "multiplicative (released TF2 code) or additive (the paper's appendix).",
+}
+_MODEL = {
+    "resnet_depth": "18, 34, 50, 101, 152 or 200.",
+    "width_multiplier": "Width of the ResNet; fractions are allowed.",
+    "sk_ratio": "Above 0: selective kernels and ResNet-D (SimCLRv2: 0.0625).",
+    "se_ratio": "Above 0: squeeze and excitation.",
+    "stem": "cifar (3x3, stride 1), imagenet (7x7, stride 2, pooling), auto (cifar up to 32 px).",
+    "proj_head_mode": "Projection head: none, linear, nonlinear.",
+    "proj_out_dim": "Dimensions of the embedding z.",
+    "num_proj_layers": "Layers of the nonlinear projection head.",
+    "ft_proj_selector": "Layers of the projection head kept in fine-tuning.",
+    "batch_norm_decay": "Decay of the batch norm statistics.",
+    "global_bn": "Batch norm statistics over all replicas.",
+    "train_mode": "pretrain or finetune.",
+    "lineareval_while_pretraining": "Train a linear head behind a stop-gradient.",
+    "fine_tune_after_block": "Fine-tune what comes after this block group; -1 all, 4 head only.",
+    "zero_init_logits_layer": "Start the linear head at zero.",
+    "precision": "Arithmetic of the layers: float32 or bfloat16 (variables stay float32).",
+}
+_OBJECTIVE = {
+    "temperature": "Temperature tau of the contrastive loss.",
+    "hidden_norm": "L2-normalise the embeddings before the contrastive loss.",
+}
+_OPTIMIZER = {
+    "optimizer": "lars, momentum (Nesterov) or adam.",
+    "learning_rate": "Learning rate per 256 images (linear) or per sqrt(batch) (sqrt).",
+    "learning_rate_scaling": "linear or sqrt.",
+    "warmup_epochs": "Epochs of linear warm-up.",
+    "momentum": "Momentum of lars and momentum.",
+    "weight_decay": "Weight decay.",
+}
+_TRAIN = {
+    "train_batch_size": "Images per step, over all replicas.",
+    "train_epochs": "Epochs to train.",
+    "train_steps": "Steps to train; above 0 it overrides --train_epochs.",
+    "checkpoint_epochs": "Epochs between checkpoints.",
+    "checkpoint_steps": "Steps between checkpoints; above 0 it overrides --checkpoint_epochs.",
+    "keep_checkpoint_max": "Checkpoints kept.",
+    "seed": "Fixes initialisation, data order and augmentation.",
+}
+_EVALUATION = {
+    "eval_batch_size": "Images per evaluation batch, over all replicas.",
+    "eval_steps": "Evaluation batches; 0 takes the whole split.",
+    "eval_name": "Sub-folder of model_dir for this evaluation's events and results.",
+    "knn": "Evaluate k nearest neighbours too.",
+    "knn_bank_size": "Training images that serve as neighbours, at most.",
+    "linear_probe": "Fit a logistic regression on the features of those images too.",
+    "eval_timeout_secs": "With --mode=eval: end when no new checkpoint came for so long.",
+    "keep_hub_module_max": "SavedModels kept.",
+}
+_HARDWARE = {
+    "use_tpu": "Run on a TPU.",
+    "tpu_name": "Name or grpc:// address of the TPU.",
+    "tpu_zone": "Zone of the TPU.",
+    "gcp_project": "Project of the TPU.",
+    "master": "Address of the TPU worker; an older spelling of --tpu_name.",
+    "num_logical_cpus": "Split the CPU into so many replicas (to try several on one machine).",
+}
+
+# Title -> (configuration class, help texts), in the order in which --help shows them.
+AREAS: dict[str, list[tuple[type, dict[str, str]]]] = {
+    "Data": [(config.DataConfig, _DATA)],
+    "Augmentation": [(config.AugmentConfig, _AUGMENT)],
+    "Model": [
+        (config.EncoderConfig, _MODEL),
+        (config.ProjectionConfig, _MODEL),
+        (config.BatchNormConfig, _MODEL),
+        (config.ModelConfig, _MODEL),
+    ],
+    "Objective and optimizer": [
+        (config.ObjectiveConfig, _OBJECTIVE),
+        (config.OptimizerConfig, _OPTIMIZER),
+    ],
+    "Training": [(config.TrainConfig, _TRAIN)],
+    "Evaluation": [(config.EvalConfig, _EVALUATION)],
+    "Hardware": [(config.StrategyConfig, _HARDWARE)],
+}
+
+
+def _define(values: flags.FlagValues, area: str, name: str, kind: Any, default: Any, text: str):
+    kinds = [k for k in typing.get_args(kind) or (kind,) if k is not type(None)]
+    definers = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    definers[kinds[0]](name, default, text, flag_values=values, module_name=area)
+
+
+def define_flags() -> flags.FlagValues:
+    """A fresh `FlagValues` with every flag of `run.py`, apart from absl's process-wide one."""
+    values = flags.FlagValues()
+    for name, (default, text) in _RUN.items():
+        kind = str if default is None else type(default)
+        _define(values, "Run", name, kind, default, text)
+    for area, classes in AREAS.items():
+        for config_class, texts in classes:
+            for name, kind, default in recipes.setting_fields(config_class):
+                _define(values, area, name, kind, default, texts[name])
+    return values
+
+
+def run_flag_names() -> list[str]:
+    """The flags that belong to `run.py` itself."""
+    return list(_RUN)

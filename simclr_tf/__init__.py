@@ -1,0 +1,57 @@
+"""SimCLR in TensorFlow 2: contrastive pretraining, evaluation and export of image encoders.
+
+The names below load on first use, so that `import simclr_tf` is quick and changes nothing in the
+process. Settings are the dataclasses of `simclr_tf.config`.
+
+    import simclr_tf
+
+    model = simclr_tf.build_model(simclr_tf.ModelConfig(...), num_classes=10, image_size=32)
+    output = simclr_tf.nt_xent(hidden_a, hidden_b, temperature=0.1)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AugmentConfig": "simclr_tf.config",
+    "BatchNormConfig": "simclr_tf.config",
+    "DataConfig": "simclr_tf.config",
+    "EncoderConfig": "simclr_tf.config",
+    "EvalConfig": "simclr_tf.config",
+    "InputError": "simclr_tf.errors",
+    "LARS": "simclr_tf.optimizers.lars",
+    "ModelConfig": "simclr_tf.config",
+    "ObjectiveConfig": "simclr_tf.config",
+    "OptimizerConfig": "simclr_tf.config",
+    "ProjectionConfig": "simclr_tf.config",
+    "ResNet": "simclr_tf.models.resnet",
+    "RunConfig": "simclr_tf.config",
+    "SimCLR": "simclr_tf.models.simclr",
+    "TrainConfig": "simclr_tf.config",
+    "WarmupCosine": "simclr_tf.optimizers.schedule",
+    "build_model": "simclr_tf.models.simclr",
+    "build_optimizer": "simclr_tf.optimizers.factory",
+    "eval_view": "simclr_tf.augment.policy",
+    "finetune_view": "simclr_tf.augment.policy",
+    "nt_xent": "simclr_tf.objectives.nt_xent",
+    "recipe": "simclr_tf.recipes",
+    "open_source": "simclr_tf.data.sources",
+    "pretrain_view": "simclr_tf.augment.policy",
+    "variable_roles": "simclr_tf.models.roles",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'simclr_tf' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Augmentations: stateless, seeded functions of one image, and the policies made of them."""

@@ -1,0 +1,69 @@
+"""What every augmentation expects of its input."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from simclr_tf.errors import require
+
+
+def check_image(image: tf.Tensor, batched: bool = False) -> tf.Tensor:
+    """An RGB image as a tensor, after the checks that need no pixel values.
+
+    Args:
+        image: (H, W, 3), or with `batched` also (N, H, W, 3); uint8, or floating in [0, 1]. The
+            range of a floating image is the caller's promise: checking it would cost a pass.
+        batched: Whether a batch is accepted.
+
+    Raises:
+        InputError: The rank, the channels or the type are not those of an image.
+    """
+    image = tf.convert_to_tensor(image)
+    ranks = (None, 3, 4) if batched else (None, 3)
+    layout = "(H, W, 3) or (N, H, W, 3)" if batched else "(H, W, 3)"
+    shape = image.shape
+    require(shape.rank in ranks, "image", f"must have the shape {layout}", shape)
+    if shape.rank is not None:
+        require(shape[-1] in (None, 3), "image", f"must have the shape {layout}", shape)
+    known = image.dtype == tf.uint8 or image.dtype.is_floating
+    require(known, "image", "must be uint8 or floating in [0, 1]", image.dtype.name)
+    return image
+
+
+def unit_range(image: tf.Tensor) -> tf.Tensor:
+    """The image as float32 in [0, 1]: uint8 is divided by 255, floating values are kept."""
+    if image.dtype == tf.uint8:
+        return tf.cast(image, tf.float32) * (1.0 / 255.0)
+    return tf.cast(image, tf.float32)
+
+
+def clip(image: tf.Tensor) -> tf.Tensor:
+    """The image limited to [0, 1]."""
+    return tf.clip_by_value(image, 0.0, 1.0)
+
+
+def size_of(image: tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
+    """Height and width; Python integers where the static shape knows them."""
+    dynamic = None
+    sizes = []
+    for axis in (-3, -2):
+        static = image.shape[axis] if image.shape.rank is not None else None
+        if static is None:
+            dynamic = tf.shape(image) if dynamic is None else dynamic
+            static = dynamic[axis]
+        sizes.append(static)
+    return sizes[0], sizes[1]
+
+
+def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
+    """The image resized to size x size with a bicubic kernel, not antialiased (the reference).
+
+    Args:
+        image: (..., H, W, 3), uint8 or floating in [0, 1].
+        size: Side of the result in pixels.
+
+    Returns:
+        float32 (..., size, size, 3) around [0, 1]: a bicubic kernel overshoots at edges.
+    """
+    resized = tf.image.resize(unit_range(image), (size, size), method="bicubic")
+    return resized  # (..., size, size, 3)

@@ -1,0 +1,341 @@
+"""Settings of a run as small frozen dataclasses, checked when they are built.
+
+Every field has the name of its flag in `run.py`, so an error can name both at once. This module
+imports nothing but the standard library: settings can be built, compared and printed without
+TensorFlow. Defaults are those of the reference implementation; recipes (`flags/recipes/`) hold
+others. Section numbers refer to the paper, arXiv 2002.05709v3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from simclr_tf.errors import InputError, require
+
+RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
+STEMS = ("auto", "cifar", "imagenet")
+PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
+OPTIMIZERS = ("lars", "momentum", "adam")
+TRAIN_MODES = ("pretrain", "finetune")
+PRECISIONS = ("float32", "bfloat16")
+BRIGHTNESS_MODES = ("multiplicative", "additive")
+LEARNING_RATE_SCALINGS = ("linear", "sqrt")
+
+
+def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    listed = ", ".join(str(choice) for choice in choices)
+    require(value in choices, name, f"must be one of {listed}", value)
+
+
+def _require_finite(name: str, value: float, low: float, high: float, constraint: str) -> None:
+    require(math.isfinite(value) and low <= value <= high, name, constraint, value)
+
+
+def _require_at_least(name: str, value: float, low: float) -> None:
+    _require_finite(name, value, low, math.inf, f"must be at least {low}")
+
+
+def _require_positive(name: str, value: float) -> None:
+    require(math.isfinite(value) and value > 0, name, "must be greater than 0", value)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they are read.
+
+    `dataset` is a TFDS name with optional config (`cifar10`, `imagenet2012_subset/1pct`), one of
+    the embedded sets `patterns` and `digits`, `folder` (with `data_dir`) or `folder:PATH`.
+    Splits are TFDS split expressions (`train[:10%]`). `eval_split=None` takes `validation` as the
+    reference does, `test` where there is no such split, and else evaluates nothing and says so.
+    """
+
+    dataset: str = "imagenet2012"
+    data_dir: str | None = None
+    train_split: str = "train"
+    eval_split: str | None = None
+    image_size: int = 224
+    cache_dataset: bool = False
+    skip_bad_images: bool = False
+
+    def __post_init__(self) -> None:
+        require(bool(self.dataset), "dataset", "must name a data set", self.dataset)
+        require(bool(self.train_split), "train_split", "must name a split", self.train_split)
+        require(self.eval_split != "", "eval_split", "must name a split", self.eval_split)
+        _require_at_least("image_size", self.image_size, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """The paper's augmentation policy (Appendix A).
+
+    Attributes:
+        crop_area_min: Smallest share of the image area that a crop may have, in (0, 1].
+        color_jitter_strength: The paper's s; 0 switches colour distortion off altogether.
+        use_blur: Gaussian blur with probability 0.5 (the paper has none for CIFAR-10).
+        brightness: `multiplicative` as in the released TF2 code, `additive` as in Appendix A.
+    """
+
+    crop_area_min: float = 0.08
+    color_jitter_strength: float = 1.0
+    use_blur: bool = True
+    brightness: str = "multiplicative"
+
+    def __post_init__(self) -> None:
+        require(0 < self.crop_area_min <= 1, "crop_area_min", "must lie in (0, 1]",
+                self.crop_area_min)  # fmt: skip
+        _require_at_least("color_jitter_strength", self.color_jitter_strength, 0)
+        _require_choice("brightness", self.brightness, BRIGHTNESS_MODES)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """A ResNet encoder f.
+
+    Attributes:
+        resnet_depth: 18, 34, 50, 101, 152 or 200.
+        width_multiplier: Any positive number; channels are `int(base * width_multiplier)`.
+        sk_ratio: Above 0, selective kernels in bottleneck blocks and ResNet-D shortcuts and stem
+            (SimCLRv2 uses 0.0625).
+        se_ratio: Above 0, squeeze and excitation at the end of every block.
+        stem: `cifar` (3x3, stride 1, no pooling), `imagenet` (7x7, stride 2, max pooling) or
+            `auto`, which is resolved from the image size by `resolve_stem`.
+    """
+
+    resnet_depth: int = 50
+    width_multiplier: float = 1.0
+    sk_ratio: float = 0.0
+    se_ratio: float = 0.0
+    stem: str = "auto"
+
+    def __post_init__(self) -> None:
+        _require_choice("resnet_depth", self.resnet_depth, RESNET_DEPTHS)
+        _require_positive("width_multiplier", self.width_multiplier)
+        require(int(64 * self.width_multiplier) >= 4, "width_multiplier",
+                "must leave at least 4 channels in the first block (1/16 of the full width)",
+                self.width_multiplier)  # fmt: skip
+        _require_finite("sk_ratio", self.sk_ratio, 0, 1, "must lie in [0, 1]")
+        _require_finite("se_ratio", self.se_ratio, 0, 1, "must lie in [0, 1]")
+        _require_choice("stem", self.stem, STEMS)
+
+    def resolve_stem(self, image_size: int) -> EncoderConfig:
+        """The same encoder with `auto` replaced: `cifar` up to 32 px, `imagenet` above.
+
+        Raises:
+            InputError: The network would shrink an image of this size to less than one pixel.
+        """
+        stem = self.stem
+        if stem == "auto":
+            stem = "cifar" if image_size <= 32 else "imagenet"
+        smallest = 32 if stem == "imagenet" else 8
+        if image_size < smallest:
+            raise InputError("image_size", f"must be at least {smallest} with stem={stem}",
+                             image_size)  # fmt: skip
+        return dataclasses.replace(self, stem=stem)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectionConfig:
+    """The projection head g (section 4.2; three layers as in SimCLRv2).
+
+    `ft_proj_selector` counts the head's layers that fine-tuning keeps below the linear head:
+    0 drops the projection head, 1 fine-tunes from its first layer (SimCLRv2).
+    """
+
+    proj_head_mode: str = "nonlinear"
+    proj_out_dim: int = 128
+    num_proj_layers: int = 3
+    ft_proj_selector: int = 0
+
+    def __post_init__(self) -> None:
+        _require_choice("proj_head_mode", self.proj_head_mode, PROJ_HEAD_MODES)
+        _require_at_least("proj_out_dim", self.proj_out_dim, 1)
+        _require_at_least("num_proj_layers", self.num_proj_layers, 1)
+        depth = self.depth
+        _require_finite("ft_proj_selector", self.ft_proj_selector, 0, depth,
+                        f"must lie between 0 and the head's {depth} layers")  # fmt: skip
+
+    @property
+    def depth(self) -> int:
+        """Number of dense layers in the head."""
+        return {"none": 0, "linear": 1, "nonlinear": self.num_proj_layers}[self.proj_head_mode]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNormConfig:
+    """Batch normalisation of the whole network; epsilon is 1e-5 as in the reference.
+
+    `global_bn` aggregates mean and variance over all replicas (section 2.2).
+    """
+
+    batch_norm_decay: float = 0.9
+    global_bn: bool = True
+
+    def __post_init__(self) -> None:
+        _require_finite("batch_norm_decay", self.batch_norm_decay, 0, 1, "must lie in [0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Encoder, heads, and which of them train.
+
+    Attributes:
+        train_mode: `pretrain` builds encoder, projection head and, where `lineareval_while_
+            pretraining` and labels allow, the linear head behind a stop-gradient. `finetune`
+            builds the encoder, the first `ft_proj_selector` layers of the head and the linear head.
+        fine_tune_after_block: With `finetune`, -1 trains everything, 0 all after the stem, k all
+            after block group k, 4 the linear head only. Frozen parts keep their BN statistics.
+        precision: Arithmetic of the layers; variables and BN statistics are float32 always.
+    """
+
+    encoder: EncoderConfig = EncoderConfig()
+    projection: ProjectionConfig = ProjectionConfig()
+    batch_norm: BatchNormConfig = BatchNormConfig()
+    train_mode: str = "pretrain"
+    lineareval_while_pretraining: bool = True
+    fine_tune_after_block: int = -1
+    zero_init_logits_layer: bool = False
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require_choice("train_mode", self.train_mode, TRAIN_MODES)
+        _require_choice("precision", self.precision, PRECISIONS)
+        _require_choice("fine_tune_after_block", self.fine_tune_after_block, (-1, 0, 1, 2, 3, 4))
+        if self.train_mode == "pretrain":
+            require(self.fine_tune_after_block == -1, "fine_tune_after_block",
+                    "needs train_mode=finetune (pretraining trains everything: -1)",
+                    self.fine_tune_after_block)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfig:
+    """NT-Xent (section 2.1): temperature tau, and whether the embeddings are L2-normalised."""
+
+    temperature: float = 0.1
+    hidden_norm: bool = True
+
+    def __post_init__(self) -> None:
+        _require_positive("temperature", self.temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Optimizer and learning rate.
+
+    The peak learning rate is `learning_rate * batch / 256` (`linear`) or
+    `learning_rate * sqrt(batch)` (`sqrt`, B.1), batch being the global one.
+    """
+
+    optimizer: str = "lars"
+    learning_rate: float = 0.3
+    learning_rate_scaling: str = "linear"
+    warmup_epochs: float = 10
+    momentum: float = 0.9
+    weight_decay: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        _require_choice("learning_rate_scaling", self.learning_rate_scaling,
+                        LEARNING_RATE_SCALINGS)  # fmt: skip
+        _require_positive("learning_rate", self.learning_rate)
+        _require_at_least("warmup_epochs", self.warmup_epochs, 0)
+        require(0 <= self.momentum < 1, "momentum", "must lie in [0, 1)", self.momentum)
+        _require_at_least("weight_decay", self.weight_decay, 0)
+
+    def peak_learning_rate(self, batch_size: int) -> float:
+        """The learning rate at the end of warm-up for a global batch of `batch_size`."""
+        if self.learning_rate_scaling == "linear":
+            return self.learning_rate * batch_size / 256
+        return self.learning_rate * math.sqrt(batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Length of training, batch, checkpoints. Steps given above 0 override epochs."""
+
+    train_batch_size: int = 512
+    train_epochs: int = 100
+    train_steps: int = 0
+    checkpoint_epochs: int = 1
+    checkpoint_steps: int = 0
+    keep_checkpoint_max: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.train_batch_size >= 2, "train_batch_size",
+                "must be at least 2, a contrastive loss needs negatives",
+                self.train_batch_size)  # fmt: skip
+        _require_at_least("train_epochs", self.train_epochs, 1)
+        _require_at_least("train_steps", self.train_steps, 0)
+        _require_at_least("checkpoint_epochs", self.checkpoint_epochs, 1)
+        _require_at_least("checkpoint_steps", self.checkpoint_steps, 0)
+        _require_at_least("keep_checkpoint_max", self.keep_checkpoint_max, 1)
+        _require_finite("seed", self.seed, 0, 2**31 - 1, "must lie in [0, 2^31)")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation of a checkpoint.
+
+    Attributes:
+        eval_batch_size: Images per forward pass, over all replicas.
+        eval_steps: Batches of the evaluation split to use; 0 takes all of it.
+        knn: Whether to run the weighted k-nearest-neighbour classifier on frozen features.
+        knn_bank_size: At most so many training images serve as neighbours.
+        linear_probe: Whether to fit a logistic regression on the features of the same images.
+        eval_timeout_secs: `mode=eval` ends when no new checkpoint came for so long.
+        keep_hub_module_max: SavedModels kept under `saved_model/`.
+    """
+
+    eval_batch_size: int = 256
+    eval_steps: int = 0
+    eval_name: str | None = None
+    knn: bool = True
+    knn_bank_size: int = 50_000
+    linear_probe: bool = False
+    eval_timeout_secs: int = 3600
+    keep_hub_module_max: int = 1
+
+    def __post_init__(self) -> None:
+        _require_at_least("eval_batch_size", self.eval_batch_size, 1)
+        _require_at_least("eval_steps", self.eval_steps, 0)
+        _require_at_least("knn_bank_size", self.knn_bank_size, 1)
+        _require_at_least("eval_timeout_secs", self.eval_timeout_secs, 0)
+        _require_at_least("keep_hub_module_max", self.keep_hub_module_max, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig:
+    """Where to run: see `simclr_tf.distribution`."""
+
+    use_tpu: bool = False
+    tpu_name: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    master: str | None = None
+    num_logical_cpus: int = 1
+
+    def __post_init__(self) -> None:
+        _require_at_least("num_logical_cpus", self.num_logical_cpus, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything about one run; functions take the part they need, never the whole."""
+
+    model_dir: str
+    checkpoint: str | None = None
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvalConfig = EvalConfig()
+    strategy: StrategyConfig = StrategyConfig()
+
+    def __post_init__(self) -> None:
+        require(bool(self.model_dir), "model_dir", "must name a folder", self.model_dir)
+        resolved = self.model.encoder.resolve_stem(self.data.image_size)
+        object.__setattr__(self, "model", dataclasses.replace(self.model, encoder=resolved))

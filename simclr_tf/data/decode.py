@@ -1,0 +1,107 @@
+"""Encoded images to uint8 RGB, and the search for files that cannot be decoded."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from concurrent import futures
+
+import tensorflow as tf
+
+from simclr_tf.data.sources import Source
+from simclr_tf.errors import InputError
+
+_BMP_MAGIC = b"BM"
+_SCAN_CHUNK = 256  # images in memory at a time during a scan
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG, PNG, GIF (first frame) or BMP of any colour type.
+
+    Grayscale is repeated on three channels, alpha is dropped, CMYK is converted and 16 bits are
+    reduced to 8. BMP is read with 8 (gray), 24 or 32 bits a pixel.
+
+    Args:
+        encoded: Content of the file, string scalar.
+
+    Returns:
+        uint8 (H, W, 3) in [0, 255].
+    """
+    image = tf.cond(
+        tf.strings.substr(encoded, 0, len(_BMP_MAGIC)) == _BMP_MAGIC,
+        lambda: _to_rgb(tf.io.decode_bmp(encoded)),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )  # (H, W, 3)
+    image.set_shape((None, None, 3))
+    return image
+
+
+def _to_rgb(image: tf.Tensor) -> tf.Tensor:
+    """Gray, RGB or RGBA to RGB: the BMP decoder converts nothing."""
+    channels = tf.shape(image)[-1]
+    return tf.cond(
+        channels < 3,
+        lambda: tf.repeat(image[..., :1], 3, axis=-1),
+        lambda: image[..., :3],
+    )  # (H, W, 3)
+
+
+def find_bad_examples(examples: tf.data.Dataset, stop_at_first: bool = False) -> list[str]:
+    """Decodes every image once, in threads.
+
+    Args:
+        examples: As from `Source.examples`.
+        stop_at_first: Return as soon as one is found.
+
+    Returns:
+        The ids of the images that cannot be decoded, in the order of the data set.
+    """
+    decode = tf.function(
+        decode_image, input_signature=[tf.TensorSpec((), tf.string)], autograph=False
+    )
+
+    def is_bad(example) -> bool:
+        try:
+            decode(tf.constant(example["image"]))
+        except tf.errors.OpError:
+            return True
+        return False
+
+    bad: list[str] = []
+    iterator = examples.as_numpy_iterator()
+    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        while chunk := list(itertools.islice(iterator, _SCAN_CHUNK)):
+            flags = pool.map(is_bad, chunk)
+            bad += [os.fsdecode(e["id"]) for e, flag in zip(chunk, flags, strict=True) if flag]
+            if bad and stop_at_first:
+                return bad[:1]
+    return bad
+
+
+@contextlib.contextmanager
+def naming_bad_image(source: Source, split: str, setting: str = "train_split") -> Iterator[None]:
+    """Turns a decode failure inside the block into an error that names the file.
+
+    A failing input pipeline does not say which image it was at, so the split is searched for it.
+
+    Raises:
+        InputError: With the location of the first image of `split` that cannot be decoded.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        bad = find_bad_examples(source.examples(split, setting), stop_at_first=True)
+        if not bad:
+            raise
+        raise InputError(
+            source.location(bad[0]),
+            "must be a readable JPEG, PNG, GIF or BMP image (skip_bad_images leaves such files "
+            "out)",
+            _first_line(error),
+        ) from error
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    return error.message.strip().splitlines()[0][:200]

@@ -1,0 +1,38 @@
+"""The one error that bad input raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class InputError(ValueError):
+    """A value from outside (a setting, a file, a data set) breaks a constraint.
+
+    The text is one line: what, which constraint, what was received. Command lines show it as is
+    and exit with a non-zero status.
+
+    Attributes:
+        name: The setting, in the spelling of `simclr_tf.config` (the flags use the same), or the
+            path of the file that is at fault.
+        constraint: The rule, as a phrase that follows the name: "must be > 0".
+        received: The offending value.
+    """
+
+    def __init__(self, name: str, constraint: str, received: Any):
+        self.name = name
+        self.constraint = constraint
+        self.received = received
+        super().__init__(name, constraint, received)
+
+    def __str__(self) -> str:
+        return self.describe(self.name)
+
+    def describe(self, name: str) -> str:
+        """The message with the setting spelled as `name` (a command line writes `--name`)."""
+        return f"{name} {self.constraint}. Received: {self.received!r}"
+
+
+def require(condition: bool, name: str, constraint: str, received: Any) -> None:
+    """Raises `InputError(name, constraint, received)` unless `condition` holds."""
+    if not condition:
+        raise InputError(name, constraint, received)

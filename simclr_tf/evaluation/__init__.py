@@ -1,0 +1,1 @@
+"""Scores of an encoder: features, weighted kNN, linear probes, result files."""

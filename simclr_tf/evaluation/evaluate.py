@@ -1,0 +1,180 @@
+"""Evaluation of one frozen encoder: linear head, weighted kNN, linear probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.errors import require
+from simclr_tf.evaluation.features import (
+    LOGITS_ENDPOINT,
+    EncoderOutput,
+    Features,
+    extract_features,
+)
+from simclr_tf.evaluation.knn import knn_accuracy
+from simclr_tf.evaluation.linear import linear_probe, top_k_accuracy
+
+TOP_1 = "eval/label_top_1_accuracy"
+TOP_5 = "eval/label_top_5_accuracy"
+REGULARIZATION_LOSS = "eval/regularization_loss"
+LINEAR_PROBE = "eval/linear_probe_accuracy"
+HEAD_METRICS = (TOP_1, TOP_5, REGULARIZATION_LOSS)
+
+
+class Evaluation(NamedTuple):
+    """Metrics by their TensorBoard name, and one sentence for each thing that was skipped."""
+
+    metrics: dict[str, float]
+    notes: list[str]
+
+
+def knn_key(k: int) -> str:
+    """The name under which the kNN accuracy for `k` neighbours is reported."""
+    return f"eval/knn_{k}_accuracy"
+
+
+def evaluate_encoder(
+    encode: Callable[[tf.Tensor], EncoderOutput],
+    test_batches: tf.data.Dataset,
+    bank_batches: tf.data.Dataset | None,
+    num_classes: int,
+    *,
+    ks: Sequence[int] = (20, 200),
+    temperature: float = 0.07,
+    bank_size: int | None = None,
+    probe: bool = False,
+    regularization_loss: float | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Scores an encoder on a test set: every test example counts exactly once.
+
+    Args:
+        encode: Maps images (B, S, S, 3), float32 in [0, 1], to endpoints that hold
+            `final_avg_pool` and, where there is a linear head, `logits_sup`; or to (B, D).
+        test_batches: As in `extract_features`.
+        bank_batches: Training images without augmentation, the neighbours of kNN and the examples
+            of the probe; None leaves both out.
+        num_classes: Classes of the data set.
+        ks: Numbers of neighbours.
+        temperature: Of the kNN weights.
+        bank_size: At most so many examples of `bank_batches` are used; None takes all.
+        probe: Whether to fit a logistic regression on the bank's features as well.
+        regularization_loss: The linear head's L2 term, passed through to the metrics.
+        on_batch: Called after each batch with the number of examples extracted so far, bank and
+            test together.
+
+    Returns:
+        The metrics of `evaluate_features`, and notes.
+
+    Raises:
+        InputError: See `extract_features`; labels that do not fit `num_classes`.
+    """
+    bank, done = None, 0
+    if bank_batches is not None and (len(ks) > 0 or probe):
+        bank = extract_features(encode, bank_batches, on_batch, max_examples=bank_size)
+        done = len(bank.features)
+    test = extract_features(
+        encode,
+        test_batches,
+        None if on_batch is None else lambda count: on_batch(done + count),
+        optional_endpoints=(LOGITS_ENDPOINT,),
+    )
+    return evaluate_features(
+        test, bank, num_classes, ks=ks, temperature=temperature, probe=probe,
+        regularization_loss=regularization_loss,
+    )  # fmt: skip
+
+
+def evaluate_features(
+    test: Features,
+    bank: Features | None,
+    num_classes: int,
+    *,
+    ks: Sequence[int] = (20, 200),
+    temperature: float = 0.07,
+    probe: bool = False,
+    regularization_loss: float | None = None,
+) -> Evaluation:
+    """Scores features that have been extracted.
+
+    Returns:
+        Metrics in [0, 1] under the reference's names `eval/label_top_1_accuracy`,
+        `eval/label_top_5_accuracy` (top min(5, classes)) and `eval/regularization_loss`, and the
+        new `eval/knn_<k>_accuracy` and `eval/linear_probe_accuracy`. What cannot be computed (no
+        labels, no linear head, no bank) is left out and said in the notes.
+    """
+    metrics: dict[str, float] = {}
+    notes: list[str] = []
+    if test.labels is None:
+        notes.append("The evaluation split has no labels: accuracies are left out.")
+    else:
+        _require_labels("evaluation labels", test.labels, num_classes)
+        for part in (
+            _linear_head(test.logits, test.labels, num_classes),
+            _nearest_neighbours(test, bank, num_classes, ks, temperature),
+            _linear_probe(test, bank, num_classes) if probe else Evaluation({}, []),
+        ):
+            metrics.update(part.metrics)
+            notes.extend(part.notes)
+    if regularization_loss is not None:
+        metrics[REGULARIZATION_LOSS] = float(regularization_loss)
+    return Evaluation(metrics, notes)
+
+
+def _linear_head(logits: np.ndarray | None, labels: np.ndarray, num_classes: int) -> Evaluation:
+    if logits is None:
+        why = f"the model has none ({LOGITS_ENDPOINT})"
+        return Evaluation({}, [f"The linear head's accuracy is left out: {why}."])
+    require(logits.shape[1] == num_classes, LOGITS_ENDPOINT,
+            f"must have one logit for each of the {num_classes} classes",
+            logits.shape[1])  # fmt: skip
+    top_1 = top_k_accuracy(logits, labels, 1)
+    top_5 = top_k_accuracy(logits, labels, min(5, num_classes))
+    return Evaluation({TOP_1: top_1, TOP_5: top_5}, [])
+
+
+def _nearest_neighbours(
+    test: Features,
+    bank: Features | None,
+    num_classes: int,
+    ks: Sequence[int],
+    temperature: float,
+) -> Evaluation:
+    if len(ks) == 0:
+        return Evaluation({}, [])
+    if bank is None or bank.labels is None:
+        return Evaluation({}, [f"kNN is left out: {_no_bank(bank)}."])
+    _require_labels("training labels", bank.labels, num_classes)
+    assert test.labels is not None
+    accuracies = knn_accuracy(
+        bank.features, bank.labels, test.features, test.labels, ks, temperature, num_classes
+    )
+    size = len(bank.features)
+    notes = [f"kNN with k={k} uses all {size} training images there are." for k in ks if k > size]
+    return Evaluation({knn_key(k): accuracy for k, accuracy in accuracies.items()}, notes)
+
+
+def _linear_probe(test: Features, bank: Features | None, num_classes: int) -> Evaluation:
+    if bank is None or bank.labels is None:
+        return Evaluation({}, [f"The linear probe is left out: {_no_bank(bank)}."])
+    _require_labels("training labels", bank.labels, num_classes)
+    if len(np.unique(bank.labels)) < 2:
+        why = "the training images are all of one class"
+        return Evaluation({}, [f"The linear probe is left out: {why}."])
+    assert test.labels is not None
+    accuracy = linear_probe(bank.features, bank.labels, test.features, test.labels)
+    return Evaluation({LINEAR_PROBE: accuracy}, [])
+
+
+def _no_bank(bank: Features | None) -> str:
+    return "no training images were given" if bank is None else "the training split has no labels"
+
+
+def _require_labels(name: str, labels: np.ndarray, num_classes: int) -> None:
+    highest = int(labels.max())
+    require(highest < num_classes, name, f"must be below the number of classes, {num_classes}",
+            highest)  # fmt: skip

@@ -1,0 +1,152 @@
+"""Linear classifiers on fixed features, and the plain features that a data set is judged by."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from simclr_tf.errors import InputError, require
+
+
+def linear_probe(
+    train_features: np.ndarray,
+    train_labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    l2: float = 1e-3,
+    max_iterations: int = 200,
+    max_examples: int | None = 100_000,
+    seed: int = 0,
+) -> float:
+    """Test accuracy of multinomial logistic regression on frozen features.
+
+    A quick probe, not the paper's protocol: one fixed L2 strength, features standardised with the
+    training mean and variance, L-BFGS on the host. The objective is the mean cross-entropy plus
+    `l2 / 2` times the squared weights, so a strength means the same for any number of examples.
+
+    Args:
+        train_features: (N, D) floats; meant for up to about 10^5 x 10^3.
+        train_labels: (N,) integers; at least two classes.
+        test_features: (M, D) floats.
+        test_labels: (M,) integers. A class that the training part lacks counts as an error.
+        l2: Strength of the penalty, above 0.
+        max_iterations: L-BFGS iterations at most; it stops earlier when converged.
+        max_examples: Of more training examples than this, a random subset is used (all test
+            examples always count). None takes all.
+        seed: Draws that subset.
+
+    Returns:
+        Top-1 accuracy in [0, 1].
+
+    Raises:
+        InputError: Shapes do not fit, values are not finite, or there are fewer than two classes.
+    """
+    from sklearn.linear_model import LogisticRegression  # Slow to import, needed only here.
+    from sklearn.preprocessing import StandardScaler
+
+    train_x, train_y = _checked("train_features", train_features, train_labels)
+    test_x, test_y = _checked("test_features", test_features, test_labels)
+    require(train_x.shape[1] == test_x.shape[1], "test_features",
+            f"must have the training features' {train_x.shape[1]} dimensions",
+            test_x.shape[1])  # fmt: skip
+    require(l2 > 0, "l2", "must be > 0", l2)
+    require(len(np.unique(train_y)) >= 2, "train_labels", "must hold at least two classes",
+            np.unique(train_y).tolist())  # fmt: skip
+    if max_examples is not None and len(train_x) > max_examples:
+        chosen = np.random.default_rng(seed).choice(len(train_x), max_examples, replace=False)
+        train_x, train_y = train_x[chosen], train_y[chosen]
+    scaler = StandardScaler().fit(train_x)
+    classifier = LogisticRegression(C=1 / (l2 * len(train_x)), max_iter=max_iterations)
+    with warnings.catch_warnings():
+        # Reaching max_iterations is a choice here: the accuracy has settled long before.
+        warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+        classifier.fit(scaler.transform(train_x), train_y)
+    return float(np.mean(classifier.predict(scaler.transform(test_x)) == test_y))
+
+
+def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of examples whose class is among the k largest logits.
+
+    Of equal logits the lower class ranks first, so a head that says the same for every class gets
+    chance, not 100 %. With fewer than k classes all of them are counted: 1.0.
+
+    Args:
+        logits: (N, classes) finite floats.
+        labels: (N,) integers in [0, classes).
+        k: At least 1.
+
+    Raises:
+        InputError: Shapes do not fit, a logit is not finite, or a label is out of range.
+    """
+    logits, labels = _checked("logits", logits, labels)
+    classes = logits.shape[1]
+    require(k >= 1, "k", "must be at least 1", k)
+    require(bool(np.all((labels >= 0) & (labels < classes))), "labels",
+            f"must lie in [0, {classes})", (int(labels.min()), int(labels.max())))  # fmt: skip
+    own = np.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1)
+    earlier = np.arange(classes)[None, :] < labels[:, None]  # (N, classes)
+    rank = np.sum((logits > own) | ((logits == own) & earlier), axis=1)  # (N,)
+    return float(np.mean(rank < k))
+
+
+def raw_pixel_features(images: np.ndarray) -> np.ndarray:
+    """Pixels as features: what a data set gives away without any representation.
+
+    Args:
+        images: (N, H, W, C), uint8, or floats in [0, 1].
+
+    Returns:
+        (N, H * W * C) float32 in [0, 1].
+    """
+    unit = _unit_range(images)
+    return unit.reshape(len(unit), -1)
+
+
+def color_histogram_features(images: np.ndarray, bins: int = 8) -> np.ndarray:
+    """Joint colour histograms: what colour statistics alone give away.
+
+    The shortcut of section 3.1 (Fig. 6): crops of one image share their colour distribution.
+
+    Args:
+        images: (N, H, W, C), uint8, or floats in [0, 1].
+        bins: Equal bins per channel; the histogram is joint over the channels.
+
+    Returns:
+        (N, bins ** C) float32, shares of the pixels that sum to 1 per image.
+    """
+    require(bins >= 1, "bins", "must be at least 1", bins)
+    unit = _unit_range(images)
+    count, channels = len(unit), unit.shape[-1]
+    levels = np.minimum((unit * bins).astype(np.int64), bins - 1)  # (N, H, W, C)
+    cells = levels @ (bins ** np.arange(channels))  # (N, H, W)
+    size = bins**channels
+    cells = cells.reshape(count, -1) + np.arange(count)[:, None] * size
+    histograms = np.bincount(cells.ravel(), minlength=count * size).reshape(count, size)
+    return (histograms / cells.shape[1]).astype(np.float32)
+
+
+def _unit_range(images: np.ndarray) -> np.ndarray:
+    images = np.asarray(images)
+    require(images.ndim == 4 and images.size > 0, "images", "must have shape (N, H, W, C)",
+            images.shape)  # fmt: skip
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / 255
+    require(np.issubdtype(images.dtype, np.floating), "images", "must be uint8 or floats",
+            str(images.dtype))  # fmt: skip
+    lowest, highest = float(images.min()), float(images.max())
+    require(lowest >= 0 and highest <= 1, "images", "must lie in [0, 1] where they are floats",
+            (lowest, highest))  # fmt: skip
+    return images.astype(np.float32)
+
+
+def _checked(name: str, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    rows, labels = np.asarray(rows, np.float32), np.asarray(labels)
+    require(rows.ndim == 2 and rows.size > 0, name, "must have shape (N, D)", rows.shape)
+    require(labels.shape == (len(rows),), f"labels of {name}", f"must have shape ({len(rows)},)",
+            labels.shape)  # fmt: skip
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise InputError(name, "must be finite", f"NaN or infinity at example {np.argmin(finite)}")
+    return rows, labels.astype(np.int64)

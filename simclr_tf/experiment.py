@@ -1,0 +1,221 @@
+"""The pieces of one run, made from its settings and checked against each other.
+
+Everything that can be refused is refused here, before the run's folder is created.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+import tf_keras as keras
+
+from simclr_tf import distribution
+from simclr_tf.augment import policy
+from simclr_tf.config import AugmentConfig, RunConfig
+from simclr_tf.data import decode, pipeline, sources
+from simclr_tf.errors import InputError, require
+from simclr_tf.models.roles import describe_roles, variable_roles
+from simclr_tf.models.simclr import SimCLR, build_model
+from simclr_tf.optimizers import factory, schedule
+from simclr_tf.training import checkpoints, lengths
+
+ViewFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Data, devices and lengths of a run.
+
+    Attributes:
+        run: The settings.
+        strategy: Where it computes.
+        source: The images.
+        num_train: Images to train on; 0 when nothing trains.
+        lengths: Steps; None when nothing trains.
+        eval_split: The split to evaluate on, None when there is none.
+        excluded_ids: Ids of undecodable training images, left out with `skip_bad_images`.
+        notes: What the user should know: skipped evaluations, an odd schedule, bad images.
+    """
+
+    run: RunConfig
+    strategy: tf.distribute.Strategy
+    source: sources.Source
+    num_train: int
+    lengths: lengths.Lengths | None
+    eval_split: str | None
+    excluded_ids: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def check_writable(model_dir: str) -> None:
+    """Refuses a folder that can't be created or written, without creating it.
+
+    Raises:
+        InputError: Names the folder.
+    """
+    if "://" in model_dir:
+        return
+    path = os.path.abspath(model_dir)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    writable = os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
+    require(writable, "model_dir", "must be a folder that can be written", model_dir)
+
+
+def _choose_eval_split(run: RunConfig, source: sources.Source) -> str | None:
+    wanted = run.data.eval_split
+    if wanted is not None:
+        source.num_examples(wanted, setting="eval_split")
+        return wanted
+    return next((split for split in ("validation", "test") if split in source.splits), None)
+
+
+def _bad_images(run: RunConfig, source: sources.Source, split: str) -> tuple[str, ...]:
+    if not run.data.skip_bad_images:
+        return ()
+    return tuple(decode.find_bad_examples(source.examples(split)))
+
+
+def _label_notes(source: sources.Source, eval_split: str | None) -> list[str]:
+    if source.num_classes is None:
+        return [f"{source.name} has no labels: linear head, kNN and evaluation are skipped"]
+    if eval_split is None:
+        return [f"{source.name} has no validation or test split: evaluation is skipped"]
+    return []
+
+
+def prepare(run: RunConfig, trains: bool) -> Experiment:
+    """Opens the data, chooses the devices, and checks what depends on both.
+
+    Args:
+        run: The settings.
+        trains: Whether the run trains, or only evaluates.
+
+    Raises:
+        InputError: The settings don't fit the data, the devices or the run's folder.
+    """
+    check_writable(run.model_dir)
+    checkpoints.check_same_run(run, only=None if trains else checkpoints.MODEL_SETTINGS)
+    strategy = distribution.build_strategy(run.strategy)
+    distribution.check_divisible("train_batch_size", run.train.train_batch_size, strategy)
+    distribution.check_divisible("eval_batch_size", run.evaluation.eval_batch_size, strategy)
+    source = sources.open_source(run.data)
+    labels_missing = run.model.train_mode == "finetune" and source.num_classes is None
+    require(not labels_missing, "dataset", "must have labels with train_mode=finetune",
+            run.data.dataset)  # fmt: skip
+    eval_split = _choose_eval_split(run, source)
+    notes = _label_notes(source, eval_split)
+    if not trains:
+        return Experiment(run, strategy, source, 0, None, eval_split, (), tuple(notes))
+
+    split = run.data.train_split
+    num_examples = source.num_examples(split, setting="train_split")
+    bad = _bad_images(run, source, split)
+    if bad:
+        notes.append(f"{len(bad)} undecodable images are left out: {', '.join(bad[:5])}"
+                     + (", ..." if len(bad) > 5 else ""))  # fmt: skip
+    num_examples -= len(bad)
+    steps = lengths.run_lengths(run.train, num_examples)
+    warning = schedule.schedule_warning(
+        run.optimizer, run.train.train_batch_size, num_examples, steps.total_steps
+    )
+    if warning:
+        notes.append(warning)
+    return Experiment(run, strategy, source, num_examples, steps, eval_split, bad, tuple(notes))
+
+
+def last_step(experiment: Experiment) -> int | None:
+    """The step at which the run ends, None when the training images can't be counted."""
+    run = experiment.run
+    if run.train.train_steps:
+        return run.train.train_steps
+    try:
+        num_train = experiment.source.num_examples(run.data.train_split, setting="train_split")
+        return lengths.run_lengths(run.train, num_train).total_steps
+    except InputError:
+        return None
+
+
+def make_model(experiment: Experiment) -> SimCLR:
+    """The model with its initial weights, which depend on the seed alone."""
+    run = experiment.run
+    with experiment.strategy.scope():
+        # Initialisers draw from Keras's generator; the same seed gives the same weights.
+        keras.utils.set_random_seed(run.train.seed)
+        return build_model(run.model, experiment.source.num_classes, run.data.image_size)
+
+
+def make_optimizer(experiment: Experiment, model: SimCLR) -> keras.optimizers.Optimizer:
+    """The optimizer with its schedule and slots."""
+    run = experiment.run
+    assert experiment.lengths is not None
+    total_steps = experiment.lengths.total_steps
+    with experiment.strategy.scope():
+        learning_rate = schedule.build_schedule(
+            run.optimizer, run.train.train_batch_size, experiment.num_train, total_steps
+        )
+        optimizer = factory.build_optimizer(run.optimizer, learning_rate, variable_roles(model))
+        optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def describe_model(model: SimCLR) -> str:
+    """Parameters in millions, and how the optimizer treats them."""
+    count = sum(int(tf.size(variable)) for variable in model.trainable_variables)
+    return f"{count / 1e6:.2f} M trainable parameters; {describe_roles(model)}"
+
+
+def view_functions(train_mode: str, image_size: int, augment: AugmentConfig) -> Sequence[ViewFunction]:
+    """The functions (image, seed) -> view of one training example, one per view."""
+    if train_mode == "pretrain":
+
+        def view(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            return policy.pretrain_view(image, seed, image_size, augment)
+
+        return [view, view]
+    return [lambda image, seed: policy.finetune_view(image, seed, image_size, augment.crop_area_min)]
+
+
+def train_batches(experiment: Experiment, start_step: int) -> tf.data.Dataset:
+    """The endless stream of training batches, from a given step on."""
+    run = experiment.run
+    return pipeline.train_batches(
+        experiment.source,
+        run.data.train_split,
+        batch_size=run.train.train_batch_size,
+        view_fns=view_functions(run.model.train_mode, run.data.image_size, run.augment),
+        seed=run.train.seed,
+        start_step=start_step,
+        cache=run.data.cache_dataset,
+        excluded_ids=experiment.excluded_ids,
+    )
+
+
+def eval_batches(
+    experiment: Experiment, split: str, max_examples: int | None = None
+) -> tf.data.Dataset:
+    """A split in order, each example once, without augmentation."""
+    run = experiment.run
+    source = experiment.source
+    return pipeline.eval_batches(
+        source,
+        split,
+        batch_size=run.evaluation.eval_batch_size,
+        image_size=run.data.image_size,
+        view_fn=policy.eval_view,
+        excluded_ids=_bad_images(run, source, split),
+        max_examples=max_examples,
+    )
+
+
+def name_bad_image(experiment: Experiment, split: str, error: Exception) -> InputError | None:
+    """After a failed read: the error that names the undecodable image, None if all are sound."""
+    bad = decode.find_bad_examples(experiment.source.examples(split), stop_at_first=True)
+    if not bad:
+        return None
+    reason = str(error).strip().split("\n")[0]
+    return InputError(bad[0], "must be an image that can be decoded (--skip_bad_images leaves such "
+                      f"files out; {reason[:120]})", split)  # fmt: skip

@@ -1,0 +1,108 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from simclr_tf.errors import InputError
+
+PathLike = str | os.PathLike[str]
+
+
+def write_text_atomically(path: PathLike, text: str) -> None:
+    """Writes UTF-8 text with `write_bytes_atomically`."""
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: PathLike, data: bytes) -> None:
+    """Writes a file under a temporary name in its folder, then renames it over `path`.
+
+    A reader sees the old content or the new one, never a part; after a failure the old file is
+    as it was and no temporary file is left. Missing folders are made.
+
+    Args:
+        path: A local path, or one that `tf.io.gfile` understands (`gs://...`). An object store
+            renames by copying: still whole for readers, not a single operation.
+        data: The complete content.
+    """
+    target = os.fspath(path)
+    if "://" in target:
+        _write_remote(target, data)
+    else:
+        _write_local(pathlib.Path(target), data)
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically.
+
+    NumPy scalars and arrays, dataclasses, mappings, sequences and paths become plain JSON; the
+    order of mappings is kept.
+
+    Raises:
+        InputError: A number in it is NaN or infinite, which JSON cannot say; the error names where
+            it stands. Nothing is written then.
+        TypeError: A value has no JSON form.
+    """
+    plain = _to_plain(value, where="$")
+    write_text_atomically(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
+
+
+def _write_local(target: pathlib.Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(_temporary_name(target.name))
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _write_remote(target: str, data: bytes) -> None:
+    import tensorflow as tf  # Only remote paths need it; the import takes seconds.
+
+    folder, name = target.rsplit("/", 1)
+    tf.io.gfile.makedirs(folder)
+    temporary = f"{folder}/{_temporary_name(name)}"
+    try:
+        with tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(data)
+        tf.io.gfile.rename(temporary, target, overwrite=True)
+    except BaseException:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(temporary)
+        raise
+
+
+def _temporary_name(name: str) -> str:
+    return f".{name}.{uuid.uuid4().hex[:8]}.tmp"
+
+
+def _to_plain(value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    elif isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(where, "must be finite to be written as JSON", value)
+    if isinstance(value, Mapping):
+        return {str(key): _to_plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    return value

@@ -1,0 +1,290 @@
+"""The ResNet encoder f with named endpoints (section 2.1; SimCLRv2, arXiv 2006.10029).
+
+Variables are created in the order of the reference implementation (shortcut first, then the
+block's convolutions) and have the same names in every instance, for example
+`encoder/block_group1/block_0/conv_1/kernel`: checkpoints are matched by them.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+from simclr_tf.config import BatchNormConfig, EncoderConfig
+from simclr_tf.errors import InputError
+from simclr_tf.models.conv import LayerFactory, SelectiveKernelConv, SqueezeExcite, pad_fixed
+
+BLOCKS_PER_GROUP = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+BOTTLENECK_EXPANSION = 4
+GROUP_CHANNELS = (64, 128, 256, 512)
+
+
+class Stem(keras.layers.Layer):
+    """What stands before the first block group.
+
+    `cifar`: one 3x3 convolution, no pooling. `imagenet`: 7x7 with stride 2 and 3x3 max pooling
+    with stride 2; with `sk_ratio` above 0 three 3x3 convolutions instead of the 7x7 (ResNet-D).
+    """
+
+    def __init__(self, config: EncoderConfig, layers: LayerFactory, name: str = "stem"):
+        super().__init__(name=name, dtype=layers.dtype)
+        channels = int(GROUP_CHANNELS[0] * config.width_multiplier)
+        self.pool = config.stem == "imagenet"
+        self.deep = self.pool and config.sk_ratio > 0
+        if self.deep:
+            self.conv_1 = layers.conv(channels // 2, 3, 2, name="conv_1")
+            self.bn_1 = layers.norm("bn_1")
+            self.conv_2 = layers.conv(channels // 2, 3, name="conv_2")
+            self.bn_2 = layers.norm("bn_2")
+            self.conv = layers.conv(channels, 3, name="conv")
+        elif self.pool:
+            self.conv = layers.conv(channels, 7, 2, name="conv")
+        else:
+            self.conv = layers.conv(channels, 3, name="conv")
+        self.bn = layers.norm("bn")
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the last convolution's raw output and the input of the first block group."""
+        x = images  # (N, H, W, 3)
+        if self.deep:
+            x = tf.nn.relu(self.bn_1(self.conv_1(x), training=training))
+            x = tf.nn.relu(self.bn_2(self.conv_2(x), training=training))
+        initial_conv = self.conv(x)
+        x = tf.nn.relu(self.bn(initial_conv, training=training))
+        if self.pool:
+            x = tf.nn.max_pool2d(x, 3, 2, "SAME")
+        return initial_conv, x
+
+
+class Shortcut(keras.layers.Layer):
+    """Projects a block's input to its output shape; with `pool` as in ResNet-D (average first)."""
+
+    def __init__(self, filters: int, strides: int, pool: bool, layers: LayerFactory):
+        super().__init__(name="shortcut", dtype=layers.dtype)
+        self.strides = strides
+        self.pool = pool
+        self.conv = layers.conv(filters, 1, 1 if pool else strides, name="conv")
+        self.bn = layers.norm("bn")
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps (N, H, W, C) to (N, H / strides, W / strides, filters)."""
+        x = inputs
+        if self.pool and self.strides > 1:
+            x = tf.nn.avg_pool2d(pad_fixed(x, 2), 2, self.strides, "VALID")
+        elif self.pool:
+            x = tf.nn.avg_pool2d(x, 2, 1, "SAME")
+        return self.bn(self.conv(x), training=training)
+
+
+class ResidualBlock(keras.layers.Layer):
+    """Convolutions plus shortcut, then ReLU; subclasses say which convolutions.
+
+    The scale of the last batch norm starts at zero: at first a block is its shortcut.
+    """
+
+    expansion = 1
+
+    def __init__(
+        self,
+        filters: int,
+        strides: int,
+        project: bool,
+        config: EncoderConfig,
+        layers: LayerFactory,
+        name: str,
+    ):
+        super().__init__(name=name, dtype=layers.dtype)
+        channels = filters * self.expansion
+        self.shortcut = (
+            Shortcut(channels, strides, config.sk_ratio > 0, layers) if project else None
+        )
+        self.add_convolutions(filters, strides, config, layers)
+        self.squeeze_excite = (
+            SqueezeExcite(channels, filters, config.se_ratio, layers, name="squeeze_excite")
+            if config.se_ratio > 0
+            else None
+        )
+
+    def add_convolutions(
+        self, filters: int, strides: int, config: EncoderConfig, layers: LayerFactory
+    ) -> None:
+        """Creates the layers of `convolve`."""
+        raise NotImplementedError
+
+    def convolve(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """The residual branch before squeeze and excitation."""
+        raise NotImplementedError
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps (N, H, W, C) to (N, H / strides, W / strides, filters * expansion)."""
+        shortcut = inputs
+        if self.shortcut is not None:
+            shortcut = self.shortcut(inputs, training=training)
+        residual = self.convolve(inputs, training)
+        if self.squeeze_excite is not None:
+            residual = self.squeeze_excite(residual)
+        return tf.nn.relu(residual + shortcut)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions (ResNet-18 and 34)."""
+
+    def add_convolutions(
+        self, filters: int, strides: int, config: EncoderConfig, layers: LayerFactory
+    ) -> None:
+        """Creates the layers of `convolve`."""
+        self.conv_1 = layers.conv(filters, 3, strides, name="conv_1")
+        self.bn_1 = layers.norm("bn_1")
+        self.conv_2 = layers.conv(filters, 3, name="conv_2")
+        self.bn_2 = layers.norm("bn_2", zero_gamma=True)
+
+    def convolve(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """The residual branch before squeeze and excitation."""
+        x = tf.nn.relu(self.bn_1(self.conv_1(inputs), training=training))
+        return self.bn_2(self.conv_2(x), training=training)
+
+
+class BottleneckBlock(ResidualBlock):
+    """1x1, 3x3 (or selective kernels) and 1x1 convolutions (ResNet-50 and deeper)."""
+
+    expansion = BOTTLENECK_EXPANSION
+
+    def add_convolutions(
+        self, filters: int, strides: int, config: EncoderConfig, layers: LayerFactory
+    ) -> None:
+        """Creates the layers of `convolve`."""
+        self.selective = config.sk_ratio > 0
+        self.conv_1 = layers.conv(filters, 1, name="conv_1")
+        self.bn_1 = layers.norm("bn_1")
+        if self.selective:
+            self.sk = SelectiveKernelConv(
+                filters, strides, config.sk_ratio, layers, name="selective_kernel"
+            )
+        else:
+            self.conv_2 = layers.conv(filters, 3, strides, name="conv_2")
+            self.bn_2 = layers.norm("bn_2")
+        self.conv_3 = layers.conv(filters * self.expansion, 1, name="conv_3")
+        self.bn_3 = layers.norm("bn_3", zero_gamma=True)
+
+    def convolve(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """The residual branch before squeeze and excitation."""
+        x = tf.nn.relu(self.bn_1(self.conv_1(inputs), training=training))
+        if self.selective:
+            x = self.sk(x, training=training)
+        else:
+            x = tf.nn.relu(self.bn_2(self.conv_2(x), training=training))
+        return self.bn_3(self.conv_3(x), training=training)
+
+
+class BlockGroup(keras.layers.Layer):
+    """Residual blocks of one width; the first one strides and projects its shortcut."""
+
+    def __init__(
+        self,
+        filters: int,
+        num_blocks: int,
+        strides: int,
+        config: EncoderConfig,
+        layers: LayerFactory,
+        name: str,
+    ):
+        super().__init__(name=name, dtype=layers.dtype)
+        block = BasicBlock if config.resnet_depth < 50 else BottleneckBlock
+        self.blocks = [
+            block(filters, strides if i == 0 else 1, i == 0, config, layers, name=f"block_{i}")
+            for i in range(num_blocks)
+        ]
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Applies the blocks one after the other."""
+        x = inputs
+        for block in self.blocks:
+            x = block(x, training=training)
+        return x
+
+
+class ResNet(keras.Model):
+    """A ResNet that returns all its endpoints by name.
+
+    Args:
+        config: Depth, width, SK and SE ratios and stem; `stem='auto'` must be resolved before.
+        batch_norm: Settings of every batch norm.
+        dtype: Name of the Keras policy of all layers: `float32` or `mixed_bfloat16`.
+        name: First part of every variable's name.
+
+    Raises:
+        InputError: `config.stem` is `auto`.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        batch_norm: BatchNormConfig | None = None,
+        dtype: str = "float32",
+        name: str = "encoder",
+    ):
+        super().__init__(name=name, dtype=dtype)
+        if config.stem == "auto":
+            raise InputError("stem", "must be resolved from the image size first", config.stem)
+        layers = LayerFactory(batch_norm or BatchNormConfig(), dtype)
+        self.frozen_after_block = -1
+        self.stem = Stem(config, layers)
+        self.groups = [
+            BlockGroup(
+                int(channels * config.width_multiplier),
+                num_blocks,
+                1 if k == 0 else 2,
+                config,
+                layers,
+                name=f"block_group{k + 1}",
+            )
+            for k, (channels, num_blocks) in enumerate(
+                zip(GROUP_CHANNELS, BLOCKS_PER_GROUP[config.resnet_depth], strict=True)
+            )
+        ]
+
+    def freeze(self, after_block: int) -> None:
+        """Fixes parameters and BN statistics of the stem (0) and block groups 1 to `after_block`.
+
+        -1 freezes nothing. No gradient flows into what is frozen.
+        """
+        self.frozen_after_block = after_block
+        for k, part in enumerate([self.stem, *self.groups]):
+            part.trainable = k > after_block
+
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """Embeds images.
+
+        Args:
+            images: (N, H, W, 3), floats in [0, 1], any size.
+            training: Whether batch norm uses the batch's statistics.
+
+        Returns:
+            `initial_conv` (before batch norm and ReLU), `initial_max_pool` (after them and after
+            pooling where the stem pools) and `block_group1` to `block_group4`, maps (N, h, w, c)
+            in the arithmetic of the layers, and `final_avg_pool` (N, D), always float32.
+
+        Raises:
+            InputError: The images are not floating point.
+        """
+        if not images.dtype.is_floating:
+            raise InputError("images", "must be floats in [0, 1]", images.dtype.name)
+        x = tf.cast(images, self.compute_dtype)
+        initial_conv, x = self.stem(x, training=training)
+        x = self._cut(x, 0)
+        endpoints = {"initial_conv": initial_conv, "initial_max_pool": x}
+        for k, group in enumerate(self.groups, start=1):
+            x = self._cut(group(x, training=training), k)
+            endpoints[f"block_group{k}"] = x
+        endpoints["final_avg_pool"] = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])  # (N, D)
+        return endpoints
+
+    def _cut(self, x: tf.Tensor, part: int) -> tf.Tensor:
+        return tf.stop_gradient(x) if part <= self.frozen_after_block else x

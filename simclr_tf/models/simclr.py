@@ -1,0 +1,137 @@
+"""Encoder and heads as one model: images in, named endpoints out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+import tf_keras as keras
+
+from simclr_tf.config import ModelConfig
+from simclr_tf.errors import require
+from simclr_tf.models.heads import LinearHead, ProjectionHead
+from simclr_tf.models.resnet import ResNet
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+LINEAR_HEAD_ONLY = 4  # fine_tune_after_block: everything below the linear head is frozen
+SMALLEST_IMAGE = 32  # one pixel is left of it after the ImageNet stem and four groups
+
+
+class SimCLR(keras.Model):
+    """The encoder f, the projection head g and the linear head.
+
+    Only what `config.train_mode` uses is built, and all variables exist when the constructor
+    returns; their names do not contain the model's own. Parts that are absent are None.
+
+    Attributes:
+        encoder: The ResNet.
+        projection_head: Pretraining: the whole head, None for mode `none`. Fine-tuning: its first
+            `ft_proj_selector` layers, None for 0.
+        linear_head: Pretraining: present with labels and `lineareval_while_pretraining`.
+            Fine-tuning: always present.
+        detach_linear_head: Whether a stop-gradient stands before the linear head. True in
+            pretraining: the head then measures the encoder without teaching it.
+
+    Args:
+        config: Settings, with a resolved stem.
+        num_classes: Width of the linear head; None for a data set without labels.
+        name: Name of the model.
+
+    Raises:
+        InputError: Fine-tuning without labels, fewer than one class, or an unresolved stem.
+    """
+
+    def __init__(self, config: ModelConfig, num_classes: int | None = None, name: str = "simclr"):
+        finetune = config.train_mode == "finetune"
+        require(num_classes is not None or not finetune, "dataset",
+                "must have labels for train_mode=finetune", num_classes)  # fmt: skip
+        require(num_classes is None or num_classes >= 1, "num_classes",
+                "must be at least 1", num_classes)  # fmt: skip
+        super().__init__(name=name, dtype=POLICIES[config.precision])
+        self.config = config
+        self.num_classes = num_classes
+        self.detach_linear_head = not finetune
+        self.encoder = ResNet(config.encoder, config.batch_norm, POLICIES[config.precision])
+        self.projection_head = _projection_head(config)
+        self.linear_head = None
+        if num_classes is not None and (finetune or config.lineareval_while_pretraining):
+            self.linear_head = LinearHead(num_classes, config.zero_init_logits_layer)
+        self._create_variables()
+        self._freeze(config.fine_tune_after_block)  # reaches only layers that exist
+
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """Embeds and classifies images.
+
+        Args:
+            images: (N, H, W, 3), floats in [0, 1]; in pretraining N = 2B, both views stacked.
+            training: Whether batch norm uses the batch's statistics.
+
+        Returns:
+            The encoder's endpoints; in pretraining `proj_head_input` (N, D) and
+            `proj_head_output` (N, proj_out_dim); with a linear head `logits_sup` (N, classes).
+            Heads and `final_avg_pool` are float32.
+        """
+        endpoints = self.encoder(images, training=training)
+        features = endpoints["final_avg_pool"]  # (N, D)
+        projected = self._project(features, training)
+        if self.config.train_mode == "pretrain":
+            endpoints["proj_head_input"] = features
+            endpoints["proj_head_output"] = projected
+        if self.linear_head is not None:
+            classified = features if self.config.train_mode == "pretrain" else projected
+            if self.detach_linear_head:
+                classified = tf.stop_gradient(classified)
+            endpoints["logits_sup"] = self.linear_head(classified)  # (N, classes)
+        return endpoints
+
+    def _project(self, features: tf.Tensor, training: bool) -> tf.Tensor:
+        if self.projection_head is None:
+            return features
+        hiddens = self.projection_head(features, training=training)
+        projected = tf.cast(hiddens[-1], tf.float32)  # (N, P)
+        frozen = self.config.fine_tune_after_block == LINEAR_HEAD_ONLY
+        return tf.stop_gradient(projected) if frozen else projected
+
+    def _freeze(self, after_block: int) -> None:
+        self.encoder.freeze(after_block)
+        if self.projection_head is not None:
+            self.projection_head.trainable = after_block < LINEAR_HEAD_ONLY
+
+    def _create_variables(self) -> None:
+        """Calls the parts outside this model's name scope, so that names start with the part's."""
+        images = tf.zeros([1, SMALLEST_IMAGE, SMALLEST_IMAGE, 3])
+        features = self.encoder(images)["final_avg_pool"]
+        classified = self._project(features, training=False)
+        if self.linear_head is not None:
+            self.linear_head(features if self.config.train_mode == "pretrain" else classified)
+
+
+def _projection_head(config: ModelConfig) -> ProjectionHead | None:
+    projection = config.projection
+    pretrain = config.train_mode == "pretrain"
+    used = projection.depth if pretrain else projection.ft_proj_selector
+    if used == 0:
+        return None
+    return ProjectionHead(projection, config.batch_norm, used, POLICIES[config.precision])
+
+
+def build_model(config: ModelConfig, num_classes: int | None, image_size: int) -> SimCLR:
+    """Builds a model and calls it once, which creates every variable and checks the image size.
+
+    Works under a distribution strategy's scope, where the variables become the strategy's.
+
+    Args:
+        config: Settings; `stem='auto'` is resolved from `image_size`.
+        num_classes: Width of the linear head; None for a data set without labels.
+        image_size: Height and width of the training images in pixels.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: The images are too small for the network, or fine-tuning lacks labels.
+    """
+    config = dataclasses.replace(config, encoder=config.encoder.resolve_stem(image_size))
+    model = SimCLR(config, num_classes)
+    model(tf.zeros([1, SMALLEST_IMAGE, SMALLEST_IMAGE, 3]), training=False)
+    return model

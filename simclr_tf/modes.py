@@ -1,0 +1,313 @@
+"""What `run.py` can do with a run: train it, evaluate it, or both."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from simclr_tf import distribution
+from simclr_tf import experiment as experiment_lib
+from simclr_tf.config import RunConfig
+from simclr_tf.errors import InputError
+from simclr_tf.evaluation import evaluate as protocols
+from simclr_tf.evaluation import results
+from simclr_tf.experiment import Experiment
+from simclr_tf.files import write_json
+from simclr_tf.models.roles import variable_roles
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.optimizers.factory import weight_decay_loss
+from simclr_tf.report import curves, progress, table, views
+from simclr_tf.training import checkpoints, loop, restore, step
+from simclr_tf.training.summaries import Summaries
+
+Say = Callable[[str], None]
+# Writes a SavedModel of the model for the given step and returns its folder.
+Export = Callable[[SimCLR, int], str]
+Flags = Mapping[str, Any]
+
+_SAMPLE_VIEWS = 8
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _initialise(experiment: Experiment, model: SimCLR, say: Say) -> None:
+    """Starting weights from `--checkpoint`, if given."""
+    run = experiment.run
+    if run.checkpoint is None:
+        return
+    prefix = checkpoints.resolve_checkpoint(run.checkpoint)
+    for line in restore.restore_weights(model, prefix).lines():
+        say(f"{prefix}: {line}")
+    if run.model.zero_init_logits_layer and model.linear_head is not None:
+        for variable in model.linear_head.variables:
+            variable.assign(tf.zeros_like(variable))
+        say("the linear head starts at zero")
+
+
+def _write_views(experiment: Experiment, summaries: Summaries, global_step: int) -> None:
+    """A picture of a few training images beside their augmented views in the present epoch."""
+    run = experiment.run
+    assert experiment.lengths is not None
+    originals, augmented = experiment_lib.sample_views(
+        experiment, _SAMPLE_VIEWS, epoch=global_step // experiment.lengths.steps_per_epoch
+    )
+    view_b = augmented[-1]
+    grid = views.view_grid(augmented[0], view_b, originals)
+    summaries.views(global_step, grid)
+    views.save_view_grid(os.path.join(run.model_dir, "views.png"), augmented[0], view_b, originals)
+
+
+def _train_loop(
+    experiment: Experiment,
+    model: SimCLR,
+    optimizer: keras.optimizers.Optimizer,
+    store: checkpoints.CheckpointStore,
+) -> None:
+    run, lengths = experiment.run, experiment.lengths
+    assert lengths is not None
+    if int(optimizer.iterations) >= lengths.total_steps:
+        return
+    with experiment.strategy.scope():
+        means = step.Means(step.metric_names(model, run.model.train_mode))
+        if run.model.train_mode == "pretrain":
+            train_step = step.build_pretrain_step(
+                model, optimizer, run.objective, run.optimizer, means
+            )
+        else:
+            train_step = step.build_finetune_step(model, optimizer, run.optimizer, means)
+    start_step = int(optimizer.iterations)
+    batches = experiment_lib.train_batches(experiment, start_step)
+    summaries = Summaries(run.model_dir)
+
+    def learning_rate(at: int) -> float:
+        return float(optimizer._learning_rate(at))
+
+    def on_summary(at: int, values: Mapping[str, float]) -> None:
+        rate = {"train/pairs_per_second": bar.units_per_second}
+        summaries.scalars(at, {**values, **rate, "learning_rate": learning_rate(at)})
+
+    def on_checkpoint(at: int) -> None:
+        store.save()
+        _write_views(experiment, summaries, at)
+        summaries.flush()
+
+    unit = "pairs" if run.model.train_mode == "pretrain" else "images"
+    with progress.Progress(
+        lengths.total_steps, initial=start_step, label=run.model.train_mode, unit=unit
+    ) as bar:
+        loop.run_loop(
+            loop.compile_steps(train_step, experiment.strategy),
+            distribution.distribute(experiment.strategy, batches),
+            global_step=optimizer.iterations,
+            lengths=lengths,
+            means=means,
+            learning_rate=learning_rate,
+            progress=bar,
+            units_per_step=run.train.train_batch_size,
+            on_summary=on_summary,
+            on_checkpoint=on_checkpoint,
+        )
+    summaries.close()
+
+
+def train(
+    run: RunConfig, export: Export, flags: Flags | None = None, say: Say = _say
+) -> tuple[Experiment, SimCLR, int]:
+    """Trains to the last step, resuming where an earlier start of the run stopped.
+
+    Args:
+        run: The settings.
+        export: Writes the SavedModel at the end.
+        flags: The command line's values, kept in `flags.json`.
+        say: Receives lines for the user.
+
+    Returns:
+        The pieces of the run, the trained model and its step.
+
+    Raises:
+        InputError: Bad settings, data or checkpoint.
+        NonFiniteLossError: The loss became NaN or infinite.
+    """
+    experiment = experiment_lib.prepare(run, trains=True)
+    model, optimizer = _start(experiment, say)
+    store = checkpoints.CheckpointStore(
+        run.model_dir, model, optimizer, run.train.keep_checkpoint_max
+    )
+    start_step = store.restore_latest()
+    if start_step:
+        say(f"resuming at step {start_step}")
+    else:
+        _initialise(experiment, model, say)
+    tf.io.gfile.makedirs(run.model_dir)
+    checkpoints.record_config(run)
+    if flags is not None:
+        write_json(os.path.join(run.model_dir, "flags.json"), dict(flags))
+    try:
+        _train_loop(experiment, model, optimizer, store)
+    except tf.errors.OpError as error:
+        bad = experiment_lib.name_bad_image(experiment, run.data.train_split, error)
+        raise (bad or error) from error
+    curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
+    global_step = int(optimizer.iterations)
+    say(f"SavedModel: {export(model, global_step)}")
+    return experiment, model, global_step
+
+
+def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.Optimizer]:
+    """Model and optimizer, with the notes a user should see first."""
+    run, lengths = experiment.run, experiment.lengths
+    assert lengths is not None
+    for note in experiment.notes:
+        say(f"note: {note}")
+    model = experiment_lib.make_model(experiment)
+    optimizer = experiment_lib.make_optimizer(experiment, model)
+    say(experiment_lib.describe_model(model))
+    say(
+        f"{experiment.num_train} images, {lengths.steps_per_epoch} steps of "
+        f"{run.train.train_batch_size} an epoch, {lengths.total_steps} steps on "
+        f"{distribution.describe(experiment.strategy)}"
+    )
+    return model, optimizer
+
+
+
+def _evaluate_model(
+    experiment: Experiment, model: SimCLR, *, probe: bool, regularization_loss: float | None = None
+) -> protocols.Evaluation:
+    """Scores a model on the evaluation split; training images are the bank of kNN and probe."""
+    run, split = experiment.run, experiment.eval_split
+    assert split is not None and experiment.source.num_classes is not None
+    settings = run.evaluation
+    most = settings.eval_steps * settings.eval_batch_size or None
+    bank = None
+    if settings.knn or probe:
+        bank = experiment_lib.eval_batches(
+            experiment, run.data.train_split, max_examples=settings.knn_bank_size
+        )
+    return protocols.evaluate_encoder(
+        lambda images: model(images, training=False),
+        experiment_lib.eval_batches(experiment, split, max_examples=most),
+        bank,
+        experiment.source.num_classes,
+        ks=(20, 200) if settings.knn else (),
+        probe=probe,
+        regularization_loss=regularization_loss,
+    )
+
+
+def _evaluate_step(
+    experiment: Experiment, model: SimCLR, global_step: int, say: Say
+) -> dict[str, float]:
+    """Evaluates, writes the events and result files of a step, and returns the metrics."""
+    run = experiment.run
+    started = time.monotonic()
+    l2 = weight_decay_loss(model.trainable_variables, variable_roles(model), run.optimizer)
+    evaluation = _evaluate_model(
+        experiment, model, probe=run.evaluation.linear_probe, regularization_loss=float(l2)
+    )
+    folder = os.path.join(run.model_dir, run.evaluation.eval_name or "")
+    summaries = Summaries(folder)
+    summaries.scalars(global_step, evaluation.metrics)
+    summaries.close()
+    results.write_results(folder, evaluation.metrics, global_step)
+    for note in evaluation.notes:
+        say(f"note: {note}")
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items())
+    say(f"evaluated step {global_step} in {time.monotonic() - started:.0f} s: {shown}")
+    return evaluation.metrics
+
+
+def _can_evaluate(experiment: Experiment) -> bool:
+    return experiment.eval_split is not None and experiment.source.num_classes is not None
+
+
+def evaluate(run: RunConfig, export: Export, say: Say = _say) -> None:
+    """Evaluates and exports every checkpoint of a run as it appears, until the last one.
+
+    With `run.checkpoint` just that one is evaluated. Ends with a message when no new checkpoint
+    came for `eval_timeout_secs`.
+
+    Raises:
+        InputError: Bad settings, no labels or split to evaluate on, or a checkpoint that does not
+            fit.
+    """
+    experiment = experiment_lib.prepare(run, trains=False)
+    for note in experiment.notes:
+        say(f"note: {note}")
+    if not _can_evaluate(experiment):
+        raise InputError("dataset", "must have labels and an evaluation split with mode=eval",
+                         run.data.dataset)  # fmt: skip
+    model = experiment_lib.make_model(experiment)
+    if run.checkpoint is not None:
+        prefixes = iter([checkpoints.resolve_checkpoint(run.checkpoint)])
+    else:
+        prefixes = checkpoints.follow_checkpoints(
+            run.model_dir,
+            last_step=experiment_lib.last_step(experiment),
+            timeout_secs=run.evaluation.eval_timeout_secs,
+            say=say,
+        )
+    for prefix in prefixes:
+        for line in restore.restore_weights(model, prefix).lines():
+            say(f"{prefix}: {line}")
+        global_step = checkpoints.checkpoint_step(prefix) or 0
+        _evaluate_step(experiment, model, global_step, say)
+        say(f"SavedModel: {export(model, global_step)}")
+
+
+def _untrained_metrics(experiment: Experiment) -> dict[str, float]:
+    """The same evaluation of the encoder before its first step: what training has to beat."""
+    untrained = experiment_lib.make_model(experiment)
+    probe = experiment.run.evaluation.linear_probe
+    metrics = _evaluate_model(experiment, untrained, probe=probe).metrics
+    return {name: value for name, value in metrics.items() if name not in protocols.HEAD_METRICS}
+
+
+def train_then_eval(
+    run: RunConfig, export: Export, flags: Flags | None = None, say: Say = _say
+) -> None:
+    """Trains, evaluates the last checkpoint, and prints the table of the run."""
+    started = time.monotonic()
+    experiment, model, global_step = train(run, export, flags, say)
+    timings = {"Training": time.monotonic() - started}
+    metrics: dict[str, float] = {}
+    untrained: dict[str, float] = {}
+    if _can_evaluate(experiment):
+        metrics = _evaluate_step(experiment, model, global_step, say)
+        if run.evaluation.knn or run.evaluation.linear_probe:
+            untrained = _untrained_metrics(experiment)
+        timings["Evaluation"] = time.monotonic() - started - timings["Training"]
+    rows = table.summary_rows(
+        metrics,
+        num_classes=experiment.source.num_classes,
+        untrained_metrics=untrained,
+        timings=timings,
+        places=_places(run, global_step),
+    )
+    say("")
+    say(table.format_table(rows, f"{experiment.source.name}, {global_step} steps"))
+
+
+def _places(run: RunConfig, global_step: int) -> dict[str, str]:
+    """Where everything lies."""
+    names = {
+        "Checkpoint": f"ckpt-{global_step}",
+        "SavedModel": os.path.join("saved_model", str(global_step)),
+        "Results": "result.json",
+        "Learning curves": "curves.png",
+        "Augmented views": "views.png",
+    }
+    paths = {title: os.path.join(run.model_dir, name) for title, name in names.items()}
+    kept = {
+        title: path
+        for title, path in paths.items()
+        if title == "Checkpoint" or tf.io.gfile.exists(path)
+    }
+    return {**kept, "TensorBoard": f"tensorboard --logdir {run.model_dir}"}

@@ -1,0 +1,113 @@
+"""Settings by name: one flat mapping to a `RunConfig`, and the recipes that ship with the project.
+
+A recipe is a text file of `--name=value` lines (`flags/recipes/`); `run.py` reads the same files.
+Every field of the dataclasses in `simclr_tf.config` has a name of its own, so a flat mapping says
+which dataclass each value belongs to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from simclr_tf import config as config_lib
+from simclr_tf.errors import InputError
+
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+# An installed wheel carries the recipes inside the package, a checkout beside it.
+_FOLDERS = (_PACKAGE / "recipe_files", _PACKAGE.parent / "flags" / "recipes")
+
+
+def setting_fields(config_class: type) -> Iterator[tuple[str, Any, Any]]:
+    """Yields (name, type, default) of a dataclass's own settings, without nested dataclasses."""
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        if not dataclasses.is_dataclass(hints[field.name]):
+            yield field.name, hints[field.name], field.default
+
+
+def build_run_config(settings: Mapping[str, Any]) -> config_lib.RunConfig:
+    """The `RunConfig` whose settings have the given values, and defaults elsewhere.
+
+    Args:
+        settings: Values by setting name; must hold `model_dir`.
+
+    Raises:
+        InputError: A name is no setting, or a value breaks its constraint.
+    """
+    unused = dict(settings)
+
+    def build(config_class: type) -> Any:
+        values = {}
+        hints = typing.get_type_hints(config_class)
+        for field in dataclasses.fields(config_class):
+            if dataclasses.is_dataclass(hints[field.name]):
+                values[field.name] = build(typing.cast(type, hints[field.name]))
+            elif field.name in unused:
+                values[field.name] = unused.pop(field.name)
+        return config_class(**values)
+
+    built = build(config_lib.RunConfig)
+    if unused:
+        raise InputError(next(iter(unused)), "is not a setting", unused)
+    return built
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """The inverse of `build_run_config`: every setting of a (nested) dataclass by name."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flat.update(flatten(value))
+        else:
+            flat[field.name] = value
+    return flat
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the project."""
+    return sorted(path.stem for folder in _FOLDERS for path in folder.glob("*.flags"))
+
+
+def recipe_lines(name: str) -> list[str]:
+    """The `--name=value` lines of a recipe, comments and blank lines removed.
+
+    Raises:
+        InputError: There is no such recipe.
+    """
+    for folder in _FOLDERS:
+        path = folder / f"{name}.flags"
+        if path.is_file():
+            lines = (line.strip() for line in path.read_text().splitlines())
+            return [line for line in lines if line and not line.startswith("#")]
+    raise InputError("recipe", f"must be one of {', '.join(recipe_names())}", name)
+
+
+def _parse(text: str, hint: Any) -> Any:
+    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
+    if kinds[0] is bool:
+        return text.lower() in ("true", "1", "yes")
+    return kinds[0](text)
+
+
+def recipe(name: str, **changes: Any) -> config_lib.RunConfig:
+    """A recipe as a configuration object, with the given settings changed.
+
+    Example:
+        `recipe("cifar10_cpu", model_dir="runs/mine", data_dir="~/data", train_steps=100)`
+    """
+    types = {
+        field: hint
+        for config_class in vars(config_lib).values()
+        if dataclasses.is_dataclass(config_class) and isinstance(config_class, type)
+        for field, hint, _ in setting_fields(config_class)
+    }
+    settings: dict[str, Any] = {"model_dir": f"runs/{name}"}
+    for line in recipe_lines(name):
+        key, _, text = line.removeprefix("--").partition("=")
+        settings[key] = _parse(text, types[key])
+    return build_run_config({**settings, **changes})

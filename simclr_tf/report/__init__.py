@@ -1,0 +1,1 @@
+"""What people look at: progress, tables, learning curves, pictures of views."""

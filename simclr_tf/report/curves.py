@@ -1,0 +1,183 @@
+"""Learning curves of a run as one picture, drawn from its TensorBoard event files."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.util import tensor_util
+
+from simclr_tf.errors import InputError
+from simclr_tf.files import write_bytes_atomically
+
+_POINTS_PER_TAG = 5000  # More are thinned evenly at random by the reader; the last one stays.
+_SMOOTH_FROM = 100  # Curves with at least so many points get a running mean on top.
+
+
+class ScalarSeries(NamedTuple):
+    """One scalar of one event folder.
+
+    Attributes:
+        tag: As in TensorBoard (`train/contrast_loss`).
+        folder: Folder of the event file relative to the run, `.` for the run itself.
+        steps: (T,) int64, ascending.
+        values: (T,) float64.
+    """
+
+    tag: str
+    folder: str
+    steps: np.ndarray
+    values: np.ndarray
+
+
+class _Panel(NamedTuple):
+    title: str
+    tags: dict[str, str]  # Tag -> name in the legend.
+    percent: bool = False
+
+
+_PANELS = (
+    _Panel("Loss", {
+        "train/contrast_loss": "contrastive",
+        "train/supervised_loss": "linear head",
+        "train/total_loss": "total",
+    }),
+    _Panel("Contrastive accuracy", {"train/contrast_acc": "training"}, percent=True),
+    _Panel("Classification accuracy", {
+        "train/supervised_acc": "linear head, training",
+        "eval/label_top_1_accuracy": "linear head, evaluation",
+        "eval/knn_20_accuracy": "kNN 20, evaluation",
+        "eval/knn_200_accuracy": "kNN 200, evaluation",
+        "eval/linear_probe_accuracy": "logistic regression, evaluation",
+    }, percent=True),
+    _Panel("Learning rate", {"learning_rate": "learning rate"}),
+)  # fmt: skip
+
+# Okabe and Ito's palette: told apart with any colour vision.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def plot_learning_curves(
+    model_dir: str | os.PathLike[str], output_png: str | os.PathLike[str]
+) -> None:
+    """Draws loss, contrastive accuracy, classification accuracy and learning rate of a run.
+
+    A scalar that the run does not have gets no line; a panel without lines says so.
+
+    Args:
+        model_dir: The run directory; event files are looked for in it and below it.
+        output_png: The picture, written atomically.
+
+    Raises:
+        InputError: `model_dir` is not a folder.
+    """
+    series = read_scalars(model_dir)
+    figure = Figure(figsize=(10, 7), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    figure.suptitle(f"Learning curves of {pathlib.Path(os.path.abspath(model_dir)).name}")
+    for axes, panel in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
+        _draw_panel(axes, panel, series)
+    picture = io.BytesIO()
+    canvas.print_png(picture)
+    write_bytes_atomically(output_png, picture.getvalue())
+
+
+def read_scalars(model_dir: str | os.PathLike[str]) -> list[ScalarSeries]:
+    """Every scalar in the event files in and below a folder, sorted by tag and folder.
+
+    Where a run was resumed and repeated some steps, the values of the later attempt count. A file
+    whose end is missing (a run that was killed) gives what it holds.
+
+    Raises:
+        InputError: `model_dir` is not a folder.
+    """
+    root = pathlib.Path(model_dir)
+    if not root.is_dir():
+        raise InputError("model_dir", "must be the folder of a run", str(model_dir))
+    folders = sorted({path.parent for path in root.rglob("*events.out.tfevents*")})
+    series = []
+    for folder in folders:
+        series += _read_folder(folder, folder.relative_to(root).as_posix())
+    return sorted(series, key=lambda entry: (entry.tag, entry.folder))
+
+
+def _read_folder(folder: pathlib.Path, name: str) -> list[ScalarSeries]:
+    guidance = {event_accumulator.TENSORS: _POINTS_PER_TAG,
+                event_accumulator.SCALARS: _POINTS_PER_TAG,
+                event_accumulator.IMAGES: 1}  # fmt: skip
+    reader = event_accumulator.EventAccumulator(str(folder), size_guidance=guidance)
+    reader.Reload()
+    found: dict[str, dict[int, float]] = {}
+    for tag in reader.Tags()[event_accumulator.SCALARS]:
+        found[tag] = {event.step: float(event.value) for event in reader.Scalars(tag)}
+    for tag in reader.Tags()[event_accumulator.TENSORS]:
+        points = {}
+        for event in reader.Tensors(tag):
+            if event.tensor_proto.dtype == _STRING or event.tensor_proto.tensor_shape.dim:
+                break  # Images and texts are tensors too.
+            points[event.step] = float(tensor_util.make_ndarray(event.tensor_proto))
+        if points:
+            found[tag] = points
+    return [_to_series(tag, name, points) for tag, points in found.items()]
+
+
+_STRING = 7  # DT_STRING of TensorFlow's DataType.
+
+
+def _to_series(tag: str, folder: str, points: dict[int, float]) -> ScalarSeries:
+    steps = sorted(points)
+    values = np.array([points[step] for step in steps], np.float64)
+    return ScalarSeries(tag, folder, np.array(steps, np.int64), values)
+
+
+def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> None:
+    axes.set_title(panel.title, fontsize=11, loc="left")
+    chosen = [entry for tag in panel.tags for entry in series if entry.tag == tag]
+    chosen = [entry for entry in chosen if np.isfinite(entry.values).any()]
+    if not chosen:
+        axes.set_axis_off()
+        wanted = "\n".join(panel.tags)
+        axes.text(0.5, 0.5, f"This run has no values of\n{wanted}", ha="center", va="center",
+                  color="#555555", fontsize=9, transform=axes.transAxes)  # fmt: skip
+        return
+    repeated = len({entry.tag for entry in chosen}) < len(chosen)
+    for index, entry in enumerate(chosen):
+        legend = panel.tags[entry.tag] + (f" ({entry.folder})" if repeated else "")
+        _draw_series(axes, entry, 100 if panel.percent else 1, legend, _COLORS[index % 6])
+    axes.set_xlabel("step", fontsize=9)
+    axes.set_ylabel("%" if panel.percent else "", fontsize=9)
+    axes.grid(color="#E2E2E2", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)
+    axes.margins(x=0.02)
+    if len(chosen) > 1:
+        axes.legend(fontsize=8, frameon=False)
+
+
+def _draw_series(axes: Axes, series: ScalarSeries, scale: float, legend: str, color: str) -> None:
+    values = scale * series.values
+    if len(values) < _SMOOTH_FROM:
+        marker = "o" if len(values) <= 30 else None
+        axes.plot(series.steps, values, color=color, label=legend, marker=marker, markersize=3,
+                  linewidth=1.4)  # fmt: skip
+        return
+    axes.plot(series.steps, values, color=color, alpha=0.25, linewidth=0.7)
+    axes.plot(series.steps, _running_mean(values, len(values) // 50), color=color, label=legend,
+              linewidth=1.6)  # fmt: skip
+
+
+def _running_mean(values: np.ndarray, reach: int) -> np.ndarray:
+    """Mean of the finite values up to `reach` points to either side; NaN where there is none."""
+    kernel = np.ones(2 * reach + 1)
+    finite = np.isfinite(values)
+    sums = np.convolve(np.where(finite, values, 0), kernel, mode="same")
+    counts = np.convolve(finite.astype(np.float64), kernel, mode="same")
+    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0.5)

@@ -1,0 +1,91 @@
+"""The small table that a run ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from simclr_tf.errors import require
+from simclr_tf.report.units import format_duration, format_percent
+
+Row = tuple[str, str]
+
+
+def format_table(rows: Sequence[Row], title: str) -> str:
+    """Rows of (name, value) as aligned plain text under a title, for a terminal.
+
+    Names are aligned left. Values are aligned left too, since numbers, times and paths mix.
+    Values of several lines keep their indentation.
+    """
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = [title, "-" * len(title)]
+    for name, value in rows:
+        first, *rest = value.splitlines() or [""]
+        lines.append(f"{name:<{width}}  {first}".rstrip())
+        lines.extend(f"{'':<{width}}  {line}".rstrip() for line in rest)
+    return "\n".join(lines)
+
+
+def format_markdown_table(
+    rows: Sequence[Row], title: str, header: tuple[str, str] = ("", "")
+) -> str:
+    """The same rows as a Markdown table; `|` and line ends inside cells are escaped."""
+    lines = [f"**{title}**", "", _markdown_row(header), "|---|---|"]
+    return "\n".join(lines + [_markdown_row(row) for row in rows])
+
+
+def summary_rows(
+    metrics: Mapping[str, float],
+    *,
+    num_classes: int | None = None,
+    untrained_metrics: Mapping[str, float] | None = None,
+    timings: Mapping[str, float] | None = None,
+    places: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """What the table at the end of a run says, in its order.
+
+    Args:
+        metrics: Of the trained encoder, under the names of `simclr_tf.evaluation.evaluate`;
+            accuracies that are absent get no row.
+        num_classes: Adds the accuracy of guessing, 1 / classes.
+        untrained_metrics: The same metrics of the encoder before training; its kNN is shown.
+        timings: Seconds by name ("Training").
+        places: Paths by name ("Checkpoints").
+    """
+    require(num_classes is None or num_classes >= 1, "num_classes", "must be at least 1",
+            num_classes)  # fmt: skip
+    rows = [
+        (_METRIC_NAMES[key], format_percent(metrics[key]))
+        for key in _METRIC_NAMES
+        if key in metrics
+    ]
+    rows += [(_knn_name(key), format_percent(metrics[key])) for key in _knn_keys(metrics)]
+    untrained = untrained_metrics or {}
+    rows += [
+        (f"{_knn_name(key)}, untrained encoder", format_percent(untrained[key]))
+        for key in _knn_keys(untrained)
+    ]
+    if num_classes is not None:
+        rows.append(("Chance", format_percent(1 / num_classes)))
+    rows += [(name, format_duration(seconds)) for name, seconds in (timings or {}).items()]
+    return rows + list((places or {}).items())
+
+
+_METRIC_NAMES = {
+    "eval/label_top_1_accuracy": "Linear head, top-1",
+    "eval/label_top_5_accuracy": "Linear head, top-5",
+    "eval/linear_probe_accuracy": "Logistic regression",
+}
+
+
+def _knn_keys(metrics: Mapping[str, float]) -> list[str]:
+    keys = [key for key in metrics if key.startswith("eval/knn_") and key.endswith("_accuracy")]
+    return sorted(keys, key=lambda key: int(key.split("_")[1]))
+
+
+def _knn_name(key: str) -> str:
+    return f"kNN, k = {key.split('_')[1]}"
+
+
+def _markdown_row(row: Row) -> str:
+    cells = (cell.replace("|", "\\|").replace("\n", "<br>") for cell in row)
+    return "| " + " | ".join(cells) + " |"

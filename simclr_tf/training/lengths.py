@@ -1,0 +1,57 @@
+"""How many steps a run takes, and where it stops for a checkpoint or a summary."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from simclr_tf.config import TrainConfig
+from simclr_tf.errors import require
+
+# A run writes about so many points to each learning curve.
+_SUMMARY_POINTS = 200
+_MAX_SUMMARY_STEPS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+    """Lengths in optimizer steps."""
+
+    steps_per_epoch: int
+    total_steps: int
+    checkpoint_steps: int
+    summary_steps: int
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Whether a checkpoint is due after `step`."""
+        return step % self.checkpoint_steps == 0 or step == self.total_steps
+
+    def is_summary(self, step: int) -> bool:
+        """Whether a summary is due after `step`."""
+        return step % self.summary_steps == 0 or self.is_checkpoint(step)
+
+    def next_stop(self, step: int) -> int:
+        """The first step after `step` at which the loop has something to write."""
+        stops = [
+            (step // every + 1) * every for every in (self.checkpoint_steps, self.summary_steps)
+        ]
+        return min(*stops, self.total_steps)
+
+
+def run_lengths(config: TrainConfig, num_examples: int) -> Lengths:
+    """Turns epochs into steps.
+
+    An epoch is `num_examples // train_batch_size` whole batches; the rest of a reshuffled epoch is
+    left out, so no batch mixes two epochs. (The reference counts `examples * epochs // batch + 1`
+    steps and runs whole checkpoint intervals only.)
+
+    Raises:
+        InputError: There are fewer images than one batch holds.
+    """
+    batch = config.train_batch_size
+    require(batch <= num_examples, "train_batch_size",
+            f"must not exceed the {num_examples} training images", batch)  # fmt: skip
+    per_epoch = num_examples // batch
+    total = config.train_steps or config.train_epochs * per_epoch
+    every = config.checkpoint_steps or config.checkpoint_epochs * per_epoch
+    summary = max(1, min(_MAX_SUMMARY_STEPS, total // _SUMMARY_POINTS, every))
+    return Lengths(per_epoch, total, every, summary)

@@ -1,0 +1,34 @@
+"""TensorBoard summaries of a run, under the reference implementation's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+
+class Summaries:
+    """Scalars and a picture of the augmented views in `model_dir`."""
+
+    def __init__(self, folder: str):
+        self._writer = tf.summary.create_file_writer(folder)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes scalars by tag."""
+        with self._writer.as_default(step=step):
+            for tag, value in values.items():
+                tf.summary.scalar(tag, value)
+
+    def views(self, step: int, grid: np.ndarray) -> None:
+        """Writes a picture (H, W, 3) uint8 under the tag `image`."""
+        with self._writer.as_default(step=step):
+            tf.summary.image("image", grid[np.newaxis])
+
+    def flush(self) -> None:
+        """Makes what was written visible to readers."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        self._writer.close()

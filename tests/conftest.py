@@ -1,0 +1,46 @@
+"""Fixtures that tests of several packages share."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> pathlib.Path:
+    """The small fixtures that travel with the repository."""
+    return REPOSITORY / "tests" / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> pathlib.Path:
+    """The folder with the large fixtures; skips the test where it is absent."""
+    path = pathlib.Path(os.environ.get("SIMCLR_TF_SHARED", REPOSITORY.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"large fixtures are absent: {path} (set SIMCLR_TF_SHARED)")
+    return path
+
+
+@pytest.fixture
+def tiny_model():
+    """Builds a ResNet-18 of 1/16 width with a 2-layer head: `tiny_model(num_classes, **settings)`."""
+    import tf_keras as keras
+
+    from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
+    from simclr_tf.models.simclr import build_model
+
+    def build(num_classes: int | None = 3, seed: int = 0, **settings):
+        keras.utils.set_random_seed(seed)
+        encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
+        projection = ProjectionConfig(num_proj_layers=2, proj_out_dim=8)
+        config = ModelConfig(encoder=encoder, projection=projection, **settings)
+        return build_model(config, num_classes, image_size=32)
+
+    return build

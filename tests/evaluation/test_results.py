@@ -1,0 +1,43 @@
+"""Result files."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from simclr_tf.errors import InputError
+from simclr_tf.evaluation.results import write_results
+
+METRICS = {"eval/label_top_1_accuracy": np.float32(0.5), "eval/regularization_loss": 0.25}
+
+
+def test_both_files(tmp_path):
+    write_results(tmp_path / "run", METRICS, np.int64(10), eval_name="test")
+    write_results(tmp_path / "run", {"eval/knn_20_accuracy": 1}, 20)
+    assert sorted(os.listdir(tmp_path / "run")) == [
+        "result.json",
+        "result_10.json",
+        "result_20.json",
+    ]
+    read = {p.name: json.loads(p.read_text()) for p in (tmp_path / "run").iterdir()}
+    assert read["result_10.json"] == {
+        "eval/label_top_1_accuracy": 0.5,
+        "eval/regularization_loss": 0.25,
+        "global_step": 10,
+    }
+    assert (
+        read["result.json"]
+        == read["result_20.json"]
+        == {
+            "eval/knn_20_accuracy": 1.0,
+            "global_step": 20,
+        }
+    )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), np.float32("-inf")])
+def test_non_finite_metrics_are_refused_by_name(tmp_path, bad):
+    with pytest.raises(InputError, match="eval/knn_20_accuracy must be finite at step 3"):
+        write_results(tmp_path, {**METRICS, "eval/knn_20_accuracy": bad}, 3)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,84 @@
+import json
+import re
+
+import pytest
+
+from flags import parsing
+from simclr_tf.errors import InputError
+
+README_LINE = (
+    "--train_mode=pretrain --train_batch_size=512 --train_epochs=1000 --learning_rate=1.0 "
+    "--weight_decay=1e-4 --temperature=0.5 --dataset=cifar10 --image_size=32 --eval_split=test "
+    "--resnet_depth=18 --use_blur=False --color_jitter_strength=0.5 --model_dir=/tmp/simclr_test "
+    "--use_tpu=False --train_summary_steps=0"
+)
+
+
+def parse(line):
+    return parsing.parse_command_line(line.split())
+
+
+def test_reference_command_line_keeps_its_meaning():
+    command = parse(README_LINE)
+    run = command.config
+    assert command.mode == "train"
+    assert (run.data.dataset, run.data.image_size, run.data.eval_split) == ("cifar10", 32, "test")
+    assert (run.train.train_batch_size, run.train.train_epochs) == (512, 1000)
+    assert (run.optimizer.learning_rate, run.optimizer.weight_decay) == (1.0, 1e-4)
+    assert (run.objective.temperature, run.augment.use_blur) == (0.5, False)
+    assert run.model.encoder.stem == "cifar"
+    assert "train_summary_steps" in command.notes[0]
+
+
+def test_without_dataset_the_quickstart_recipe_holds_and_flags_win():
+    run = parse("--mode=train_then_eval --temperature=0.7").config
+    assert run.data.dataset == "patterns"
+    assert run.objective.temperature == 0.7
+    assert re.fullmatch(r"runs/quickstart-\d{8}-\d{6}", run.model_dir)
+
+
+def test_with_dataset_the_reference_defaults_hold():
+    run = parse("--dataset=imagenet2012_subset/1pct").config
+    assert (run.model.encoder.resnet_depth, run.train.train_batch_size) == (50, 512)
+    assert re.fullmatch(r"runs/imagenet2012_subset_1pct-\d{8}-\d{6}", run.model_dir)
+
+
+def test_recipe_and_dataset_together():
+    run = parse("--recipe=cifar10_r18 --dataset=digits").config
+    assert (run.data.dataset, run.model.encoder.resnet_depth) == ("digits", 18)
+
+
+def test_eval_takes_the_runs_own_flags(tmp_path):
+    recorded = {"dataset": "digits", "resnet_depth": 34, "mode": "train", "data_dir": None,
+                "recipe": "cifar10_r18", "image_size": 32, "obsolete": 1}  # fmt: skip
+    (tmp_path / "flags.json").write_text(json.dumps(recorded))
+    command = parse(f"--mode=eval --model_dir={tmp_path} --eval_steps=2")
+    assert (command.config.data.dataset, command.config.model.encoder.resnet_depth) == ("digits", 34)
+    assert (command.mode, command.config.evaluation.eval_steps) == ("eval", 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--foo=1", "foo"),
+        ("--temperatur=1", "Did you mean: temperature"),
+        ("--train_steps=many", "--train_steps=many"),
+        ("--use_blur=perhaps", "use_blur"),
+        ("train", "--name=value"),
+    ],
+)
+def test_unreadable_command_lines(line, words):
+    with pytest.raises(parsing.UsageError, match=re.escape(words)):
+        parse(line)
+
+
+def test_eval_needs_a_model_dir():
+    with pytest.raises(InputError, match="model_dir"):
+        parse("--mode=eval --dataset=digits")
+
+
+def test_errors_are_one_line_with_the_flag():
+    error = InputError("temperature", "must be greater than 0", 0)
+    assert parsing.describe_error(error) == "--temperature must be greater than 0. Received: 0"
+    assert parsing.describe_error(InputError("a/b.jpg", "must be an image", 1)).startswith("a/b")
+    assert parsing.describe_error(RuntimeError("two\nlines")) == "two lines"

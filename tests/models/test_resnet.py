@@ -1,0 +1,155 @@
+"""The encoder: sizes, endpoints, order and names of its variables, parameter counts."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.config import BatchNormConfig, EncoderConfig, ModelConfig
+from simclr_tf.errors import InputError
+from simclr_tf.models.resnet import ResNet
+from simclr_tf.models.simclr import SimCLR
+
+TINY = 1 / 16
+ARCHITECTURES = [
+    "r18_cifar",
+    "r34_imagenet",
+    "r50_1x",
+    "r50_2x",
+    "r50_1x_sk",
+    "r50_1x_se",
+    pytest.param("r101_1x", marks=pytest.mark.slow),
+    pytest.param("r152_3x_sk", marks=pytest.mark.slow),
+]
+
+
+def _encoder(depth: int = 18, stem: str = "cifar", **settings) -> ResNet:
+    settings = {"width_multiplier": TINY, **settings}
+    return ResNet(EncoderConfig(resnet_depth=depth, stem=stem, **settings))
+
+
+def _images(size: int, batch: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).random((batch, size, size, 3), np.float32)
+
+
+def _count(variables) -> int:
+    return sum(v.shape.num_elements() for v in variables)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_parameter_counts(fixtures_dir, name):
+    entry = json.loads((fixtures_dir / "architectures.json").read_text())[name]
+    settings = dict(entry["flags"])
+    image_size = settings.pop("image_size", 224)
+    num_classes = settings.pop("num_classes", 1000)
+    config = ModelConfig(encoder=EncoderConfig(**settings).resolve_stem(image_size))
+    with tf.Graph().as_default():  # a graph's variables take no memory
+        model = SimCLR(config, num_classes)
+    assert _count(model.encoder.trainable_variables) == entry["encoder_trainable"]
+    assert _count(model.encoder.non_trainable_variables) == entry["encoder_non_trainable"]
+    assert _count(model.projection_head.trainable_variables) == entry["projection_trainable"]
+    assert _count(model.trainable_variables) == entry["total_trainable"]
+
+
+@pytest.mark.parametrize(
+    ("listing", "settings"),
+    [
+        ("r18", {"resnet_depth": 18, "stem": "cifar"}),
+        ("r50", {"resnet_depth": 50, "stem": "imagenet"}),
+        ("r50sk", {"resnet_depth": 50, "sk_ratio": 0.0625, "stem": "imagenet"}),
+    ],
+)
+def test_variables_are_created_in_the_reference_order(fixtures_dir, listing, settings):
+    shapes = json.loads((fixtures_dir / f"tf1_variables_{listing}.json").read_text())
+    numbered: dict[str, dict[int, list[int]]] = {"kernel": {}, "gamma": {}}
+    for name, shape in shapes.items():
+        match = re.fullmatch(r"base_model/\w+?(?:_(\d+))?/(kernel|gamma)", name)
+        if match:
+            numbered[match[2]][int(match[1] or 0)] = shape
+    with tf.Graph().as_default():
+        encoder = ResNet(EncoderConfig(**settings))
+        encoder(tf.zeros([1, 32, 32, 3]))
+    for kind, expected in numbered.items():
+        ours = [v.shape.as_list() for v in encoder.trainable_variables if kind in v.name]
+        assert ours == [expected[i] for i in sorted(expected)]
+
+
+@pytest.mark.parametrize(
+    ("stem", "size", "sizes"),
+    [("cifar", 32, [32, 32, 32, 16, 8, 4]), ("imagenet", 64, [32, 16, 16, 8, 4, 2])],
+)
+@pytest.mark.parametrize(("depth", "widest"), [(18, 32), (50, 128)])
+@pytest.mark.parametrize("sk_ratio", [0.0, 0.0625])
+def test_endpoint_shapes(stem, size, sizes, depth, widest, sk_ratio):
+    endpoints = _encoder(depth, stem, sk_ratio=sk_ratio, se_ratio=0.25)(_images(size))
+    names = ["initial_conv", "initial_max_pool", *(f"block_group{k}" for k in (1, 2, 3, 4))]
+    assert list(endpoints) == [*names, "final_avg_pool"]
+    assert [endpoints[name].shape[1] for name in names] == sizes
+    assert endpoints["final_avg_pool"].shape == (2, widest)
+    assert endpoints["final_avg_pool"].dtype == tf.float32
+
+
+def test_initial_conv_is_raw_and_blocks_start_as_shortcuts():
+    encoder = _encoder()
+    endpoints = encoder(_images(32))
+    assert endpoints["initial_conv"].numpy().min() < 0
+    block = encoder.groups[1].blocks[0]
+    x = endpoints["block_group1"]
+    expected = np.maximum(block.shortcut(x).numpy(), 0)
+    np.testing.assert_array_equal(block(x).numpy(), expected)
+    last = encoder.groups[1].blocks[1]  # no projection: the identity on positive maps
+    np.testing.assert_array_equal(last(block(x)).numpy(), block(x).numpy())
+
+
+def test_resnet_d_shortcut_pools_before_projecting():
+    block = _encoder(sk_ratio=0.0625).groups[1].blocks[0]
+    x = np.random.default_rng(0).random((1, 4, 4, 4), np.float32)
+    block(x)
+    padded = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)])
+    pooled = padded[:, :4, :4].reshape(1, 2, 2, 2, 2, 4).mean((2, 4))
+    expected = pooled @ block.shortcut.conv.kernel.numpy()[0, 0] / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(block.shortcut(x), expected, atol=1e-5)
+
+
+def test_names_are_unique_and_equal_in_every_instance():
+    names = []
+    for _ in range(2):
+        encoder = _encoder(50, "imagenet", sk_ratio=0.0625, se_ratio=0.25)
+        encoder(_images(32))
+        names.append([v.name for v in encoder.variables])
+    assert names[0] == names[1]
+    assert len(set(names[0])) == len(names[0])
+    assert "encoder/block_group1/block_0/conv_1/kernel:0" in names[0]
+
+
+def test_any_image_size_and_batch_in_one_graph():
+    encoder = _encoder()
+    call = tf.function(encoder, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    for size, batch in [(8, 1), (33, 3), (40, 2)]:
+        assert call(_images(size, batch))["final_avg_pool"].shape == (batch, 32)
+
+
+def test_bfloat16_is_close_to_float32():
+    config = EncoderConfig(resnet_depth=18, width_multiplier=TINY, stem="cifar")
+    exact = ResNet(config)
+    rounded = ResNet(config, BatchNormConfig(), dtype="mixed_bfloat16")
+    images = _images(32)
+    exact(images)
+    rounded(images)
+    rounded.set_weights(exact.get_weights())
+    ours, theirs = rounded(images, training=True), exact(images, training=True)
+    assert {v.dtype for v in rounded.variables} == {tf.float32}
+    assert ours["block_group4"].dtype == tf.bfloat16
+    assert ours["final_avg_pool"].dtype == tf.float32
+    np.testing.assert_allclose(ours["final_avg_pool"], theirs["final_avg_pool"], atol=0.05)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(InputError, match="stem"):
+        _encoder(stem="auto")
+    with pytest.raises(InputError, match=r"floats in \[0, 1\]"):
+        _encoder()(tf.zeros([1, 32, 32, 3], tf.uint8))

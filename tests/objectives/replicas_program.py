@@ -1,0 +1,113 @@
+"""Objectives on one device and on several logical CPUs; writes what they give as JSON.
+
+Run by the tests as a process of its own: logical devices are configured before TensorFlow starts,
+and strategies of different sizes do not get along in one process.
+"""
+
+import json
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.objectives import metrics, nt_xent, supervised
+
+BATCH, WIDTH, CLASSES = 8, 6, 3
+
+
+def draw():
+    rng = np.random.default_rng(0)
+    return {
+        "a": rng.normal(size=(BATCH, WIDTH)).astype(np.float32),
+        "b": rng.normal(size=(BATCH, WIDTH)).astype(np.float32),
+        "logits": rng.normal(size=(BATCH, CLASSES)).astype(np.float32),
+        # Spread unevenly: the last replica of four holds no label at all.
+        "labels": np.array([0, 1, 2, -1, -1, 1, -1, -1]),
+    }
+
+
+def objectives(a, b, logits, labels, replicas, temperature, loss_function=nt_xent.nt_xent):
+    """Losses, metrics and gradients of one replica's share, as in a training step."""
+    with tf.GradientTape() as tape:
+        tape.watch([a, b, logits])
+        output = loss_function(a, b, temperature)
+        supervised_loss = supervised.softmax_cross_entropy(logits, labels, CLASSES)
+        total = (output.loss + supervised_loss) / replicas
+    gradients = tape.gradient(total, [a, b, logits])
+    scalars = [
+        output.loss,
+        supervised_loss,
+        metrics.contrastive_accuracy(output),
+        metrics.contrastive_entropy(output),
+        metrics.cross_view_accuracy(output),
+    ]
+    return scalars, gradients, output.labels
+
+
+def without_gather(a, b, temperature):
+    """What a replica computes that does not know of the others."""
+    parts = nt_xent._gather_views
+    nt_xent._gather_views = lambda a, b: (a, b, 0)
+    try:
+        return nt_xent.nt_xent(a, b, temperature)
+    finally:
+        nt_xent._gather_views = parts
+
+
+def on_replicas(strategy, arrays, temperature, loss_function=nt_xent.nt_xent, graph=True):
+    count = strategy.num_replicas_in_sync
+
+    def share(name):
+        pieces = np.split(arrays[name], count)
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(pieces[context.replica_id_in_sync_group])
+        )
+
+    def step(a, b, logits, labels):
+        return strategy.run(
+            objectives, args=(a, b, logits, labels, count, temperature, loss_function)
+        )
+
+    run = tf.function(step) if graph else step
+    scalars, gradients, labels = run(*[share(name) for name in ("a", "b", "logits", "labels")])
+    local = strategy.experimental_local_results
+    return {
+        "scalars": [float(np.mean(local(scalar))) for scalar in scalars],
+        "gradients": [np.concatenate(local(g)).tolist() for g in gradients],
+        "labels": np.concatenate(local(labels)).tolist(),
+    }
+
+
+def uneven_message(strategy):
+    """The error of replicas that hold 1, 2, ... images."""
+    rows = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.ones([1 + context.replica_id_in_sync_group, WIDTH])
+    )
+    try:
+        tf.function(lambda: strategy.run(lambda x: nt_xent.nt_xent(x, x, 0.1).loss, (rows,)))()
+    except (tf.errors.OpError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def main(count, path):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    logical = [tf.config.LogicalDeviceConfiguration()] * count
+    tf.config.set_logical_device_configuration(cpu, logical)
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    arrays = draw()
+    one = tf.distribute.OneDeviceStrategy(devices[0])
+    several = tf.distribute.MirroredStrategy(devices)
+    results = {}
+    for temperature in (0.5, 0.01):
+        results[f"one device, {temperature}"] = on_replicas(one, arrays, temperature)
+        results[f"replicas, {temperature}"] = on_replicas(several, arrays, temperature)
+    results["eager"] = on_replicas(several, arrays, 0.5, graph=False)
+    results["no gather"] = on_replicas(several, arrays, 0.5, without_gather)
+    results["uneven"] = uneven_message(several)  # last: it leaves collectives unusable
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(results, file)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,107 @@
+"""Scalars come back as they were written; the picture is there whatever is missing."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.errors import InputError
+from simclr_tf.report.curves import plot_learning_curves, read_scalars
+
+
+def write(folder, steps, **tags):
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        for index, step in enumerate(steps):
+            for tag, values in tags.items():
+                tf.summary.scalar(tag.replace("__", "/"), values[index], step=step)
+    writer.close()
+
+
+def test_scalars_of_run_and_sub_folders(tmp_path):
+    write(tmp_path, [1, 2, 30], train__contrast_loss=[3.0, 2.5, 2.0], learning_rate=[0, 0.5, 1])
+    write(tmp_path / "eval_test", [30], eval__label_top_1_accuracy=[0.25])
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    with writer.as_default():
+        tf.summary.image("image", np.zeros((1, 4, 4, 3), np.uint8), step=1)
+        tf.summary.text("note", "hello", step=1)
+        tf.summary.histogram("weights", np.arange(5.0), step=1)
+    writer.close()
+    found = read_scalars(tmp_path)
+    assert [(entry.tag, entry.folder) for entry in found] == [
+        ("eval/label_top_1_accuracy", "eval_test"),
+        ("learning_rate", "."),
+        ("train/contrast_loss", "."),
+    ]
+    assert found[2].steps.tolist() == [1, 2, 30]
+    assert found[2].values.tolist() == [3.0, 2.5, 2.0]
+
+
+def test_repeated_steps_after_a_resume_count_once(tmp_path):
+    write(tmp_path, [1, 2, 3], train__contrast_loss=[9.0, 9.0, 9.0])
+    write(tmp_path, [2, 3, 4], train__contrast_loss=[2.0, 3.0, 4.0])
+    [found] = read_scalars(tmp_path)
+    assert found.steps.tolist() == [1, 2, 3, 4]
+    assert found.values.tolist() == [9.0, 2.0, 3.0, 4.0]
+
+
+def test_file_cut_off(tmp_path):
+    write(tmp_path, range(50), train__contrast_loss=[1.0] * 50)
+    [path] = tmp_path.iterdir()
+    os.truncate(path, path.stat().st_size - 7)
+    [found] = read_scalars(tmp_path)
+    assert found.steps.tolist() == list(range(49))
+
+
+def test_absent_folder():
+    with pytest.raises(InputError, match="model_dir"):
+        read_scalars("no/such/folder")
+
+
+def picture(path):
+    return tf.io.decode_png(path.read_bytes(), channels=3).numpy()
+
+
+def has_color(pixels, rgb):
+    return bool(np.any(np.all(np.abs(pixels.astype(int) - rgb) < 12, axis=-1)))
+
+
+def test_picture(tmp_path):
+    steps = np.arange(1, 201)
+    write(
+        tmp_path, steps, train__contrast_loss=4 / np.sqrt(steps),
+        train__contrast_acc=1 - 1 / np.sqrt(steps), train__supervised_acc=steps / 400,
+        learning_rate=np.sin(steps / 64),
+    )  # fmt: skip
+    write(tmp_path / "eval", [100, 200], eval__label_top_1_accuracy=[0.3, 0.5])
+    plot_learning_curves(tmp_path, tmp_path / "out" / "curves.png")
+    pixels = picture(tmp_path / "out" / "curves.png")
+    assert pixels.shape == (840, 1200, 3)
+    blue, orange = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
+    for panel in (pixels[:420, :600], pixels[:420, 600:], pixels[420:, :600], pixels[420:, 600:]):
+        assert has_color(panel, blue)
+    assert has_color(pixels[420:, :600], orange)
+
+
+def test_empty_run_gives_notes_instead_of_curves(tmp_path):
+    plot_learning_curves(tmp_path, tmp_path / "curves.png")
+    pixels = picture(tmp_path / "curves.png")
+    assert not has_color(pixels, (0x00, 0x72, 0xB2))
+    for panel in (pixels[60:420, :600], pixels[60:420, 600:], pixels[420:, :600]):
+        assert panel.min() < 128  # There is text.
+
+
+@pytest.mark.parametrize("count", [1, 150])
+def test_diverged_run(tmp_path, count):
+    write(tmp_path, range(count), train__contrast_loss=[np.nan] * count,
+          train__contrast_acc=[*[0.5] * (count - 1), np.inf])  # fmt: skip
+    plot_learning_curves(tmp_path, tmp_path / "curves.png")
+    assert picture(tmp_path / "curves.png").shape == (840, 1200, 3)
+
+
+def test_the_global_plotting_state_stays_out_of_it(tmp_path):
+    loaded = "matplotlib.pyplot" in sys.modules
+    plot_learning_curves(tmp_path, tmp_path / "curves.png")
+    assert ("matplotlib.pyplot" in sys.modules) == loaded

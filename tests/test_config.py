@@ -1,0 +1,62 @@
+import dataclasses
+
+import pytest
+
+from simclr_tf import config
+from simclr_tf.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: config.ObjectiveConfig(temperature=0), "temperature"),
+        (lambda: config.ObjectiveConfig(temperature=-0.1), "temperature"),
+        (lambda: config.ObjectiveConfig(temperature=float("nan")), "temperature"),
+        (lambda: config.AugmentConfig(crop_area_min=0), "crop_area_min"),
+        (lambda: config.AugmentConfig(crop_area_min=1.1), "crop_area_min"),
+        (lambda: config.AugmentConfig(brightness="loud"), "brightness"),
+        (lambda: config.EncoderConfig(resnet_depth=20), "resnet_depth"),
+        (lambda: config.EncoderConfig(width_multiplier=0), "width_multiplier"),
+        (lambda: config.EncoderConfig(width_multiplier=0.01), "width_multiplier"),
+        (lambda: config.ProjectionConfig(proj_head_mode="deep"), "proj_head_mode"),
+        (lambda: config.ProjectionConfig(ft_proj_selector=4), "ft_proj_selector"),
+        (lambda: config.OptimizerConfig(optimizer="sgd"), "optimizer"),
+        (lambda: config.OptimizerConfig(learning_rate=0), "learning_rate"),
+        (lambda: config.OptimizerConfig(momentum=1.0), "momentum"),
+        (lambda: config.TrainConfig(train_batch_size=1), "train_batch_size"),
+        (lambda: config.TrainConfig(seed=-1), "seed"),
+        (lambda: config.ModelConfig(fine_tune_after_block=2), "fine_tune_after_block"),
+        (lambda: config.DataConfig(image_size=4), "image_size"),
+        (lambda: config.RunConfig(model_dir=""), "model_dir"),
+    ],
+)
+def test_bad_values_are_refused_by_name(build, name):
+    with pytest.raises(InputError) as caught:
+        build()
+    assert caught.value.name == name
+
+
+def test_learning_rate_scaling_is_the_papers():
+    # Section 2.3: 4.8 = 0.3 x 4096 / 256. B.1: 0.075 x sqrt(4096) = 4.8, where both agree.
+    assert config.OptimizerConfig(learning_rate=0.3).peak_learning_rate(4096) == pytest.approx(4.8)
+    root = config.OptimizerConfig(learning_rate=0.075, learning_rate_scaling="sqrt")
+    assert root.peak_learning_rate(4096) == pytest.approx(4.8)
+
+
+@pytest.mark.parametrize(("size", "stem"), [(28, "cifar"), (32, "cifar"), (33, "imagenet")])
+def test_auto_stem_follows_the_image_size(size, stem):
+    data = config.DataConfig(image_size=size)
+    if size == 28:
+        assert config.EncoderConfig().resolve_stem(size).stem == stem
+    run = config.RunConfig(model_dir="x", data=data)
+    assert run.model.encoder.stem == stem
+
+
+def test_image_too_small_for_the_imagenet_stem():
+    with pytest.raises(InputError, match="at least 32 with stem=imagenet"):
+        config.EncoderConfig(stem="imagenet").resolve_stem(24)
+
+
+def test_configurations_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.TrainConfig().seed = 1

@@ -1,0 +1,82 @@
+"""Files appear complete or not at all."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from simclr_tf import files
+from simclr_tf.errors import InputError
+
+
+def test_text_and_missing_folders(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    files.write_text_atomically(path, "größe\n")
+    files.write_text_atomically(str(path), "neu\n")
+    assert path.read_bytes() == b"neu\n"
+    assert os.listdir(path.parent) == ["b.txt"]
+
+
+def test_new_files_get_ordinary_permissions(tmp_path):
+    files.write_text_atomically(tmp_path / "atomic", "x")
+    (tmp_path / "ordinary").write_text("x")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    files.write_json(path, {"old": 1})
+
+    def broken_replace(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", broken_replace)
+    with pytest.raises(OSError, match="disk full"):
+        files.write_json(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_json_of_everything_a_run_holds(tmp_path):
+    @dataclasses.dataclass
+    class Settings:
+        steps: int
+        folder: pathlib.PurePosixPath
+
+    value = {
+        "float": np.float32(0.5),
+        "int": np.int64(3),
+        "array": np.arange(4).reshape(2, 2),
+        "tuple": (1, None, True, "ä"),
+        "settings": Settings(7, pathlib.PurePosixPath("runs/a")),
+    }
+    files.write_json(tmp_path / "x.json", value)
+    assert json.loads((tmp_path / "x.json").read_text()) == {
+        "float": 0.5,
+        "int": 3,
+        "array": [[0, 1], [2, 3]],
+        "tuple": [1, None, True, "ä"],
+        "settings": {"steps": 7, "folder": "runs/a"},
+    }
+
+
+@pytest.mark.parametrize(
+    "bad", [float("nan"), float("-inf"), np.float32("nan"), np.array([1, np.inf])]
+)
+def test_json_refuses_non_finite_numbers_and_says_where(tmp_path, bad):
+    with pytest.raises(InputError, match=r"\$\.metrics\[1\].*must be finite"):
+        files.write_json(tmp_path / "x.json", {"metrics": [0.0, bad]})
+    assert os.listdir(tmp_path) == []
+
+
+def test_remote_paths_go_through_gfile():
+    import tensorflow as tf
+
+    files.write_text_atomically("ram://folder/a.txt", "one")
+    files.write_text_atomically("ram://folder/a.txt", "two")
+    with tf.io.gfile.GFile("ram://folder/a.txt") as file:
+        assert file.read() == "two"
+    assert tf.io.gfile.listdir("ram://folder") == ["a.txt"]
