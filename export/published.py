@@ -1,8 +1,8 @@
 """Reads the published TF2 object-based checkpoints into our own layers.
 
 Their keys follow the attributes of the reference implementation's objects; a table of patterns
-turns the name of one of our variables into its key. Plain and bottleneck-free networks only; the
-other published formats identify variables by full name.
+turns the name of one of our variables into its key. Networks of basic blocks (ResNet-18 and 34)
+without SK and SE only: anything else is refused as missing.
 """
 
 from __future__ import annotations

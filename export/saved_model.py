@@ -51,6 +51,26 @@ def export_encoder(model: SimCLR, directory: str, overwrite: bool = False) -> st
     return directory
 
 
+def export_step(model: SimCLR, model_dir: str, global_step: int, keep: int) -> str:
+    """Writes `model_dir/saved_model/<step>`, unless it is there, and keeps the newest few.
+
+    Args:
+        model: A built model.
+        model_dir: Folder of the run.
+        global_step: Step of the weights.
+        keep: Exports to keep, at least 1.
+
+    Returns:
+        The folder of the SavedModel.
+    """
+    parent = os.path.join(model_dir, "saved_model")
+    directory = os.path.join(parent, str(global_step))
+    if not tf.io.gfile.exists(directory):
+        export_encoder(model, directory)
+        prune_exports(parent, keep)
+    return directory
+
+
 def plain_copy(model: SimCLR) -> SimCLR:
     """A float32 copy on one device, fully trainable, with the weights of `model`.
 

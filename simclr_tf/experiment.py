@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -115,8 +116,9 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     num_examples = source.num_examples(split, setting="train_split")
     bad = _bad_images(run, source, split)
     if bad:
-        notes.append(f"{len(bad)} undecodable images are left out: {', '.join(bad[:5])}"
-                     + (", ..." if len(bad) > 5 else ""))  # fmt: skip
+        listed = ", ".join(source.location(example_id) for example_id in bad[:5])
+        more = ", ..." if len(bad) > 5 else ""
+        notes.append(f"{len(bad)} undecodable images are left out: {listed}{more}")
     num_examples -= len(bad)
     steps = lengths.run_lengths(run.train, num_examples)
     warning = schedule.schedule_warning(
@@ -195,7 +197,10 @@ def train_batches(experiment: Experiment, start_step: int) -> tf.data.Dataset:
 
 
 def eval_batches(
-    experiment: Experiment, split: str, max_examples: int | None = None
+    experiment: Experiment,
+    split: str,
+    max_examples: int | None = None,
+    setting: str = "eval_split",
 ) -> tf.data.Dataset:
     """A split in order, each example once, without augmentation."""
     run = experiment.run
@@ -208,14 +213,32 @@ def eval_batches(
         view_fn=policy.eval_view,
         excluded_ids=_bad_images(run, source, split),
         max_examples=max_examples,
+        setting=setting,
     )
 
 
-def name_bad_image(experiment: Experiment, split: str, error: Exception) -> InputError | None:
-    """After a failed read: the error that names the undecodable image, None if all are sound."""
-    bad = decode.find_bad_examples(experiment.source.examples(split), stop_at_first=True)
-    if not bad:
-        return None
-    reason = str(error).strip().split("\n")[0]
-    return InputError(bad[0], "must be an image that can be decoded (--skip_bad_images leaves such "
-                      f"files out; {reason[:120]})", split)  # fmt: skip
+
+def sample_views(
+    experiment: Experiment, count: int, epoch: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The first training images and their views in an epoch, as training sees them.
+
+    Returns:
+        The images resized for evaluation, (count, S, S, 3), and the same shape for each view
+        function; all float32 in [0, 1].
+    """
+    run = experiment.run
+    functions = view_functions(run.model.train_mode, run.data.image_size, run.augment)
+    originals: list[tf.Tensor] = []
+    augmented: list[list[tf.Tensor]] = [[] for _ in functions]
+    for example in experiment.source.examples(run.data.train_split):
+        if example["id"].numpy().decode() in experiment.excluded_ids:
+            continue
+        image = decode.decode_image(example["image"])
+        originals.append(policy.eval_view(image, run.data.image_size))
+        for index, function in enumerate(functions):
+            seed = pipeline.view_seed(run.train.seed, epoch, example["id"], index)
+            augmented[index].append(function(image, seed))
+        if len(originals) == count:
+            break
+    return np.stack(originals), [np.stack(views) for views in augmented]

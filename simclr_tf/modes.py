@@ -13,6 +13,7 @@ import tf_keras as keras
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
+from simclr_tf.data import decode
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation import evaluate as protocols
 from simclr_tf.evaluation import results
@@ -72,7 +73,7 @@ def _train_loop(
 ) -> None:
     run, lengths = experiment.run, experiment.lengths
     assert lengths is not None
-    if int(optimizer.iterations) >= lengths.total_steps:
+    if int(optimizer.iterations.numpy()) >= lengths.total_steps:
         return
     with experiment.strategy.scope():
         means = step.Means(step.metric_names(model, run.model.train_mode))
@@ -82,7 +83,7 @@ def _train_loop(
             )
         else:
             train_step = step.build_finetune_step(model, optimizer, run.optimizer, means)
-    start_step = int(optimizer.iterations)
+    start_step = int(optimizer.iterations.numpy())
     batches = experiment_lib.train_batches(experiment, start_step)
     summaries = Summaries(run.model_dir)
 
@@ -149,13 +150,10 @@ def train(
     checkpoints.record_config(run)
     if flags is not None:
         write_json(os.path.join(run.model_dir, "flags.json"), dict(flags))
-    try:
+    with decode.naming_bad_image(experiment.source, run.data.train_split):
         _train_loop(experiment, model, optimizer, store)
-    except tf.errors.OpError as error:
-        bad = experiment_lib.name_bad_image(experiment, run.data.train_split, error)
-        raise (bad or error) from error
     curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
-    global_step = int(optimizer.iterations)
+    global_step = int(optimizer.iterations.numpy())
     say(f"SavedModel: {export(model, global_step)}")
     return experiment, model, global_step
 
@@ -189,7 +187,10 @@ def _evaluate_model(
     bank = None
     if settings.knn or probe:
         bank = experiment_lib.eval_batches(
-            experiment, run.data.train_split, max_examples=settings.knn_bank_size
+            experiment,
+            run.data.train_split,
+            max_examples=settings.knn_bank_size,
+            setting="train_split",
         )
     return protocols.evaluate_encoder(
         lambda images: model(images, training=False),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from simclr_tf.augment import images, seeds
 from simclr_tf.errors import require
 
 BLUR_PROBABILITY = 0.5
-SIGMA_RANGE = (0.1, 2.0)
+SIGMA_RANGE = (0.1, 2.0)  # px
+BLUR_DRAWS = 2
 
 
 def blur_kernel_size(image_size: int) -> int:
@@ -35,10 +38,12 @@ def gaussian_blur(image: tf.Tensor, sigma: float | tf.Tensor, kernel_size: int) 
     """
     require(kernel_size >= 1, "kernel_size", "must be at least 1", kernel_size)
     image = images.check_image(image, batched=True)
-    taps = _gaussian_taps(sigma, kernel_size // 2)  # (2R + 1,)
+    column = _gaussian_column(sigma, kernel_size // 2)  # (K, 1, 3, 1)
+    row = tf.reshape(column, (1, -1, 3, 1))  # (1, K, 3, 1)
     batch = image if image.shape.rank == 4 else image[tf.newaxis]  # (N, H, W, 3)
-    blurred = _convolve(_convolve(batch, taps, axis=1), taps, axis=2)  # (N, H, W, 3)
-    return blurred if image.shape.rank == 4 else blurred[0]
+    for kernel in (column, row):
+        batch = tf.nn.depthwise_conv2d(batch, kernel, strides=(1, 1, 1, 1), padding="SAME")
+    return batch if image.shape.rank == 4 else batch[0]
 
 
 def random_blur(
@@ -48,7 +53,17 @@ def random_blur(
 
     The reference draws one sigma for a whole batch; Appendix A reads as one per image.
     """
-    coin, sigma = seeds.uniforms(seed, 2)
+    return blur_from(image, seeds.uniforms(seed, BLUR_DRAWS), kernel_size, probability)
+
+
+def blur_from(
+    image: tf.Tensor,
+    draws: Sequence[tf.Tensor],
+    kernel_size: int,
+    probability: float = BLUR_PROBABILITY,
+) -> tf.Tensor:
+    """`random_blur` with its `BLUR_DRAWS` numbers uniform in [0, 1) given."""
+    coin, sigma = draws
     sigma = seeds.between(sigma, *SIGMA_RANGE)
     return tf.cond(
         coin < probability,
@@ -57,13 +72,8 @@ def random_blur(
     )
 
 
-def _gaussian_taps(sigma: float | tf.Tensor, radius: int) -> tf.Tensor:
-    positions = tf.range(-radius, radius + 1, dtype=tf.float32)  # (2R + 1,)
-    taps = tf.exp(-tf.square(positions) / (2.0 * tf.square(sigma)))
-    return taps / tf.reduce_sum(taps)
-
-
-def _convolve(batch: tf.Tensor, taps: tf.Tensor, axis: int) -> tf.Tensor:
-    shape = (-1, 1, 1, 1) if axis == 1 else (1, -1, 1, 1)
-    kernel = tf.tile(tf.reshape(taps, shape), (1, 1, 3, 1))  # (K, 1, 3, 1) or (1, K, 3, 1)
-    return tf.nn.depthwise_conv2d(batch, kernel, strides=(1, 1, 1, 1), padding="SAME")
+def _gaussian_column(sigma: float | tf.Tensor, radius: int) -> tf.Tensor:
+    positions = tf.range(-radius, radius + 1, dtype=tf.float32)  # (K,)
+    squares = tf.tile(tf.square(positions)[:, None, None, None], (1, 1, 3, 1))  # (K, 1, 3, 1)
+    taps = tf.exp(squares * (-0.5 / tf.square(sigma)))  # (K, 1, 3, 1)
+    return taps / tf.reduce_sum(taps, axis=0)

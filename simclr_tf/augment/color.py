@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -14,6 +15,8 @@ JITTER_PROBABILITY = 0.8
 GRAYSCALE_PROBABILITY = 0.2
 TONE_RANGE = 0.8  # of brightness, contrast and saturation, times s
 HUE_RANGE = 0.2  # times s, as a share of the colour circle
+JITTER_DRAWS = 5
+DISTORTION_DRAWS = JITTER_DRAWS + 2
 _GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # luma of ITU-R BT.601, as the reference has them
 _ORDERS = tuple(itertools.permutations(range(4)))
 
@@ -36,13 +39,13 @@ def adjust_contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def adjust_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Multiplies the saturation of HSV, which is limited to 1; clipped."""
-    return images.clip(tf.image.adjust_saturation(image, factor))  # (..., H, W, 3)
+    """Multiplies the saturation of HSV, which is limited to 1; this cannot leave [0, 1]."""
+    return tf.image.adjust_saturation(image, factor)  # (..., H, W, 3)
 
 
 def adjust_hue(image: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """Turns the hue of HSV by `delta` of the circle, in [-1, 1]; clipped."""
-    return images.clip(tf.image.adjust_hue(image, delta))  # (..., H, W, 3)
+    """Turns the hue of HSV by `delta` of the circle, in [-1, 1]; this cannot leave [0, 1]."""
+    return tf.image.adjust_hue(image, delta)  # (..., H, W, 3)
 
 
 def color_jitter(
@@ -66,14 +69,21 @@ def color_jitter(
         InputError: `strength` is negative or `brightness` unknown.
     """
     _check_settings(strength, brightness)
-    order, *amounts = seeds.uniforms(seed, 5)
+    return jitter_from(image, strength, seeds.uniforms(seed, JITTER_DRAWS), brightness)
+
+
+def jitter_from(
+    image: tf.Tensor, strength: float, draws: Sequence[tf.Tensor], brightness: str
+) -> tf.Tensor:
+    """`color_jitter` with its `JITTER_DRAWS` numbers uniform in [0, 1) given."""
+    order, *amounts = draws
     tone = TONE_RANGE * strength
     factors = (max(1 - tone, 0.0), 1 + tone)
     shift = (-tone, tone) if brightness == "additive" else factors
     turn = min(HUE_RANGE * strength, 0.5)
     ranges = (shift, factors, factors, (-turn, turn))
     amounts = [seeds.between(u, *bounds) for u, bounds in zip(amounts, ranges, strict=True)]
-    return _adjust_in_order(image, _shuffled(order), amounts, brightness)
+    return images.clip(_adjust_in_order(image, _shuffled(order), amounts, brightness))
 
 
 def color_distortion(
@@ -95,13 +105,19 @@ def color_distortion(
         InputError: `strength` is negative or `brightness` unknown.
     """
     _check_settings(strength, brightness)
+    return distortion_from(image, strength, seeds.uniforms(seed, DISTORTION_DRAWS), brightness)
+
+
+def distortion_from(
+    image: tf.Tensor, strength: float, draws: Sequence[tf.Tensor], brightness: str
+) -> tf.Tensor:
+    """`color_distortion` with its `DISTORTION_DRAWS` numbers uniform in [0, 1) given."""
     if strength == 0:
         return image
-    coin_seed, jitter_seed = seeds.split(seed, 2)
-    jitter, gray = seeds.uniforms(coin_seed, 2)
+    jitter, gray, *jitter_draws = draws
     image = tf.cond(
         jitter < JITTER_PROBABILITY,
-        lambda: color_jitter(image, strength, jitter_seed, brightness),
+        lambda: jitter_from(image, strength, jitter_draws, brightness),
         lambda: tf.identity(image),
     )
     return tf.cond(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from simclr_tf.augment import images, seeds
@@ -10,6 +12,8 @@ from simclr_tf.errors import require
 ASPECT_RANGE = (3 / 4, 4 / 3)
 FLIP_PROBABILITY = 0.5
 CENTER_CROP_PROPORTION = 0.875  # as in the reference
+CROP_DRAWS = 4
+FLIP_DRAWS = 1
 
 Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -44,17 +48,10 @@ def random_crop_box(
     Raises:
         InputError: A range is empty or out of bounds.
     """
-    _check_ranges(area_range, aspect_range)
-    area, aspect, top, left = seeds.uniforms(seed, 4)
-    area = seeds.between(area, *area_range)
-    aspect = seeds.between(
-        aspect, tf.maximum(aspect_range[0], area), tf.minimum(aspect_range[1], 1.0 / area)
-    )
-    box_height = _side(height, tf.sqrt(area / aspect))
-    box_width = _side(width, tf.sqrt(area * aspect))
-    y = seeds.below(top, height - box_height + 1)
-    x = seeds.below(left, width - box_width + 1)
-    return y, x, box_height, box_width
+    lengths = tf.stack([height, width])  # (2,)
+    draws = seeds.uniforms(seed, CROP_DRAWS)
+    corner, sides = _draw_box(lengths, draws, area_range, aspect_range)
+    return corner[0], corner[1], sides[0], sides[1]
 
 
 def random_resized_crop(
@@ -71,10 +68,17 @@ def random_resized_crop(
     Returns:
         float32 (size, size, 3) in [0, 1].
     """
+    return resized_crop_from(image, size, seeds.uniforms(seed, CROP_DRAWS), crop_area_min)
+
+
+def resized_crop_from(
+    image: tf.Tensor, size: int, draws: Sequence[tf.Tensor], crop_area_min: float
+) -> tf.Tensor:
+    """`random_resized_crop` with its `CROP_DRAWS` numbers uniform in [0, 1) given."""
     image = images.check_image(image)
-    height, width = images.size_of(image)
-    y, x, h, w = random_crop_box(height, width, seed, (crop_area_min, 1.0))
-    crop = tf.slice(image, tf.stack([y, x, 0]), tf.stack([h, w, 3]))  # (h, w, 3)
+    lengths = images.lengths(image)  # (2,)
+    corner, sides = _draw_box(lengths, draws, (crop_area_min, 1.0), ASPECT_RANGE)
+    crop = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [3]], 0))  # (h, w, 3)
     return images.clip(images.resize_bicubic(crop, size))  # (size, size, 3)
 
 
@@ -93,23 +97,48 @@ def center_crop(
     """
     require(0 < proportion <= 1, "proportion", "must lie in (0, 1]", proportion)
     image = images.check_image(image, batched=True)
-    height, width = images.size_of(image)
-    side = _side(tf.minimum(height, width), proportion)
-    y = (height - side + 1) // 2  # the odd pixel goes to the top and left, as in the reference
-    x = (width - side + 1) // 2
+    lengths = images.lengths(image)  # (2,)
+    side = _round_sides(tf.reduce_min(lengths), proportion)
+    y, x = tf.unstack((lengths - side + 1) // 2)  # the odd pixel goes first, as in the reference
     return images.resize_bicubic(image[..., y : y + side, x : x + side, :], size)
 
 
 def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors the image left to right with probability 0.5 (Appendix A)."""
-    (coin,) = seeds.uniforms(seed, 1)
-    flip = coin < FLIP_PROBABILITY
-    return tf.cond(flip, lambda: tf.reverse(image, axis=[-2]), lambda: tf.identity(image))
+    return flip_from(image, seeds.uniforms(seed, FLIP_DRAWS))
 
 
-def _side(length: int | tf.Tensor, share: float | tf.Tensor) -> tf.Tensor:
-    exact = tf.cast(length, tf.float32) * share
-    return tf.clip_by_value(tf.cast(tf.round(exact), tf.int32), 1, length)
+def flip_from(image: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
+    """`random_flip` with its `FLIP_DRAWS` numbers uniform in [0, 1) given."""
+    (coin,) = draws
+    return tf.cond(
+        coin < FLIP_PROBABILITY,
+        lambda: tf.reverse(image, axis=[-2]),
+        lambda: tf.identity(image),
+    )
+
+
+def _draw_box(
+    lengths: tf.Tensor,
+    draws: Sequence[tf.Tensor],
+    area_range: tuple[float, float],
+    aspect_range: tuple[float, float],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Corner and sides of the box of `random_crop_box`, int32 (2,) each, rows first."""
+    _check_ranges(area_range, aspect_range)
+    area, aspect, top, left = draws
+    area = seeds.between(area, *area_range)
+    aspect = seeds.between(
+        aspect, tf.maximum(aspect_range[0], area), tf.minimum(aspect_range[1], 1.0 / area)
+    )
+    sides = _round_sides(lengths, tf.sqrt(tf.stack([area / aspect, area * aspect])))  # (2,)
+    corner = seeds.below(tf.stack([top, left]), lengths - sides + 1)  # (2,)
+    return corner, sides
+
+
+def _round_sides(lengths: tf.Tensor, shares: float | tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(lengths, tf.float32) * shares
+    return tf.clip_by_value(tf.cast(tf.round(exact), tf.int32), 1, lengths)
 
 
 def _check_ranges(area: tuple[float, float], aspect: tuple[float, float]) -> None:

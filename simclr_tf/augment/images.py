@@ -42,17 +42,12 @@ def clip(image: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(image, 0.0, 1.0)
 
 
-def size_of(image: tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
-    """Height and width; Python integers where the static shape knows them."""
-    dynamic = None
-    sizes = []
-    for axis in (-3, -2):
-        static = image.shape[axis] if image.shape.rank is not None else None
-        if static is None:
-            dynamic = tf.shape(image) if dynamic is None else dynamic
-            static = dynamic[axis]
-        sizes.append(static)
-    return sizes[0], sizes[1]
+def lengths(image: tf.Tensor) -> tf.Tensor:
+    """Height and width, int32 (2,); a constant where the static shape knows them."""
+    static = image.shape[-3:-1] if image.shape.rank is not None else None
+    if static is not None and static.is_fully_defined():
+        return tf.constant(static.as_list(), tf.int32)
+    return tf.shape(image)[-3:-1]
 
 
 def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
@@ -65,5 +60,4 @@ def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
     Returns:
         float32 (..., size, size, 3) around [0, 1]: a bicubic kernel overshoots at edges.
     """
-    resized = tf.image.resize(unit_range(image), (size, size), method="bicubic")
-    return resized  # (..., size, size, 3)
+    return tf.image.resize(unit_range(image), (size, size), method="bicubic")

@@ -27,12 +27,14 @@ def pretrain_view(
     Returns:
         float32 (image_size, image_size, 3) in [0, 1].
     """
-    crop_seed, flip_seed, color_seed, blur_seed = seeds.split(seed, 4)
-    view = crop.random_resized_crop(image, image_size, crop_seed, config.crop_area_min)
-    view = crop.random_flip(view, flip_seed)
-    view = color.color_distortion(view, config.color_jitter_strength, color_seed, config.brightness)
+    counts = (crop.CROP_DRAWS, crop.FLIP_DRAWS, color.DISTORTION_DRAWS, blur.BLUR_DRAWS)
+    for_crop, for_flip, for_color, for_blur = _draws(seed, counts)
+    strength = config.color_jitter_strength
+    view = crop.resized_crop_from(image, image_size, for_crop, config.crop_area_min)
+    view = crop.flip_from(view, for_flip)
+    view = color.distortion_from(view, strength, for_color, config.brightness)
     if config.use_blur:
-        view = blur.random_blur(view, blur_seed, blur.blur_kernel_size(image_size))
+        view = blur.blur_from(view, for_blur, blur.blur_kernel_size(image_size))
     return _finish(view, image_size)
 
 
@@ -43,9 +45,9 @@ def finetune_view(
 
     Args and result as in `pretrain_view`.
     """
-    crop_seed, flip_seed = seeds.split(seed, 2)
-    view = crop.random_resized_crop(image, image_size, crop_seed, crop_area_min)
-    return _finish(crop.random_flip(view, flip_seed), image_size)
+    for_crop, for_flip = _draws(seed, (crop.CROP_DRAWS, crop.FLIP_DRAWS))
+    view = crop.resized_crop_from(image, image_size, for_crop, crop_area_min)
+    return _finish(crop.flip_from(view, for_flip), image_size)
 
 
 def eval_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -68,6 +70,12 @@ def eval_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     if proportion == 1 and image.shape[:2] == (image_size, image_size):
         return _finish(images.unit_range(image), image_size)
     return _finish(crop.center_crop(image, image_size, proportion), image_size)
+
+
+def _draws(seed: tf.Tensor, counts: tuple[int, ...]) -> list[list[tf.Tensor]]:
+    """All random numbers of a view from one draw, dealt out to its operations."""
+    numbers = iter(seeds.uniforms(seed, sum(counts)))
+    return [[next(numbers) for _ in range(count)] for count in counts]
 
 
 def _finish(view: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -20,33 +20,37 @@ def example_seed(
 ) -> tf.Tensor:
     """The seed of one view of one example in one epoch.
 
-    Within an epoch different (example, view) never share a seed: the four integers enter a
-    bijection of 128 bits pair by pair. Seeds of different epochs are unrelated.
+    The four numbers are packed side by side, so no two of them share a seed; mixing is left to the
+    stateless ops, which encrypt the whole seed with Philox. That costs a few integer operations
+    where a hash would cost as much as the crop of a small image.
 
     Args:
-        seed: Seed of the run.
-        epoch: Number of the pass over the data.
+        seed: Seed of the run, in [0, 2^31).
+        epoch: Number of the pass over the data, in [0, 2^24).
         example_hash: What identifies the example, int64 scalar.
-        view: 0 or 1 in pretraining; other numbers for other uses.
+        view: 0 or 1 in pretraining; other numbers below 256 for other uses.
 
     Returns:
-        int64 (2,), for stateless ops or `split`.
+        int64 (2,), for `split`, `uniforms` and TensorFlow's stateless ops. Neighbours differ in a
+        single bit: derive further seeds with `split`, not by arithmetic.
     """
-    run = _full_integers(_pair(seed, epoch), (2,))  # (2,)
-    example = _pair(example_hash, view)  # (2,)
-    return _full_integers(tf.bitwise.bitwise_xor(run, example), (2,))  # (2,)
+    run = tf.cast(seed, tf.int64) * 2**32 + tf.cast(epoch, tf.int64) * 2**8
+    return tf.stack([run + tf.cast(view, tf.int64), tf.cast(example_hash, tf.int64)])  # (2,)
 
 
 def split(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
     """`count` independent seeds derived from one, int64 (2,) each; use each of them once."""
-    return tf.unstack(_full_integers(seed, (count, 2)), num=count)
+    seeds = tf.random.stateless_uniform(
+        (count, 2), seed, minval=None, maxval=None, dtype=tf.int64, alg=_ALGORITHM
+    )
+    return tf.unstack(seeds, num=count)
 
 
 def uniforms(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
     """`count` independent float32 scalars, uniform in [0, 1).
 
-    One draw serves all parameters of an op: a random op per parameter would cost more than the
-    arithmetic on a 32 px image.
+    One draw serves all parameters of a view: at 32 px a draw costs about as much as an operation
+    on the whole image.
     """
     values = tf.random.stateless_uniform((count,), seed, alg=_ALGORITHM)  # (count,)
     return tf.unstack(values, num=count)
@@ -61,13 +65,3 @@ def below(uniform: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
     """Maps a number uniform in [0, 1) to an int32 uniform in 0 ... count - 1."""
     index = tf.cast(uniform * tf.cast(count, tf.float32), tf.int32)
     return tf.minimum(index, count - 1)  # the product may round up to count
-
-
-def _pair(first: int | tf.Tensor, second: int | tf.Tensor) -> tf.Tensor:
-    return tf.stack([tf.cast(first, tf.int64), tf.cast(second, tf.int64)])  # (2,)
-
-
-def _full_integers(seed: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-    return tf.random.stateless_uniform(
-        shape, seed, minval=None, maxval=None, dtype=tf.int64, alg=_ALGORITHM
-    )

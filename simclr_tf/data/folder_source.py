@@ -104,9 +104,7 @@ class FolderSource:
 
     def _ranges(self, split: str, setting: str) -> list[split_arithmetic.Range]:
         renamed = re.sub(r"\bval(id)?\b", "validation", split)
-        return split_arithmetic.ranges(
-            renamed, split_arithmetic.split_infos(self.splits), setting
-        )
+        return split_arithmetic.ranges(renamed, split_arithmetic.split_infos(self.splits), setting)
 
 
 def open_folder(path: str, setting: str) -> FolderSource:
@@ -123,9 +121,7 @@ def open_folder(path: str, setting: str) -> FolderSource:
     require(root.is_dir(), setting, "must name an existing folder", path)
     files = sorted(_image_files(root))
     if not files:
-        raise InputError(
-            setting, f"must name a folder with images ({', '.join(EXTENSIONS)})", path
-        )
+        raise InputError(setting, f"must name a folder with images ({', '.join(EXTENSIONS)})", path)
     content = _content(files, setting, path)
     return FolderSource(root, content, _class_names(content, setting))
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import logging
 import os
 import pathlib
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -141,6 +145,7 @@ def _similar(dataset: str) -> str:
 def _download(builder: tfds.core.DatasetBuilder, dataset: str) -> None:
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
+        _check_network(builder)
         builder.download_and_prepare(download_config=config)
     except Exception as error:  # no network, manual download, full disk, missing module ...
         raise InputError(
@@ -149,6 +154,23 @@ def _download(builder: tfds.core.DatasetBuilder, dataset: str) -> None:
             f"the folder that holds it with data_dir, or prepare it there ({_one_line(error)})",
             dataset,
         ) from error
+
+
+def _check_network(builder: tfds.core.DatasetBuilder) -> None:
+    """Fails at once without a network, where TFDS would retry for minutes.
+
+    Raises:
+        OSError: The host that the data set is downloaded from has no address.
+    """
+    hosts = {urllib.parse.urlsplit(url).hostname for url in builder.url_infos}
+    hosts.discard(None)
+    if not hosts or urllib.request.getproxies():  # behind a proxy names need not resolve here
+        return
+    host = min(hosts, key=str)
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError as error:
+        raise OSError(f"no network, {host} cannot be reached") from error
 
 
 def _one_line(error: Exception) -> str:
@@ -163,11 +185,13 @@ def _as_example(stored: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 @contextlib.contextmanager
 def _without_deprecation_notes() -> Iterator[None]:
-    """TFDS uses an op that TensorFlow deprecates; a user can do nothing about it."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
+    """TFDS itself uses what TensorFlow and TFDS deprecate; a user can do nothing about it."""
+    loggers = [tf.get_logger(), logging.getLogger("absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

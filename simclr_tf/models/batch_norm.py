@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -33,7 +35,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         config: BatchNormConfig,
         zero_gamma: bool = False,
         center: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         super().__init__(

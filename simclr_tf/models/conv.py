@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
@@ -37,7 +38,7 @@ class FixedPaddingConv(keras.layers.Conv2D):
     Initialised by variance scaling (fan-in, scale 1, truncated normal) as in the reference.
     """
 
-    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **kwargs):
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **kwargs: Any):
         super().__init__(
             filters,
             kernel_size,

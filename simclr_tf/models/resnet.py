@@ -256,7 +256,8 @@ class ResNet(keras.Model):
         -1 freezes nothing. No gradient flows into what is frozen.
         """
         self.frozen_after_block = after_block
-        for k, part in enumerate([self.stem, *self.groups]):
+        parts: list[keras.layers.Layer] = [self.stem, *self.groups]
+        for k, part in enumerate(parts):
             part.trainable = k > after_block
 
     def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
@@ -272,10 +273,10 @@ class ResNet(keras.Model):
             in the arithmetic of the layers, and `final_avg_pool` (N, D), always float32.
 
         Raises:
-            InputError: The images are not floating point.
+            ValueError: The images are not floating point.
         """
-        if not images.dtype.is_floating:
-            raise InputError("images", "must be floats in [0, 1]", images.dtype.name)
+        if not images.dtype.is_floating:  # Keras can only pass on errors made from one string
+            raise ValueError(f"images must be floats in [0, 1]. Received: {images.dtype.name}")
         x = tf.cast(images, self.compute_dtype)
         initial_conv, x = self.stem(x, training=training)
         x = self._cut(x, 0)

@@ -56,7 +56,7 @@ class LARS(keras.optimizers.Optimizer):
 
     Raises:
         InputError: A number out of its range.
-        ValueError: An unknown role. On building, a variable without a role although `roles` is given.
+        ValueError: An unknown role; on building, a variable that `roles` leaves out.
     """
 
     def __init__(

@@ -12,7 +12,6 @@ from typing import Any
 
 import tensorflow as tf
 
-
 KNOWN_ROLES = ("kernel", "bias", "batch_norm", "linear_head_kernel", "linear_head_bias")
 
 

@@ -42,6 +42,7 @@ class _Panel(NamedTuple):
     title: str
     tags: dict[str, str]  # Tag -> name in the legend.
     percent: bool = False
+    noisy: bool = True  # Long curves get a running mean; a schedule is drawn as it is.
 
 
 _PANELS = (
@@ -58,7 +59,7 @@ _PANELS = (
         "eval/knn_200_accuracy": "kNN 200, evaluation",
         "eval/linear_probe_accuracy": "logistic regression, evaluation",
     }, percent=True),
-    _Panel("Learning rate", {"learning_rate": "learning rate"}),
+    _Panel("Learning rate", {"learning_rate": "learning rate"}, noisy=False),
 )  # fmt: skip
 
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -151,7 +152,8 @@ def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> No
     repeated = len({entry.tag for entry in chosen}) < len(chosen)
     for index, entry in enumerate(chosen):
         legend = panel.tags[entry.tag] + (f" ({entry.folder})" if repeated else "")
-        _draw_series(axes, entry, 100 if panel.percent else 1, legend, _COLORS[index % 6])
+        color = _COLORS[index % len(_COLORS)]
+        _draw_series(axes, entry, panel, legend, color)
     axes.set_xlabel("step", fontsize=9)
     axes.set_ylabel("%" if panel.percent else "", fontsize=9)
     axes.grid(color="#E2E2E2", linewidth=0.6)
@@ -162,9 +164,9 @@ def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> No
         axes.legend(fontsize=8, frameon=False)
 
 
-def _draw_series(axes: Axes, series: ScalarSeries, scale: float, legend: str, color: str) -> None:
-    values = scale * series.values
-    if len(values) < _SMOOTH_FROM:
+def _draw_series(axes: Axes, series: ScalarSeries, panel: _Panel, legend: str, color: str) -> None:
+    values = (100 if panel.percent else 1) * series.values
+    if len(values) < _SMOOTH_FROM or not panel.noisy:
         marker = "o" if len(values) <= 30 else None
         axes.plot(series.steps, values, color=color, label=legend, marker=marker, markersize=3,
                   linewidth=1.4)  # fmt: skip

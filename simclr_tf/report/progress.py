@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -19,6 +20,11 @@ _WINDOW_SECS = 30.0
 
 class _Bar(tqdm):
     monitor_interval = 0  # No background thread: the loop itself moves the bar.
+    state = ""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        return {**super().format_dict, "state": self.state}
 
 
 class Progress:
@@ -62,9 +68,10 @@ class Progress:
         self._closed = False
         self._bar: _Bar | None = None
         if self._stream.isatty() if is_terminal is None else is_terminal:
+            size = _size_settings(self._stream)
             self._bar = _Bar(
-                total=total, initial=initial, desc=label, file=self._stream, dynamic_ncols=True,
-                mininterval=0.1, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {postfix}",
+                total=total, initial=initial, desc=label, file=self._stream, mininterval=0.1,
+                miniters=1, bar_format="{desc} {percentage:.0f}%|{bar}| {state}", **size,
             )  # fmt: skip
 
     def update(self, step: int, units_done: int, values: Mapping[str, float]) -> None:
@@ -83,7 +90,7 @@ class Progress:
         advance, self._step = step - self._step, step
         self._text = self._describe(values)
         if self._bar is not None:
-            self._bar.set_postfix_str(self._text, refresh=False)
+            self._bar.state = self._text
             self._bar.update(advance)
         elif self._line_is_due(now):
             self._write_line(now)
@@ -139,11 +146,14 @@ class Progress:
         return (last[column] - first[column]) / (last[0] - first[0])
 
     def _describe(self, values: Mapping[str, float]) -> str:
-        parts = [f"step {self._step}/{self._total}"]
+        in_bar = self._bar is not None  # There, 80 columns have to hold everything.
+        parts = [f"{'' if in_bar else 'step '}{self._step}/{self._total}"]
         parts += [f"{name} {value:.4g}" for name, value in values.items()]
         if len(self._window) >= 2:
             parts.append(f"{format_rate(self.units_per_second)} {self._unit}/s")
-            parts.append(f"{format_duration(self.seconds_left)} left")
+            left = self.seconds_left
+            compact = in_bar and math.isfinite(left)
+            parts.append(f"{_Bar.format_interval(left) if compact else format_duration(left)} left")
         return ", ".join(parts)
 
     def _line_is_due(self, now: float) -> bool:
@@ -152,3 +162,16 @@ class Progress:
     def _write_line(self, now: float) -> None:
         self._last_line = (now, self._step)
         print(f"{self._label}: {self._text}", file=self._stream, flush=True)
+
+
+def _size_settings(stream: TextIO) -> dict[str, Any]:
+    """Size settings for tqdm: fixed where the terminal says 0, as pseudo-terminals of some job
+    runners do. tqdm would show nothing there.
+    """
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return {"dynamic_ncols": True}
+    if size.columns > 0 and size.lines > 0:
+        return {"dynamic_ncols": True}
+    return {"ncols": size.columns or 100, "nrows": size.lines or 24}

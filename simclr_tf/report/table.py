@@ -47,23 +47,14 @@ def summary_rows(
         metrics: Of the trained encoder, under the names of `simclr_tf.evaluation.evaluate`;
             accuracies that are absent get no row.
         num_classes: Adds the accuracy of guessing, 1 / classes.
-        untrained_metrics: The same metrics of the encoder before training; its kNN is shown.
+        untrained_metrics: The same metrics of the encoder before training; leave out those of
+            its linear head, which nobody trained.
         timings: Seconds by name ("Training").
         places: Paths by name ("Checkpoints").
     """
     require(num_classes is None or num_classes >= 1, "num_classes", "must be at least 1",
             num_classes)  # fmt: skip
-    rows = [
-        (_METRIC_NAMES[key], format_percent(metrics[key]))
-        for key in _METRIC_NAMES
-        if key in metrics
-    ]
-    rows += [(_knn_name(key), format_percent(metrics[key])) for key in _knn_keys(metrics)]
-    untrained = untrained_metrics or {}
-    rows += [
-        (f"{_knn_name(key)}, untrained encoder", format_percent(untrained[key]))
-        for key in _knn_keys(untrained)
-    ]
+    rows = _accuracy_rows(metrics) + _accuracy_rows(untrained_metrics or {}, ", untrained encoder")
     if num_classes is not None:
         rows.append(("Chance", format_percent(1 / num_classes)))
     rows += [(name, format_duration(seconds)) for name, seconds in (timings or {}).items()]
@@ -77,13 +68,15 @@ _METRIC_NAMES = {
 }
 
 
+def _accuracy_rows(metrics: Mapping[str, float], suffix: str = "") -> list[Row]:
+    named = {key: name for key, name in _METRIC_NAMES.items() if key in metrics}
+    named |= {key: f"kNN, k = {key.split('_')[1]}" for key in _knn_keys(metrics)}
+    return [(name + suffix, format_percent(metrics[key])) for key, name in named.items()]
+
+
 def _knn_keys(metrics: Mapping[str, float]) -> list[str]:
     keys = [key for key in metrics if key.startswith("eval/knn_") and key.endswith("_accuracy")]
     return sorted(keys, key=lambda key: int(key.split("_")[1]))
-
-
-def _knn_name(key: str) -> str:
-    return f"kNN, k = {key.split('_')[1]}"
 
 
 def _markdown_row(row: Row) -> str:

@@ -74,7 +74,7 @@ class CheckpointStore:
                 reason = str(error).strip().split("\n")[0]
                 raise InputError("model_dir", f"must hold checkpoints of this model ({reason})",
                                  prefix) from None  # fmt: skip
-        return int(self._global_step)
+        return int(self._global_step.numpy())
 
     def save(self) -> str:
         """Writes `ckpt-<step>`, unless this step was written already; returns its prefix.
@@ -82,7 +82,7 @@ class CheckpointStore:
         TensorFlow writes to temporary names and renames, and updates the `checkpoint` file last,
         so an interrupt leaves the previous checkpoint in force.
         """
-        step = int(self._global_step)
+        step = int(self._global_step.numpy())
         latest = self._manager.latest_checkpoint
         if latest is not None and checkpoint_step(latest) == step:
             return latest

@@ -87,7 +87,7 @@ def run_loop(
         NonFiniteLossError: The loss is NaN or infinite.
     """
     iterator = iter(batches)
-    start_step = step = int(global_step)
+    start_step = step = int(global_step.numpy())
     seconds_per_step: float | None = None
     try:
         while step < lengths.total_steps:
@@ -110,5 +110,5 @@ def run_loop(
                 on_checkpoint(step)
     except KeyboardInterrupt:
         # The interrupt can arrive after the steps ran and before they were counted here.
-        on_checkpoint(int(global_step))
+        on_checkpoint(int(global_step.numpy()))
         raise

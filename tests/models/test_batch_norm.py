@@ -17,7 +17,7 @@ from simclr_tf.models.batch_norm import BatchNorm
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SHAPES = [(6, 5), (3, 4, 2, 5)]
 
-# Two replicas get the halves of a batch, or 1/4 and 3/4 values of different scale; prints OK.
+# Two replicas get the halves of a batch; prints OK.
 TWO_REPLICAS = """
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]

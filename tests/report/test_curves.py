@@ -6,8 +6,10 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from simclr_tf.errors import InputError
+from simclr_tf.report import curves
 from simclr_tf.report.curves import plot_learning_curves, read_scalars
 
 
@@ -83,6 +85,39 @@ def test_picture(tmp_path):
     for panel in (pixels[:420, :600], pixels[:420, 600:], pixels[420:, :600], pixels[420:, 600:]):
         assert has_color(panel, blue)
     assert has_color(pixels[420:, :600], orange)
+
+
+def lines_drawn(axes):
+    return [line.get_ydata() for line in axes.get_lines()]
+
+
+def test_long_noisy_curves_get_a_running_mean_and_schedules_do_not():
+    values = np.random.default_rng(0).uniform(size=200)
+    values[100] = np.nan
+    figure = Figure()
+    for tag, scale, panel in (("train/contrast_acc", 100, 1), ("learning_rate", 1, 3)):
+        axes = figure.add_subplot()
+        series = curves.ScalarSeries(tag, ".", np.arange(200), values)
+        curves._draw_panel(axes, curves._PANELS[panel], [series])
+        raw, *smooth = lines_drawn(axes)
+        np.testing.assert_array_equal(raw, scale * values)
+        if tag == "learning_rate":
+            assert smooth == []
+        else:  # 4 points to either side, fewer at the ends, none where the value is missing.
+            expected = [np.nanmean(raw[max(0, i - 4) : i + 5]) for i in range(200)]
+            np.testing.assert_allclose(smooth[0], expected)
+
+
+def test_one_scalar_in_several_folders_gives_a_line_each():
+    axes = Figure().add_subplot()
+    series = [
+        curves.ScalarSeries("train/contrast_acc", folder, np.arange(3), np.full(3, level))
+        for folder, level in ((".", 0.1), ("second", 0.2))
+    ]
+    curves._draw_panel(axes, curves._PANELS[1], series)
+    assert [list(values) for values in lines_drawn(axes)] == [[10] * 3, [20] * 3]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["training (.)", "training (second)"]
 
 
 def test_empty_run_gives_notes_instead_of_curves(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 
 import pytest
 
@@ -111,12 +112,38 @@ def test_bar():
             progress.update(step, 32 * step, {"loss": 1.5})
         progress.note("checkpoint written")
     text = stream.getvalue()
-    assert "train  40%|" in text.split("\r")[1]
-    assert "step 7/10, loss 1.5, 32.0 pairs/s, 3.0 s left" in text.split("\r")[-1]
+    assert "train 40%|" in text.split("\r")[1]
+    assert "| 7/10, loss 1.5, 32.0 pairs/s, 00:03 left" in text.split("\r")[-1]
     assert "checkpoint written\n" in text
     assert text.endswith("\n")
     progress.close()
     assert stream.getvalue() == text
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(
+    "rows, columns, length", [(0, 0, 100), (24, 80, 80), (0, 90, 90), (50, 200, 200)]
+)
+def test_bar_on_a_terminal_of_any_size(rows, columns, length):
+    import fcntl
+    import struct
+    import termios
+
+    reader, writer = os.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    clock = Clock()
+    with os.fdopen(writer, "w") as stream:
+        with Progress(1200, stream=stream, clock=clock) as progress:
+            progress.update(600, 0, {"loss": 4.56789, "contrastive accuracy": 0.25})
+            clock.now += 10
+            progress.update(601, 1280, {"loss": 4.56789, "contrastive accuracy": 0.25})
+        text = ""
+        while not text.endswith("\n"):  # A read may give a part.
+            text += os.read(reader, 10_000).decode()
+    os.close(reader)
+    last = text.rstrip().split("\r")[-1]
+    assert "601/1200, loss 4.568, contrastive accuracy 0.25, 128 pairs/s" in last
+    assert length - 5 <= len(last) <= length
 
 
 def test_no_thread_is_left_behind():

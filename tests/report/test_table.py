@@ -37,7 +37,8 @@ def test_summary_in_its_order():
         "eval/regularization_loss": 0.1,
     }
     rows = summary_rows(
-        metrics, num_classes=10, untrained_metrics={"eval/knn_20_accuracy": 0.21},
+        metrics, num_classes=10,
+        untrained_metrics={"eval/knn_20_accuracy": 0.21, "eval/linear_probe_accuracy": 0.3},
         timings={"Training": 65}, places={"Checkpoints": "runs/a"},
     )  # fmt: skip
     assert rows == [
@@ -45,6 +46,7 @@ def test_summary_in_its_order():
         ("Linear head, top-5", "90.0 %"),
         ("kNN, k = 20", "52.0 %"),
         ("kNN, k = 200", "50.0 %"),
+        ("Logistic regression, untrained encoder", "30.0 %"),
         ("kNN, k = 20, untrained encoder", "21.0 %"),
         ("Chance", "10.0 %"),
         ("Training", "1 min 05 s"),

@@ -1,0 +1,242 @@
+import collections
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.data import folder_source, pipeline, tfds_source
+from simclr_tf.errors import InputError
+
+N = 23
+BATCH = 5
+STEPS = N // BATCH
+
+
+@pytest.fixture
+def source(write_images):
+    """Image i holds the value i everywhere."""
+    names = [f"{'ab'[i % 2]}/{i:02d}.png" for i in range(N)]
+    return folder_source.open_folder(str(write_images(names)), "data_dir")
+
+
+def _value(image, seed):
+    del seed
+    return tf.cast(image[:1, :1], tf.float32)
+
+
+def _noise(image, seed):
+    del image
+    return tf.random.stateless_uniform((1, 1, 3), seed)
+
+
+def _batches(source, count, **options):
+    settings = {"batch_size": BATCH, "view_fns": (_value, _noise), "seed": 3, **options}
+    dataset = pipeline.train_batches(source, "train", **settings)
+    return list(itertools.islice(dataset.as_numpy_iterator(), count))
+
+
+def _values(batch):
+    return [int(value) for value in batch["view_0"][:, 0, 0, 0]]
+
+
+def _order(source, count=2 * STEPS, **options):
+    return [_values(batch) for batch in _batches(source, count, **options)]
+
+
+def _assert_equal(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        for key in batch:
+            np.testing.assert_array_equal(batch[key], other[key])
+
+
+def test_shapes_and_labels(source):
+    dataset = pipeline.train_batches(
+        source, "train", batch_size=BATCH, view_fns=(_value, _noise), seed=3
+    )
+    assert dataset.element_spec["view_0"].shape[0] == BATCH
+    batch = next(dataset.as_numpy_iterator())
+    assert set(batch) == {"view_0", "view_1", "label"}
+    # Classes a and b hold the even and the odd images by construction; sorted: a first.
+    assert batch["label"].tolist() == [value % 2 for value in _values(batch)]
+    assert batch["label"].dtype == np.int64
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_no_duplicates_within_batch_or_epoch(source, cache):
+    order = _order(source, 6 * STEPS, cache=cache)
+    for epoch in range(6):
+        seen = sum(order[epoch * STEPS : (epoch + 1) * STEPS], [])
+        assert len(set(seen)) == len(seen) == STEPS * BATCH
+
+
+def test_every_image_is_used_over_epochs(source):
+    assert set(sum(_order(source, 8 * STEPS), [])) == set(range(N))
+
+
+def test_epochs_differ_and_follow_from_the_seed(source):
+    order = _order(source)
+    assert order[:STEPS] != order[STEPS:]
+    assert order == _order(source) == _order(source, cache=True)
+    assert order != _order(source, seed=4)
+    assert sum(order[:STEPS], []) != sorted(sum(order[:STEPS], []))
+
+
+def test_process_wide_seed_changes_nothing(source):
+    order = _order(source)
+    try:
+        for process_seed in (1, 2):
+            tf.random.set_seed(process_seed)
+            assert _order(source) == order
+    finally:
+        tf.random.set_seed(0)
+
+
+@pytest.mark.parametrize("start_step", [1, STEPS - 1, STEPS, STEPS + 2, 3 * STEPS])
+@pytest.mark.parametrize("cache", [False, True])
+def test_resume(source, start_step, cache):
+    straight = _batches(source, 3 * STEPS + 3)
+    resumed = _batches(source, 3 * STEPS + 3 - start_step, start_step=start_step, cache=cache)
+    _assert_equal(straight[start_step:], resumed)
+
+
+def test_resume_does_not_decode_what_it_skips(source):
+    first = _order(source, 1)[0]
+    for path in source.root.rglob("*.png"):
+        if int(path.stem) in first:
+            path.write_bytes(b"broken")
+    _batches(source, STEPS - 1, start_step=1)
+
+
+def test_views_have_seeds_of_their_own(source):
+    batches = _batches(source, 2 * STEPS, view_fns=(_value, _noise, _noise))
+    draws = np.concatenate([np.concatenate([b["view_1"], b["view_2"]]) for b in batches])
+    assert len(np.unique(draws[..., 0])) == len(draws)
+
+
+def test_seeds_do_not_depend_on_the_batch_size(source):
+    small, large = (
+        {value: noise for batch in _batches(source, N // size, batch_size=size)
+         for value, noise in zip(_values(batch), batch["view_1"].tolist(), strict=True)}
+        for size in (2, 11)
+    )  # fmt: skip
+    assert all(small[value] == large[value] for value in set(small) & set(large))
+
+
+def test_image_is_decoded_once_for_all_views(source, monkeypatch):
+    traced = []
+    decode = pipeline.decode_image
+    monkeypatch.setattr(pipeline, "decode_image", lambda e: traced.append(1) or decode(e))
+    _batches(source, 1, view_fns=(_value, _noise, _noise))
+    assert len(traced) == 1
+
+
+def test_cache_reads_files_once(source):
+    dataset = pipeline.train_batches(
+        source, "train", batch_size=BATCH, view_fns=(_value,), seed=0, cache=True
+    )
+    iterator = dataset.as_numpy_iterator()
+    for _ in range(STEPS):
+        next(iterator)
+    for path in source.root.rglob("*.png"):
+        path.unlink()
+    for _ in range(3 * STEPS):
+        next(iterator)
+
+
+def test_excluded_images_never_come(source):
+    excluded = ["a/00.png", "b/01.png", "a/04.png"]
+    steps = pipeline.steps_per_epoch(source, "train", BATCH, len(excluded))
+    assert steps == 4
+    order = _order(source, 5 * steps, excluded_ids=excluded)
+    assert set(sum(order, [])) == set(range(N)) - {0, 1, 4}
+    assert all(set(sum(order[i : i + steps], [])) == set(range(N)) - {0, 1, 4}
+               for i in range(0, 5 * steps, steps))  # fmt: skip
+
+
+def test_parts_add_up_to_the_global_batch(source):
+    whole = _order(source, 7, batch_size=6)
+    parts = [_order(source, 7, batch_size=6, shard=(i, 3)) for i in range(3)]
+    assert whole == [sum(part, []) for part in zip(*parts, strict=True)]
+
+
+def test_batch_of_all_images(source):
+    order = _order(source, 3, batch_size=N)
+    assert all(sorted(batch) == list(range(N)) for batch in order) and order[0] != order[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "constraint"),
+    [
+        ({"batch_size": N + 1}, f"the {N} images"),
+        ({"batch_size": 21, "excluded_ids": ["a/00.png"] * 3}, "the 20 images"),
+        ({"shard": (0, 2)}, "divisible by the 2 parts"),
+    ],
+)
+def test_refused_batch_size(source, options, constraint):
+    with pytest.raises(InputError, match=constraint) as caught:
+        _batches(source, 1, **options)
+    assert caught.value.name == "train_batch_size"
+
+
+def test_missing_split(source):
+    with pytest.raises(InputError) as caught:
+        pipeline.steps_per_epoch(source, "validation", 4)
+    assert caught.value.name == "train_split"
+
+
+def _resized(image, image_size):
+    return tf.image.resize(tf.cast(image, tf.float32), (image_size, image_size))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 22, 23, 24, 64])
+def test_evaluation_counts_every_image_once(source, batch_size):
+    dataset = pipeline.eval_batches(
+        source, "train", batch_size=batch_size, image_size=6, view_fn=_resized
+    )
+    values: collections.Counter = collections.Counter()
+    for batch in dataset.as_numpy_iterator():
+        assert batch["image"].shape == (batch_size, 6, 6, 3)
+        assert batch["label"].shape == batch["weight"].shape == (batch_size,)
+        for image, weight in zip(batch["image"], batch["weight"], strict=True):
+            values[int(image[0, 0, 0])] += weight
+    assert values == dict.fromkeys(range(N), 1.0) | ({0: 1.0})
+
+
+def test_evaluation_keeps_the_order_and_its_limits(source):
+    dataset = pipeline.eval_batches(
+        source, "train", batch_size=4, image_size=8, view_fn=_resized,
+        excluded_ids=["a/00.png"], max_examples=7,
+    )  # fmt: skip
+    batches = list(dataset.as_numpy_iterator())
+    weights = np.concatenate([batch["weight"] for batch in batches])
+    values = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
+    assert weights.tolist() == [1.0] * 7 + [0.0]
+    assert values[:7].tolist() == [2, 4, 6, 8, 10, 12, 14]
+    assert dataset.element_spec["image"].shape == (4, 8, 8, 3)
+
+
+def test_unlabeled(write_images):
+    root = write_images([f"{i}.png" for i in range(4)])
+    batch = _batches(folder_source.open_folder(str(root), "data_dir"), 1, batch_size=4)[0]
+    assert batch["label"].tolist() == [-1] * 4
+
+
+def test_embedded_set(embedded_dir):
+    source = tfds_source.open_tfds("digits", str(embedded_dir))
+    settings = {"batch_size": 100, "view_fns": (_noise,), "seed": 0}
+    dataset = pipeline.train_batches(source, "train[:250]", **settings)
+    straight = list(itertools.islice(dataset.as_numpy_iterator(), 5))
+    resumed = pipeline.train_batches(source, "train[:250]", start_step=3, **settings)
+    _assert_equal(straight[3:], list(itertools.islice(resumed.as_numpy_iterator(), 2)))
+
+
+def test_large_splits_go_through_a_bounded_buffer(source, monkeypatch):
+    assert pipeline._shuffle_buffer(source, "train", False) == N
+    monkeypatch.setattr(pipeline, "_MIN_BUFFER", 6)
+    monkeypatch.setattr(pipeline, "SHUFFLE_BYTES", 10 * source.record_bytes)
+    assert pipeline._shuffle_buffer(source, "train", False) == 10
+    assert pipeline._shuffle_buffer(source, "train", True) == N
+    order = _order(source, 2 * STEPS)
+    assert len(set(sum(order[:STEPS], []))) == STEPS * BATCH

@@ -1,0 +1,258 @@
+"""The command line from the outside: exit status, what it says, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import run
+
+ROOT = pathlib.Path(run.__file__).resolve().parent
+# The smallest run there is: 1/16 width, a few steps, 8 px images.
+TINY = (
+    "--resnet_depth=18 --width_multiplier=0.0625 --image_size=8 --train_batch_size=16 "
+    "--train_steps=3 --warmup_epochs=0 --eval_batch_size=64 --use_blur=False"
+)
+
+
+def write_images(folder: pathlib.Path, count: int, seed: int = 0) -> None:
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 10, 12, 3), np.uint8)
+    for index, image in enumerate(pixels):
+        (folder / f"{index:02d}.jpg").write_bytes(tf.io.encode_jpeg(image).numpy())
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Folders of images: labelled with a test split, unlabeled, with a truncated file, empty."""
+    root = tmp_path_factory.mktemp("photos")
+    for split, count in (("train", 12), ("test", 5)):
+        for label in ("cat", "dog"):
+            write_images(root / "labelled" / split / label, count, seed=len(label + split))
+    write_images(root / "unlabelled", 20)
+    write_images(root / "broken", 20)
+    whole = (root / "broken" / "07.jpg").read_bytes()
+    (root / "broken" / "07.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "empty").mkdir()
+    (root / "file").write_text("not a folder")
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    """A finished run on the labelled folder."""
+    folder = tmp_path_factory.mktemp("run") / "finished"
+    line = f"--mode=train_then_eval --dataset=folder:{photos}/labelled --model_dir={folder} {TINY}"
+    assert run.main(line.split()) == 0
+    return folder
+
+
+LABELLED = "--dataset=folder:{photos}/labelled"
+# Command line -> what the one line on stderr has to name.
+BAD_INPUT = {
+    "unknown flag": ("--colour=1", "colour"),
+    "misspelt flag": ("--temperatur=1", "Did you mean: temperature"),
+    "wrong type": ("--train_steps=many", "--train_steps"),
+    "not a flag": ("train", "--name=value"),
+    "unknown mode": ("--mode=dance", "--mode"),
+    "unknown recipe": ("--recipe=pancakes", "--recipe must be one of"),
+    "temperature zero": (LABELLED + " --temperature=0", "--temperature"),
+    "temperature negative": (LABELLED + " --temperature=-1", "--temperature"),
+    "optimizer": (LABELLED + " --optimizer=sgd", "--optimizer"),
+    "learning rate": (LABELLED + " --learning_rate=-0.1", "--learning_rate"),
+    "depth": (LABELLED + " --resnet_depth=20", "--resnet_depth"),
+    "width": (LABELLED + " --width_multiplier=-1", "--width_multiplier"),
+    "head": (LABELLED + " --proj_head_mode=deep", "--proj_head_mode"),
+    "selector": (LABELLED + " --ft_proj_selector=9", "--ft_proj_selector"),
+    "crop area": (LABELLED + " --crop_area_min=0", "--crop_area_min"),
+    "jitter": (LABELLED + " --color_jitter_strength=-1", "--color_jitter_strength"),
+    "seed": (LABELLED + " --seed=-1", "--seed"),
+    "precision": (LABELLED + " --precision=float8", "--precision"),
+    "image too small": (LABELLED + " --image_size=24 --stem=imagenet", "--image_size"),
+    "freezing in pretraining": (LABELLED + " --fine_tune_after_block=2",
+                                "--fine_tune_after_block"),
+    "batch of one": (LABELLED + " --train_batch_size=1", "--train_batch_size"),
+    "fewer images than a batch": (LABELLED + " --train_batch_size=512",
+                                  "--train_batch_size must not exceed the 24 training images"),
+    "unknown data set": ("--dataset=cifar11", "--dataset"),
+    "missing training split": (LABELLED + " --train_split=everything", "--train_split"),
+    "missing evaluation split": (LABELLED + " --eval_split=validation", "--eval_split"),
+    "broken split expression": (LABELLED + " --train_split=train[:ten]", "--train_split"),
+    "absent folder": ("--dataset=folder:{photos}/absent", "--dataset"),
+    "folder without its path": ("--dataset=folder", "--data_dir"),
+    "no images": ("--dataset=folder --data_dir={photos}/empty", "--data_dir"),
+    "a file as folder": ("--dataset=folder --data_dir={photos}/file", "--data_dir"),
+    "unlabelled fine-tuning": ("--dataset=folder:{photos}/unlabelled --train_mode=finetune",
+                               "--dataset must have labels"),
+    "unlabelled evaluation": ("--mode=eval --dataset=folder:{photos}/unlabelled",
+                              "--dataset must have labels"),
+    "absent checkpoint": (LABELLED + " --checkpoint={photos}/ckpt-1", "--checkpoint"),
+    "folder without checkpoint": (LABELLED + " --checkpoint={photos}/empty", "--checkpoint"),
+    "checkpoint of another encoder": (LABELLED + " --checkpoint={finished} "
+                                      "--width_multiplier=0.125", "--checkpoint must fit"),
+    "unwritable folder": (LABELLED + " --model_dir={photos}/file/run", "--model_dir"),
+    "no TPU": (LABELLED + " --use_tpu=True", "--use_tpu"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_nothing(case, photos, finished, tmp_path, capsys):
+    line, named = BAD_INPUT[case]
+    folder = tmp_path / "run"
+    words = f"--mode=train --model_dir={folder} {TINY} {line}".format(
+        photos=photos, finished=finished
+    )
+    status = run.main(words.split())
+    captured = capsys.readouterr()
+    assert status == run.BAD_INPUT
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("run.py: error: ")
+    assert named in captured.err
+    assert "Traceback" not in captured.err
+    assert not folder.exists()
+
+
+def test_another_configuration_in_an_existing_run_is_refused(finished, photos, capsys):
+    before = sorted(p.name for p in finished.iterdir())
+    line = f"--dataset=folder:{photos}/labelled --model_dir={finished} {TINY} --temperature=0.7"
+    assert run.main(line.split()) == run.BAD_INPUT
+    assert "temperature=0.1 there, 0.7 here" in capsys.readouterr().err
+    assert sorted(p.name for p in finished.iterdir()) == before
+
+
+def test_a_truncated_image_is_named(photos, tmp_path, capsys):
+    line = f"--dataset=folder:{photos}/broken --model_dir={tmp_path}/run {TINY}"
+    assert run.main(line.split()) == run.BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "broken/07.jpg must be a readable" in error
+    assert run.main([*line.split(), "--skip_bad_images"]) == 0
+    assert "1 undecodable images are left out" in capsys.readouterr().out
+
+
+def test_a_finished_run_has_the_references_files(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"checkpoint", "ckpt-3.index", "result.json", "result_3.json", "flags.json",
+            "config.json", "curves.png", "views.png", "saved_model"} <= names  # fmt: skip
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    result = json.loads((finished / "result.json").read_text())
+    assert result["global_step"] == 3
+    for key in ("eval/label_top_1_accuracy", "eval/label_top_5_accuracy",
+                "eval/regularization_loss", "eval/knn_20_accuracy"):  # fmt: skip
+        assert key in result
+    assert json.loads((finished / "flags.json").read_text())["train_steps"] == 3
+    module = tf.saved_model.load(str(finished / "saved_model" / "3"))
+    outputs = module(tf.zeros([2, 20, 30, 3]), trainable=False)
+    assert outputs["final_avg_pool"].shape == (2, 32)
+
+
+def test_resuming_a_finished_run_changes_nothing(finished, photos, capsys):
+    checkpoint = finished / "ckpt-3.index"
+    written = checkpoint.stat().st_mtime_ns
+    line = f"--mode=train --dataset=folder:{photos}/labelled --model_dir={finished} {TINY}"
+    assert run.main(line.split()) == 0
+    assert "resuming at step 3" in capsys.readouterr().out
+    assert checkpoint.stat().st_mtime_ns == written
+
+
+def test_eval_mode_needs_only_the_run(finished, capsys):
+    assert run.main(["--mode=eval", f"--model_dir={finished}", "--eval_name=again"]) == 0
+    assert "evaluated step 3" in capsys.readouterr().out
+    again = json.loads((finished / "again" / "result.json").read_text())
+    first = json.loads((finished / "result.json").read_text())
+    same = {key: first[key] for key in again}
+    assert again == pytest.approx(same, abs=1e-6)
+
+
+def test_fine_tuning_starts_from_a_run(finished, photos, tmp_path, capsys):
+    line = (
+        f"--mode=train_then_eval --train_mode=finetune --dataset=folder:{photos}/labelled {TINY} "
+        f"--model_dir={tmp_path}/tuned --checkpoint={finished} --fine_tune_after_block=4 "
+        "--optimizer=momentum --zero_init_logits_layer"
+    )
+    assert run.main(line.split()) == 0
+    out = capsys.readouterr().out
+    assert "restored" in out and "not used: projection_head" in out
+    assert "the linear head starts at zero" in out
+    assert "Linear head, top-1" in out
+
+
+def test_unlabelled_images_pretrain_and_the_skipped_is_said(photos, tmp_path, capsys):
+    line = f"--mode=train_then_eval --dataset=folder:{photos}/unlabelled --model_dir={tmp_path}/r"
+    assert run.main([*line.split(), *TINY.split()]) == 0
+    out = capsys.readouterr().out
+    assert "has no labels" in out
+    assert (tmp_path / "r" / "saved_model" / "3").is_dir()
+
+
+@pytest.mark.slow
+def test_interrupt_saves_and_the_same_command_resumes(photos, tmp_path):
+    folder = tmp_path / "run"
+    words = (
+        f"--mode=train --dataset=folder:{photos}/labelled --model_dir={folder} {TINY} "
+        "--train_steps=100000 --checkpoint_steps=50000"
+    ).split()
+    program = (
+        "import _thread, sys, threading, run\n"
+        "threading.Timer(float(sys.argv[1]), _thread.interrupt_main).start()\n"
+        "sys.exit(run.main(sys.argv[2:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "25", *words], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == run.INTERRUPTED, done.stderr
+    assert "the same command resumes" in done.stderr
+    step = int(next(folder.glob("ckpt-*.index")).name.split("-")[1].split(".")[0])
+    assert step > 0
+    done = subprocess.run(
+        [sys.executable, "-c", program, "20", *words], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert f"resuming at step {step}" in done.stdout
+
+
+@pytest.mark.slow
+def test_first_line_comes_before_tensorflow_is_loaded(tmp_path):
+    program = (
+        "import builtins, sys, run\n"
+        "def first(*args, **kwargs):\n"
+        "    sys.stdout.write(f\"{'tensorflow' in sys.modules} {args[0]}\")\n"
+        "    sys.exit(0)\n"
+        "builtins.print = first\n"
+        "run.main(['--model_dir=' + sys.argv[1]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "r")], cwd=ROOT, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("False simclr_tf: train in")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "status"), [(15, run.BAD_INPUT), (16, 0)])
+def test_two_replicas_need_a_batch_that_divides(photos, tmp_path, batch, status):
+    words = (
+        f"--mode=train_then_eval --dataset=folder:{photos}/labelled --model_dir={tmp_path}/run "
+        f"{TINY} --num_logical_cpus=2 --train_batch_size={batch}"
+    ).split()
+    done = subprocess.run(
+        [sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    if status:
+        assert "--train_batch_size must be a multiple of the 2 replicas" in done.stderr
+
+
+def test_help_is_grouped(capsys):
+    assert run.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("Data:") < out.index("--dataset") < out.index("Hardware:")
