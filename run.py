@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-# Before TensorFlow loads: its informational lines would bury ours.
+# Before TensorFlow loads: its informational lines would bury ours, and on CPUs without AVX-512 it
+# leaves oneDNN off, which costs a factor of 2 to 15 per training step (docs/performance.md).
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from flags import parsing, usage
 from simclr_tf.errors import InputError

@@ -13,7 +13,7 @@ def check_image(image: tf.Tensor, batched: bool = False) -> tf.Tensor:
     Args:
         image: (H, W, 3), or with `batched` also (N, H, W, 3); uint8, or floating in [0, 1]. The
             range of a floating image is the caller's promise: checking it would cost a pass.
-        batched: Whether a batch is accepted.
+        batched: Whether a batch is accepted. An image of unknown rank is taken for a single one.
 
     Raises:
         InputError: The rank, the channels or the type are not those of an image.
@@ -27,7 +27,7 @@ def check_image(image: tf.Tensor, batched: bool = False) -> tf.Tensor:
         require(shape[-1] in (None, 3), "image", f"must have the shape {layout}", shape)
     known = image.dtype == tf.uint8 or image.dtype.is_floating
     require(known, "image", "must be uint8 or floating in [0, 1]", image.dtype.name)
-    return image
+    return image if shape.rank is not None else tf.ensure_shape(image, (None, None, 3))
 
 
 def unit_range(image: tf.Tensor) -> tf.Tensor:
@@ -43,9 +43,9 @@ def clip(image: tf.Tensor) -> tf.Tensor:
 
 
 def lengths(image: tf.Tensor) -> tf.Tensor:
-    """Height and width, int32 (2,); a constant where the static shape knows them."""
-    static = image.shape[-3:-1] if image.shape.rank is not None else None
-    if static is not None and static.is_fully_defined():
+    """Height and width of an image of known rank, int32 (2,); a constant where they are static."""
+    static = image.shape[-3:-1]
+    if static.is_fully_defined():
         return tf.constant(static.as_list(), tf.int32)
     return tf.shape(image)[-3:-1]
 

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from concurrent import futures
+from typing import Any
 
 import tensorflow as tf
 
@@ -62,7 +63,7 @@ def find_bad_examples(examples: tf.data.Dataset, stop_at_first: bool = False) ->
         decode_image, input_signature=[tf.TensorSpec((), tf.string)], autograph=False
     )
 
-    def is_bad(example) -> bool:
+    def is_bad(example: dict[str, Any]) -> bool:
         try:
             decode(tf.constant(example["image"]))
         except tf.errors.OpError:

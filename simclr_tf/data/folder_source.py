@@ -50,7 +50,7 @@ class FolderSource:
     content: Mapping[str, _Split]
     class_names: tuple[str, ...] | None
     record_bytes: int = 200
-    embedded: bool = False
+    always_cached: bool = False
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ uninterrupted run would have seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -76,7 +77,7 @@ def train_batches(
             view of fixed size S. All views of an image come from one decoding.
         seed: Seed of the run.
         start_step: Step that the first batch belongs to.
-        cache: Keep the encoded images in memory after the first pass.
+        cache: Keep the encoded images in memory after the first pass; small data sets always are.
         excluded_ids: Ids of images of the split to leave out.
         shard: (index, count): of every global batch, deliver part `index` of `count` equal parts.
             Other parts are not decoded.
@@ -92,8 +93,9 @@ def train_batches(
     index, count = shard
     require(batch_size % count == 0, "train_batch_size",
             f"must be divisible by the {count} parts it is divided into", batch_size)  # fmt: skip
-    records, read = _records(source, split, excluded_ids, cache or source.embedded)
-    buffer = _shuffle_buffer(source, split, cache or source.embedded)
+    cache = cache or source.always_cached
+    records, read = _records(source, split, excluded_ids, cache)
+    buffer = _shuffle_buffer(source, split, cache)
     start_epoch, done = divmod(start_step, steps)
 
     def order_of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -193,9 +195,7 @@ def _shuffle_buffer(source: Source, split: str, cached: bool) -> int:
     return count if cached else min(count, max(fitting, _MIN_BUFFER))
 
 
-def _shuffle(
-    records: tf.data.Dataset, buffer: int, seed: int, epoch: tf.Tensor
-) -> tf.data.Dataset:
+def _shuffle(records: tf.data.Dataset, buffer: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
     """`Dataset.shuffle` with an order decided by (seed, epoch).
 
     The method takes no tensor as seed and mixes in the process-wide one, so the op is used itself.
@@ -221,7 +221,7 @@ def _part_of_batches(
         return ordered
     size = batch_size // count
 
-    def mine(position: tf.Tensor, _) -> tf.Tensor:
+    def mine(position: tf.Tensor, _: Any) -> tf.Tensor:
         return position % batch_size // size == index
 
     return ordered.enumerate().filter(mine).map(lambda _, element: element)

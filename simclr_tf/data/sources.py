@@ -26,15 +26,26 @@ class Source(Protocol):
         num_classes: None without labels.
         class_names: None without labels, or when the data set does not tell them.
         record_bytes: Mean size of a record, an estimate.
-        embedded: One of the package's own small sets, which are always cached.
+        always_cached: Small enough to be kept in memory, still encoded, without being asked.
     """
 
-    name: str
-    splits: Mapping[str, int]
-    num_classes: int | None
-    class_names: tuple[str, ...] | None
-    record_bytes: int
-    embedded: bool
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def splits(self) -> Mapping[str, int]: ...  # noqa: D102
+
+    @property
+    def num_classes(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None: ...  # noqa: D102
+
+    @property
+    def record_bytes(self) -> int: ...  # noqa: D102
+
+    @property
+    def always_cached(self) -> bool: ...  # noqa: D102
 
     def num_examples(self, split: str, setting: str = "train_split") -> int:
         """Number of images in a split expression.

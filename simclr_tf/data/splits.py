@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -56,7 +58,7 @@ def count(found: list[Range]) -> int:
     return sum(end - first for _, first, end in found)
 
 
-def _end(term, info: tfds.core.SplitInfo) -> int:
+def _end(term: Any, info: tfds.core.SplitInfo) -> int:
     return info.num_examples if term.to is None else term.to
 
 
@@ -64,5 +66,5 @@ def _overlap(found: list[Range]) -> bool:
     ordered = sorted(found)
     return any(
         name == next_name and next_first < end
-        for (name, _, end), (next_name, next_first, _) in zip(ordered, ordered[1:], strict=False)
+        for (name, _, end), (next_name, next_first, _) in itertools.pairwise(ordered)
     )

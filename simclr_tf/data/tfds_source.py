@@ -16,11 +16,12 @@ from collections.abc import Iterator
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf.data import embedded
+from simclr_tf.data import embedded, tfrecords
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.errors import InputError, require
 
 _UNKNOWN_RECORD_BYTES = 100_000  # where the data set does not tell its size: an ImageNet JPEG
+_SMALL_BYTES = 2**28  # on disk: CIFAR has 60 to 200 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,6 @@ class TfdsSource:
 
     builder: tfds.core.DatasetBuilder
     name: str
-    embedded: bool = False
 
     @property
     def splits(self) -> dict[str, int]:
@@ -50,9 +50,12 @@ class TfdsSource:
     @property
     def record_bytes(self) -> int:
         """Mean size of a record over all splits."""
-        infos = self._infos.values()
-        size = sum(info.num_bytes or 0 for info in infos)
-        return size // max(sum(info.num_examples for info in infos), 1) or _UNKNOWN_RECORD_BYTES
+        return self._bytes // max(sum(self.splits.values()), 1) or _UNKNOWN_RECORD_BYTES
+
+    @property
+    def always_cached(self) -> bool:
+        """Whether the whole set is small."""
+        return 0 < self._bytes <= _SMALL_BYTES
 
     def num_examples(self, split: str, setting: str = "train_split") -> int:
         """Number of images in a split expression."""
@@ -69,6 +72,15 @@ class TfdsSource:
     def examples(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
         """Encoded images, in the order of the shards."""
         split_arithmetic.ranges(split, self._infos, setting)
+        if tfrecords.is_readable(self.builder.info):
+            return tfrecords.examples(self.builder.info, split, self.record_bytes)
+        return self._examples_by_tfds(split)
+
+    def location(self, example_id: str) -> str:
+        """Data set and id."""
+        return f"{self.name} ({example_id})"
+
+    def _examples_by_tfds(self, split: str) -> tf.data.Dataset:
         labeled = self.num_classes is not None
         wanted = {name: True for name in ("image", "label") if name == "image" or labeled}
         with _without_deprecation_notes():
@@ -82,9 +94,9 @@ class TfdsSource:
             )
         return dataset.map(_as_example)
 
-    def location(self, example_id: str) -> str:
-        """Data set and id."""
-        return f"{self.name} ({example_id})"
+    @property
+    def _bytes(self) -> int:
+        return sum(info.num_bytes or 0 for info in self._infos.values())
 
     @property
     def _infos(self) -> tfds.core.SplitDict:
@@ -109,7 +121,7 @@ def open_tfds(dataset: str, data_dir: str | None) -> TfdsSource:
         InputError: Unknown name, no images in it, or not prepared and not downloadable.
     """
     if dataset in embedded.BUILDERS:
-        return TfdsSource(embedded.prepare(dataset, data_dir), dataset, embedded=True)
+        return TfdsSource(embedded.prepare(dataset, data_dir), dataset)
     builder = _builder(dataset, data_dir)
     if not builder.data_path.exists():
         _download(builder, dataset)
@@ -162,9 +174,11 @@ def _check_network(builder: tfds.core.DatasetBuilder) -> None:
     Raises:
         OSError: The host that the data set is downloaded from has no address.
     """
-    hosts = {urllib.parse.urlsplit(url).hostname for url in builder.url_infos}
+    hosts = {urllib.parse.urlsplit(url).hostname for url in builder.url_infos or ()}
     hosts.discard(None)
-    if not hosts or urllib.request.getproxies():  # behind a proxy names need not resolve here
+    if not hosts or builder.MANUAL_DOWNLOAD_INSTRUCTIONS:  # TFDS explains what to do by hand
+        return
+    if urllib.request.getproxies():  # behind a proxy names need not resolve here
         return
     host = min(hosts, key=str)
     try:

@@ -17,9 +17,9 @@ class Role(enum.Enum):
 
     KERNEL = "kernel"
     BIAS = "bias"
-    BATCH_NORM = "batch norm"
-    LINEAR_HEAD_KERNEL = "linear head kernel"
-    LINEAR_HEAD_BIAS = "linear head bias"
+    BATCH_NORM = "batch_norm"
+    LINEAR_HEAD_KERNEL = "linear_head_kernel"
+    LINEAR_HEAD_BIAS = "linear_head_bias"
 
 
 def variable_roles(model: keras.Model) -> dict[str, Role]:
@@ -71,5 +71,5 @@ def describe_roles(model: keras.Model) -> str:
     for role in Role:
         sizes = [v.shape.num_elements() for v in model.trainable_variables if roles[v.name] is role]
         if sizes:
-            lines.append(f"{role.value}: {len(sizes)} variables, {sum(sizes):,} parameters")
+            lines.append(f"{role.value.replace('_', ' ')}: {len(sizes)} variables, {sum(sizes):,} parameters")
     return "\n".join(lines)

@@ -16,15 +16,14 @@ KNOWN_ROLES = ("kernel", "bias", "batch_norm", "linear_head_kernel", "linear_hea
 
 
 def role_name(role: str | enum.Enum) -> str:
-    """One of `KNOWN_ROLES`, from a string or an enum member; words may be parted by spaces.
+    """One of `KNOWN_ROLES`, from a string or an enum member.
 
     Raises:
         ValueError: Another role. To pass it on would adapt and decay what must not be.
     """
-    text = str(role.value if isinstance(role, enum.Enum) else role)
-    name = text.replace(" ", "_")
+    name = str(role.value if isinstance(role, enum.Enum) else role)
     if name not in KNOWN_ROLES:
-        raise ValueError(f"role must be one of {', '.join(KNOWN_ROLES)}. Received: {text!r}")
+        raise ValueError(f"role must be one of {', '.join(KNOWN_ROLES)}. Received: {name!r}")
     return name
 
 

@@ -44,5 +44,9 @@ def test_lengths_with_static_and_unknown_shapes():
     np.testing.assert_array_equal(images.lengths(tf.zeros((5, 7, 3))), [5, 7])
     np.testing.assert_array_equal(images.lengths(tf.zeros((2, 5, 7, 3))), [5, 7])
     for spec in (tf.TensorSpec(None), tf.TensorSpec((None, None, 3))):
-        traced = tf.function(images.lengths, input_signature=[spec])
+
+        @tf.function(input_signature=[spec])
+        def traced(image):
+            return images.lengths(images.check_image(image))
+
         np.testing.assert_array_equal(traced(tf.zeros((5, 7, 3))), [5, 7])

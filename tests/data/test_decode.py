@@ -1,3 +1,7 @@
+"""Image formats, and finding the file that cannot be decoded."""
+
+from __future__ import annotations
+
 import io
 
 import numpy as np

@@ -1,3 +1,7 @@
+"""Preparing the embedded sets."""
+
+from __future__ import annotations
+
 import concurrent.futures
 import multiprocessing
 
@@ -15,6 +19,7 @@ def _prepare_digits(data_dir):
     return len(list(builder.as_dataset(split="test")))
 
 
+@pytest.mark.slow
 def test_patterns_hold_what_is_drawn(embedded_dir, capfd):
     builder = embedded.prepare("patterns", embedded_dir)
     assert builder.info.splits["train"].num_examples == 8_000
@@ -26,6 +31,7 @@ def test_patterns_hold_what_is_drawn(embedded_dir, capfd):
     assert "Generating" not in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_second_time_only_reads(embedded_dir, monkeypatch):
     embedded.prepare("patterns", embedded_dir)
     monkeypatch.setattr(patterns, "generate", lambda split: pytest.fail("drawn again"))

@@ -1,3 +1,7 @@
+"""Layouts of image folders."""
+
+from __future__ import annotations
+
 import pathlib
 
 import numpy as np

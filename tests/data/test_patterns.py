@@ -1,3 +1,7 @@
+"""The drawn textures, and what a linear model sees in them."""
+
+from __future__ import annotations
+
 import colorsys
 
 import numpy as np
@@ -77,6 +81,7 @@ def test_share_of_the_figure_is_the_same_in_all_families():
     np.testing.assert_allclose(mask.mean(axis=(1, 2)), [0.3, 0.45], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_colour_statistics_carry_no_label(splits):
     (train, labels), (test, test_labels) = splits
     features, test_features = (

@@ -1,3 +1,7 @@
+"""Order, resume, parts and exact counts of the batches."""
+
+from __future__ import annotations
+
 import collections
 import itertools
 
@@ -44,6 +48,10 @@ def _order(source, count=2 * STEPS, **options):
     return [_values(batch) for batch in _batches(source, count, **options)]
 
 
+def _flat(lists):
+    return list(itertools.chain.from_iterable(lists))
+
+
 def _assert_equal(batches, others):
     assert len(batches) == len(others)
     for batch, other in zip(batches, others, strict=True):
@@ -67,12 +75,12 @@ def test_shapes_and_labels(source):
 def test_no_duplicates_within_batch_or_epoch(source, cache):
     order = _order(source, 6 * STEPS, cache=cache)
     for epoch in range(6):
-        seen = sum(order[epoch * STEPS : (epoch + 1) * STEPS], [])
+        seen = _flat(order[epoch * STEPS : (epoch + 1) * STEPS])
         assert len(set(seen)) == len(seen) == STEPS * BATCH
 
 
 def test_every_image_is_used_over_epochs(source):
-    assert set(sum(_order(source, 8 * STEPS), [])) == set(range(N))
+    assert set(_flat(_order(source, 8 * STEPS))) == set(range(N))
 
 
 def test_epochs_differ_and_follow_from_the_seed(source):
@@ -80,7 +88,7 @@ def test_epochs_differ_and_follow_from_the_seed(source):
     assert order[:STEPS] != order[STEPS:]
     assert order == _order(source) == _order(source, cache=True)
     assert order != _order(source, seed=4)
-    assert sum(order[:STEPS], []) != sorted(sum(order[:STEPS], []))
+    assert _flat(order[:STEPS]) != sorted(_flat(order[:STEPS]))
 
 
 def test_process_wide_seed_changes_nothing(source):
@@ -150,15 +158,15 @@ def test_excluded_images_never_come(source):
     steps = pipeline.steps_per_epoch(source, "train", BATCH, len(excluded))
     assert steps == 4
     order = _order(source, 5 * steps, excluded_ids=excluded)
-    assert set(sum(order, [])) == set(range(N)) - {0, 1, 4}
-    assert all(set(sum(order[i : i + steps], [])) == set(range(N)) - {0, 1, 4}
+    assert set(_flat(order)) == set(range(N)) - {0, 1, 4}
+    assert all(set(_flat(order[i : i + steps])) == set(range(N)) - {0, 1, 4}
                for i in range(0, 5 * steps, steps))  # fmt: skip
 
 
 def test_parts_add_up_to_the_global_batch(source):
     whole = _order(source, 7, batch_size=6)
     parts = [_order(source, 7, batch_size=6, shard=(i, 3)) for i in range(3)]
-    assert whole == [sum(part, []) for part in zip(*parts, strict=True)]
+    assert whole == [_flat(part) for part in zip(*parts, strict=True)]
 
 
 def test_batch_of_all_images(source):
@@ -239,4 +247,4 @@ def test_large_splits_go_through_a_bounded_buffer(source, monkeypatch):
     assert pipeline._shuffle_buffer(source, "train", False) == 10
     assert pipeline._shuffle_buffer(source, "train", True) == N
     order = _order(source, 2 * STEPS)
-    assert len(set(sum(order[:STEPS], []))) == STEPS * BATCH
+    assert len(set(_flat(order[:STEPS]))) == STEPS * BATCH

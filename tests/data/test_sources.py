@@ -1,3 +1,7 @@
+"""Choosing a source by its name."""
+
+from __future__ import annotations
+
 import pytest
 
 from simclr_tf.config import DataConfig
@@ -16,7 +20,7 @@ def test_folder_by_data_dir_and_by_name(write_images):
 
 def test_embedded(embedded_dir):
     source = open_source(DataConfig(dataset="digits", data_dir=str(embedded_dir)))
-    assert source.embedded and source.num_classes == 10
+    assert source.always_cached and source.num_classes == 10
 
 
 @pytest.mark.parametrize(

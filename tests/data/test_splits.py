@@ -1,3 +1,7 @@
+"""Split expressions."""
+
+from __future__ import annotations
+
 import pytest
 
 from simclr_tf.data import splits

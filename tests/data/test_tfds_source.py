@@ -1,5 +1,10 @@
+"""TFDS data sets: ids, prepared folders, refusals."""
+
+from __future__ import annotations
+
 import socket
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
@@ -94,7 +99,7 @@ class Waveforms(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         return tfds.core.DatasetInfo(
             builder=self,
-            features=tfds.features.FeaturesDict({"wave": tfds.features.Scalar("int64")}),
+            features=tfds.features.FeaturesDict({"wave": tfds.features.Scalar(np.int64)}),
         )
 
     def _split_generators(self, dl_manager):
@@ -113,19 +118,17 @@ class Unlabeled(Waveforms):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(4, 4, 3)),
-                    "size": tfds.features.Scalar("int64"),
+                    "size": tfds.features.Scalar(np.int64),
                 }
             ),
         )
 
     def _split_generators(self, dl_manager):
-        import numpy as np
-
         return {"train": iter([(0, {"image": np.zeros((4, 4, 3), np.uint8), "size": 1})])}
 
 
 def test_no_image(tmp_path):
-    with pytest.raises(InputError, match="feature `image`.*wave"):
+    with pytest.raises(InputError, match=r"feature `image`.*wave"):
         tfds_source.open_tfds("waveforms", str(tmp_path))
 
 

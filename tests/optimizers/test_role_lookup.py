@@ -25,7 +25,6 @@ def test_role_name():
     assert role_name("bias") == "bias"
     assert type(role_name(SomeRole.BATCH_NORM)) is str
     assert role_name(SomeRole.BATCH_NORM) == "batch_norm"
-    assert role_name("linear head kernel") == "linear_head_kernel"
 
 
 def test_unknown_role_is_refused():

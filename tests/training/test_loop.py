@@ -25,7 +25,7 @@ class FakeProgress:
         self.steps.append((step, units_done))
 
 
-def run(train, start=0, means=None, interrupt_at=None):
+def run(train, start=0, means=None):
     lengths = run_lengths(train, num_examples=100)
     global_step = tf.Variable(start, dtype=tf.int64)
     taken, summaries, saved = [], [], []
@@ -35,8 +35,6 @@ def run(train, start=0, means=None, interrupt_at=None):
         for _ in range(int(count)):
             taken.append(int(next(iterator)))
             global_step.assign_add(1)
-            if global_step == interrupt_at:
-                raise KeyboardInterrupt
 
     loop.run_loop(
         run_steps,

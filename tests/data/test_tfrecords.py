@@ -1,0 +1,85 @@
+"""The fast reader against TFDS's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from simclr_tf.data import tfds_source, tfrecords
+
+SIZES = [7, 11, 5]
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """A data set in three shards."""
+
+    class Sharded(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """Image i is filled with i."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(4, 4, 3)),
+                "label": tfds.features.ClassLabel(num_classes=3),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            def generate():
+                for i in range(sum(SIZES)):
+                    yield i, {"image": np.full((4, 4, 3), i, np.uint8), "label": i % 3}
+
+            return {"train": generate(), "test": generate()}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    builder = Sharded(data_dir=str(tmp_path))
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(num_shards=len(SIZES))
+    )
+    assert builder.info.splits["train"].num_shards == len(SIZES)
+    return tfds_source.TfdsSource(builder, "sharded")
+
+
+def _by_id(dataset):
+    examples = list(dataset.as_numpy_iterator())
+    found = {example["id"]: (example["image"], int(example["label"])) for example in examples}
+    assert len(found) == len(examples)
+    return found
+
+
+@pytest.mark.parametrize(
+    "split",
+    ["train", "train[:3]", "train[5:17]", "train[-4:]", "train[10%:60%]", "test[:9]+train[20:]"],
+)
+@pytest.mark.parametrize("record_bytes", [100, 2**21, 2**30])
+def test_equals_tfds(sharded, split, record_bytes):
+    info = sharded.builder.info
+    assert tfrecords.is_readable(info)
+    fast = _by_id(tfrecords.examples(info, split, record_bytes))
+    assert fast == _by_id(sharded._examples_by_tfds(split))
+    assert len(fast) == sharded.num_examples(split)
+
+
+def test_order_is_fixed(sharded):
+    orders = [
+        [example["id"] for example in sharded.examples("train").as_numpy_iterator()]
+        for _ in range(3)
+    ]
+    assert orders[0] == orders[1] == orders[2]
+
+
+def test_other_features_are_left_to_tfds(sharded, monkeypatch):
+    class Spectrum(tfds.features.Image):
+        """An image of another kind."""
+
+    info = sharded.builder.info
+    other = {"image": Spectrum(shape=(4, 4, 3)), "label": info.features["label"]}
+    monkeypatch.setattr(type(info), "features", other)
+    assert not tfrecords.is_readable(info)
