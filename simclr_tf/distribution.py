@@ -18,7 +18,9 @@ def _tpu_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise InputError("use_tpu", f"needs a TPU that can be reached ({reason})", address) from None
+        raise InputError(
+            "use_tpu", f"needs a TPU that can be reached ({reason})", address
+        ) from None
     return tf.distribute.TPUStrategy(resolver)
 
 

@@ -170,7 +170,9 @@ def describe_model(model: SimCLR) -> str:
     return f"{count / 1e6:.2f} M trainable parameters; {describe_roles(model)}"
 
 
-def view_functions(train_mode: str, image_size: int, augment: AugmentConfig) -> Sequence[ViewFunction]:
+def view_functions(
+    train_mode: str, image_size: int, augment: AugmentConfig
+) -> Sequence[ViewFunction]:
     """The functions (image, seed) -> view of one training example, one per view."""
     if train_mode == "pretrain":
 
@@ -178,7 +180,9 @@ def view_functions(train_mode: str, image_size: int, augment: AugmentConfig) -> 
             return policy.pretrain_view(image, seed, image_size, augment)
 
         return [view, view]
-    return [lambda image, seed: policy.finetune_view(image, seed, image_size, augment.crop_area_min)]
+    return [
+        lambda image, seed: policy.finetune_view(image, seed, image_size, augment.crop_area_min)
+    ]
 
 
 def train_batches(experiment: Experiment, start_step: int) -> tf.data.Dataset:
@@ -215,7 +219,6 @@ def eval_batches(
         max_examples=max_examples,
         setting=setting,
     )
-
 
 
 def sample_views(

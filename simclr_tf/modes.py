@@ -175,7 +175,6 @@ def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.O
     return model, optimizer
 
 
-
 def _evaluate_model(
     experiment: Experiment, model: SimCLR, *, probe: bool, regularization_loss: float | None = None
 ) -> protocols.Evaluation:
@@ -204,9 +203,16 @@ def _evaluate_model(
 
 
 def _evaluate_step(
-    experiment: Experiment, model: SimCLR, global_step: int, say: Say
+    experiment: Experiment,
+    model: SimCLR,
+    global_step: int,
+    say: Say,
+    untrained: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Evaluates, writes the events and result files of a step, and returns the metrics."""
+    """Evaluates, writes the events and result files of a step, and returns the metrics.
+
+    The metrics of the untrained encoder, where given, are kept in the result files beside them.
+    """
     run = experiment.run
     started = time.monotonic()
     l2 = weight_decay_loss(model.trainable_variables, variable_roles(model), run.optimizer)
@@ -217,7 +223,10 @@ def _evaluate_step(
     summaries = Summaries(folder)
     summaries.scalars(global_step, evaluation.metrics)
     summaries.close()
-    results.write_results(folder, evaluation.metrics, global_step)
+    baseline = {
+        name.replace("eval/", "untrained/"): value for name, value in (untrained or {}).items()
+    }
+    results.write_results(folder, {**evaluation.metrics, **baseline}, global_step)
     for note in evaluation.notes:
         say(f"note: {note}")
     shown = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items())
@@ -281,9 +290,9 @@ def train_then_eval(
     metrics: dict[str, float] = {}
     untrained: dict[str, float] = {}
     if _can_evaluate(experiment):
-        metrics = _evaluate_step(experiment, model, global_step, say)
         if run.evaluation.knn or run.evaluation.linear_probe:
             untrained = _untrained_metrics(experiment)
+        metrics = _evaluate_step(experiment, model, global_step, say, untrained)
         timings["Evaluation"] = time.monotonic() - started - timings["Training"]
     rows = table.summary_rows(
         metrics,

@@ -30,7 +30,7 @@ def shared_dir() -> pathlib.Path:
 
 @pytest.fixture
 def tiny_model():
-    """Builds a ResNet-18 of 1/16 width with a 2-layer head: `tiny_model(num_classes, **settings)`."""
+    """Builds a ResNet-18 of 1/16 width: `tiny_model(num_classes, **model_settings)`."""
     import tf_keras as keras
 
     from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig

@@ -13,8 +13,6 @@ def write_results(
     model_dir: str | os.PathLike[str],
     metrics: Mapping[str, float],
     global_step: int,
-    *,
-    eval_name: str | None = None,
 ) -> dict[str, float]:
     """Writes `result.json` and `result_<step>.json` into `model_dir`, each atomically.
 
@@ -22,8 +20,6 @@ def write_results(
         model_dir: The run directory, local or remote.
         metrics: Values by TensorBoard name (`eval/label_top_1_accuracy`).
         global_step: Step of the checkpoint that was evaluated; stored under `global_step`.
-        eval_name: Accepted for symmetry with the summaries. As in the reference it names the
-            folder of the evaluation's event files only, never the result files.
 
     Returns:
         What was written.
@@ -31,7 +27,6 @@ def write_results(
     Raises:
         InputError: A metric is NaN or infinite. Neither file is touched then.
     """
-    del eval_name
     result: dict[str, float] = {name: float(value) for name, value in metrics.items()}
     for name, value in result.items():
         if value != value or value in (float("inf"), float("-inf")):

@@ -71,5 +71,7 @@ def describe_roles(model: keras.Model) -> str:
     for role in Role:
         sizes = [v.shape.num_elements() for v in model.trainable_variables if roles[v.name] is role]
         if sizes:
-            lines.append(f"{role.value.replace('_', ' ')}: {len(sizes)} variables, {sum(sizes):,} parameters")
+            lines.append(
+                f"{role.value.replace('_', ' ')}: {len(sizes)} variables, {sum(sizes):,} parameters"
+            )
     return "\n".join(lines)

@@ -100,7 +100,9 @@ def list_checkpoints(model_dir: str) -> list[str]:
     state = tf.train.get_checkpoint_state(model_dir)
     if state is None:
         return []
-    prefixes = [os.path.join(model_dir, os.path.basename(p)) for p in state.all_model_checkpoint_paths]
+    prefixes = [
+        os.path.join(model_dir, os.path.basename(p)) for p in state.all_model_checkpoint_paths
+    ]
     return [prefix for prefix in prefixes if tf.io.gfile.exists(prefix + ".index")]
 
 
@@ -150,7 +152,9 @@ def resolve_checkpoint(path: str) -> str:
         # A folder without the `checkpoint` file, as published checkpoints come in.
         indexes = tf.io.gfile.glob(os.path.join(path, "*.index"))
         if indexes:
-            return max(indexes, key=lambda i: checkpoint_step(i[: -len(".index")]) or 0)[: -len(".index")]
+            return max(indexes, key=lambda i: checkpoint_step(i[: -len(".index")]) or 0)[
+                : -len(".index")
+            ]
         raise InputError("checkpoint", "must be a folder that holds a checkpoint", path)
     prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
     if not tf.io.gfile.exists(prefix + ".index"):
@@ -166,7 +170,9 @@ def defining_settings(run: RunConfig) -> dict[str, Any]:
         value = getattr(run, field.name)
         if field.name in _FREE_SECTIONS:
             continue
-        kept.update(recipes.flatten(value) if dataclasses.is_dataclass(value) else {field.name: value})
+        kept.update(
+            recipes.flatten(value) if dataclasses.is_dataclass(value) else {field.name: value}
+        )
     return {name: value for name, value in kept.items() if name not in _FREE_SETTINGS}
 
 

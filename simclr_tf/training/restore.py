@@ -104,7 +104,8 @@ def restore_weights(model: SimCLR, prefix: str) -> RestoreReport:
     shapes = reader.get_variable_to_shape_map()
     encoder_names = {plain_name(variable) for variable in model.encoder.variables}
     values: list[tuple[tf.Variable, np.ndarray]] = []
-    new, problems = [], []
+    new: list[str] = []
+    problems: list[str] = []
     for variable in model.variables:
         name = plain_name(variable)
         shape = shapes[keys[name]] if name in keys else None

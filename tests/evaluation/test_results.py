@@ -13,7 +13,7 @@ METRICS = {"eval/label_top_1_accuracy": np.float32(0.5), "eval/regularization_lo
 
 
 def test_both_files(tmp_path):
-    write_results(tmp_path / "run", METRICS, np.int64(10), eval_name="test")
+    write_results(tmp_path / "run", METRICS, np.int64(10))
     write_results(tmp_path / "run", {"eval/knn_20_accuracy": 1}, 20)
     assert sorted(os.listdir(tmp_path / "run")) == [
         "result.json",

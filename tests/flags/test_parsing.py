@@ -53,7 +53,10 @@ def test_eval_takes_the_runs_own_flags(tmp_path):
                 "recipe": "cifar10_r18", "image_size": 32, "obsolete": 1}  # fmt: skip
     (tmp_path / "flags.json").write_text(json.dumps(recorded))
     command = parse(f"--mode=eval --model_dir={tmp_path} --eval_steps=2")
-    assert (command.config.data.dataset, command.config.model.encoder.resnet_depth) == ("digits", 34)
+    assert (command.config.data.dataset, command.config.model.encoder.resnet_depth) == (
+        "digits",
+        34,
+    )
     assert (command.mode, command.config.evaluation.eval_steps) == ("eval", 2)
 
 

@@ -28,7 +28,9 @@ def test_more_batch_than_images_is_refused():
 
 
 def test_walking_the_stops_visits_every_checkpoint_and_ends_exactly():
-    lengths = run_lengths(TrainConfig(train_batch_size=10, train_steps=47, checkpoint_steps=10), 100)
+    lengths = run_lengths(
+        TrainConfig(train_batch_size=10, train_steps=47, checkpoint_steps=10), 100
+    )
     step, checkpoints = 0, []
     while step < lengths.total_steps:
         step = lengths.next_stop(step)

@@ -1,0 +1,104 @@
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf import experiment, recipes
+from simclr_tf.errors import InputError
+
+
+def settings(folder, photos, **changes):
+    return recipes.build_run_config(
+        {
+            "model_dir": str(folder), "dataset": f"folder:{photos}", "image_size": 8,
+            "resnet_depth": 18, "width_multiplier": 1 / 16, "train_batch_size": 4,
+            "train_epochs": 2, "warmup_epochs": 0, **changes,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 9, 12, 3), np.uint8)
+    for index, image in enumerate(pixels):
+        folder = root / ("cat" if index % 2 else "dog")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{index}.png").write_bytes(tf.io.encode_png(image).numpy())
+    return root
+
+
+def test_prepare_writes_nothing_and_counts_steps(tmp_path, photos):
+    found = experiment.prepare(settings(tmp_path / "run", photos), trains=True)
+    assert not (tmp_path / "run").exists()
+    assert (found.num_train, found.lengths.steps_per_epoch, found.lengths.total_steps) == (10, 2, 4)
+    assert experiment.last_step(found) == 4
+    assert found.eval_split is None
+    assert any("no validation or test split" in note for note in found.notes)
+
+
+def test_bad_images_are_counted_and_left_out(tmp_path, photos):
+    bad = photos / "cat" / "bad.png"
+    bad.write_bytes(b"no image")
+    try:
+        found = experiment.prepare(settings(tmp_path, photos, skip_bad_images=True), trains=True)
+    finally:
+        bad.unlink()
+    assert found.num_train == 10
+    assert any("1 undecodable images" in note and "bad.png" in note for note in found.notes)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="model_dir"):
+        experiment.check_writable(str(tmp_path / "a" / "b"))
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="model_dir must be a folder that can be written"):
+        experiment.check_writable(str(tmp_path / "file" / "run"))
+    experiment.check_writable(str(tmp_path / "new" / "run"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_initial_weights_depend_on_the_seed_alone(tmp_path, photos):
+    def weights(seed):
+        found = experiment.prepare(settings(tmp_path, photos, seed=seed), trains=True)
+        return [v.numpy() for v in experiment.make_model(found).trainable_variables]
+
+    first, again, other = weights(1), weights(1), weights(2)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_sampled_views_are_those_of_training(tmp_path, photos):
+    """Every sampled view of epoch 1 occurs in the batches of epoch 1."""
+    run = settings(tmp_path, photos, train_batch_size=10)
+    found = experiment.prepare(run, trains=True)
+    originals, views = experiment.sample_views(found, 3, epoch=1)
+    assert originals.shape == views[0].shape == views[1].shape == (3, 8, 8, 3)
+    batch = next(iter(experiment.train_batches(found, start_step=1)))
+    for index, view in enumerate(views):
+        trained = batch[f"view_{index}"].numpy()
+        for image in view:
+            assert np.abs(trained - image).max(axis=(1, 2, 3)).min() < 1e-5
+
+
+def test_resuming_in_the_middle_sees_the_same_batches(tmp_path, photos):
+    found = experiment.prepare(settings(tmp_path, photos), trains=True)
+    stream = iter(experiment.train_batches(found, start_step=0))
+    whole = [next(stream) for _ in range(5)]
+    resumed = iter(experiment.train_batches(found, start_step=3))
+    for expected in whole[3:]:
+        batch = next(resumed)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(batch[name], value)
+
+
+def test_evaluation_counts_every_image_once(tmp_path, photos):
+    found = experiment.prepare(settings(tmp_path, photos, eval_batch_size=4), trains=True)
+    batches = experiment.eval_batches(found, "train", setting="train_split")
+    assert sum(float(tf.reduce_sum(batch["weight"])) for batch in batches) == 10
