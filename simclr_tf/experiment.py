@@ -165,9 +165,9 @@ def make_optimizer(experiment: Experiment, model: SimCLR) -> keras.optimizers.Op
 
 
 def describe_model(model: SimCLR) -> str:
-    """Parameters in millions, and how the optimizer treats them."""
-    count = sum(int(tf.size(variable)) for variable in model.trainable_variables)
-    return f"{count / 1e6:.2f} M trainable parameters; {describe_roles(model)}"
+    """Parameters in millions, and the groups that the optimizer treats apart."""
+    count = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    return f"{count / 1e6:.2f} M trainable parameters: {describe_roles(model)}"
 
 
 def view_functions(

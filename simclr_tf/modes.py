@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras as keras
@@ -32,6 +33,10 @@ Export = Callable[[SimCLR, int], str]
 Flags = Mapping[str, Any]
 
 _SAMPLE_VIEWS = 8
+_LOSS_ROWS = {
+    "train/contrast_loss": "Contrastive loss, last steps",
+    "train/contrast_acc": "Contrastive accuracy, last steps",
+}
 
 
 def _say(text: str) -> None:
@@ -70,11 +75,13 @@ def _train_loop(
     model: SimCLR,
     optimizer: keras.optimizers.Optimizer,
     store: checkpoints.CheckpointStore,
-) -> None:
+) -> dict[str, float]:
+    """Runs the steps that are left; returns the means of the last summary, if one was written."""
     run, lengths = experiment.run, experiment.lengths
     assert lengths is not None
+    last_means: dict[str, float] = {}
     if int(optimizer.iterations.numpy()) >= lengths.total_steps:
-        return
+        return last_means
     with experiment.strategy.scope():
         means = step.Means(step.metric_names(model, run.model.train_mode))
         if run.model.train_mode == "pretrain":
@@ -91,8 +98,10 @@ def _train_loop(
         return float(optimizer._learning_rate(at))
 
     def on_summary(at: int, values: Mapping[str, float]) -> None:
-        rate = {"train/pairs_per_second": bar.units_per_second}
-        summaries.scalars(at, {**values, **rate, "learning_rate": learning_rate(at)})
+        last_means.update(values)
+        rate = bar.units_per_second
+        speed = {} if math.isnan(rate) else {"train/pairs_per_second": rate}
+        summaries.scalars(at, {**values, **speed, "learning_rate": learning_rate(at)})
 
     def on_checkpoint(at: int) -> None:
         store.save()
@@ -116,11 +125,26 @@ def _train_loop(
             on_checkpoint=on_checkpoint,
         )
     summaries.close()
+    return last_means
 
 
-def train(
-    run: RunConfig, export: Export, flags: Flags | None = None, say: Say = _say
-) -> tuple[Experiment, SimCLR, int]:
+class Trained(NamedTuple):
+    """A finished training.
+
+    Attributes:
+        experiment: The pieces of the run.
+        model: With the weights of the last step.
+        global_step: The last step.
+        means: The metrics of the last steps; empty where an earlier start had finished the run.
+    """
+
+    experiment: Experiment
+    model: SimCLR
+    global_step: int
+    means: dict[str, float]
+
+
+def train(run: RunConfig, export: Export, flags: Flags | None = None, say: Say = _say) -> Trained:
     """Trains to the last step, resuming where an earlier start of the run stopped.
 
     Args:
@@ -128,9 +152,6 @@ def train(
         export: Writes the SavedModel at the end.
         flags: The command line's values, kept in `flags.json`.
         say: Receives lines for the user.
-
-    Returns:
-        The pieces of the run, the trained model and its step.
 
     Raises:
         InputError: Bad settings, data or checkpoint.
@@ -151,11 +172,11 @@ def train(
     if flags is not None:
         write_json(os.path.join(run.model_dir, "flags.json"), dict(flags))
     with decode.naming_bad_image(experiment.source, run.data.train_split):
-        _train_loop(experiment, model, optimizer, store)
+        means = _train_loop(experiment, model, optimizer, store)
     curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
     global_step = int(optimizer.iterations.numpy())
     say(f"SavedModel: {export(model, global_step)}")
-    return experiment, model, global_step
+    return Trained(experiment, model, global_step, means)
 
 
 def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.Optimizer]:
@@ -285,7 +306,7 @@ def train_then_eval(
 ) -> None:
     """Trains, evaluates the last checkpoint, and prints the table of the run."""
     started = time.monotonic()
-    experiment, model, global_step = train(run, export, flags, say)
+    experiment, model, global_step, means = train(run, export, flags, say)
     timings = {"Training": time.monotonic() - started}
     metrics: dict[str, float] = {}
     untrained: dict[str, float] = {}
@@ -293,12 +314,14 @@ def train_then_eval(
         if run.evaluation.knn or run.evaluation.linear_probe:
             untrained = _untrained_metrics(experiment)
         metrics = _evaluate_step(experiment, model, global_step, say, untrained)
+        curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
         timings["Evaluation"] = time.monotonic() - started - timings["Training"]
     rows = table.summary_rows(
         metrics,
         num_classes=experiment.source.num_classes,
         untrained_metrics=untrained,
         timings=timings,
+        losses={title: means[name] for name, title in _LOSS_ROWS.items() if name in means},
         places=_places(run, global_step),
     )
     say("")

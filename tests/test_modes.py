@@ -42,10 +42,10 @@ def names(folder):
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
     """Same final step, the same checkpoints, and the same weights, bit for bit."""
-    _, whole, step = modes.train(settings(tmp_path / "a"), fake_export, say=quiet)
+    _, whole, step, _ = modes.train(settings(tmp_path / "a"), fake_export, say=quiet)
     assert step == 6
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     saved = modes.checkpoints.CheckpointStore.save
@@ -53,15 +53,15 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
     def save_then_stop(store):
         saved(store)
         if store.restore_latest() == 4:
-            raise Stop
+            raise StopError
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
         patch.setattr(modes.checkpoints.CheckpointStore, "save", save_then_stop)
         modes.train(settings(tmp_path / "b"), fake_export, say=quiet)
     assert names(tmp_path / "b") == ["ckpt-2.index", "ckpt-4.index"]
     said = []
-    _, resumed, step = modes.train(settings(tmp_path / "b"), fake_export, say=said.append)
-    assert step == 6 and "resuming at step 4" in said
+    _, resumed, step, means = modes.train(settings(tmp_path / "b"), fake_export, say=said.append)
+    assert step == 6 and "resuming at step 4" in said and "train/contrast_loss" in means
     assert names(tmp_path / "a") == names(tmp_path / "b") == [
         "ckpt-2.index", "ckpt-4.index", "ckpt-6.index"]  # fmt: skip
     for expected, variable in zip(whole.variables, resumed.variables, strict=True):
@@ -74,8 +74,15 @@ def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path):
         settings(tmp_path, linear_probe=True), fake_export, {"seed": 0}, said.append
     )
     table = said[-1]
-    for row in ("Linear head, top-1", "kNN, k = 20 ", "kNN, k = 20, untrained encoder",
-                "Logistic regression, untrained encoder", "Chance", "Training", "Checkpoint"):  # fmt: skip
+    for row in (
+        "Linear head, top-1",
+        "kNN, k = 20 ",
+        "kNN, k = 20, untrained encoder",
+        "Logistic regression, untrained encoder",
+        "Chance",
+        "Training",
+        "Checkpoint",
+    ):
         assert row in table
     assert json.loads((tmp_path / "flags.json").read_text()) == {"seed": 0}
     result = json.loads((tmp_path / "result.json").read_text())
@@ -106,7 +113,7 @@ def test_eval_of_another_architecture_is_refused(tmp_path):
 
 @pytest.mark.parametrize("mode", ["none", "linear", "nonlinear"])
 def test_every_projection_head_trains(tmp_path, mode):
-    _, model, step = modes.train(
+    _, model, step, _ = modes.train(
         settings(tmp_path, proj_head_mode=mode, train_steps=2), fake_export, say=quiet
     )
     assert step == 2
@@ -120,6 +127,16 @@ def test_events_carry_the_references_names(tmp_path):
         for record in tf.data.TFRecordDataset(str(path)):
             event = tf.compat.v1.Event.FromString(record.numpy())
             tags |= {value.tag for value in event.summary.value}
-    assert {"train/contrast_loss", "train/contrast_acc", "train/contrast_entropy",
-            "train/supervised_loss", "train/supervised_acc", "train/weight_decay",
-            "train/total_loss", "learning_rate", "image", "train/pairs_per_second"} <= tags  # fmt: skip
+    expected = {
+        "train/contrast_loss",
+        "train/contrast_acc",
+        "train/contrast_entropy",
+        "train/supervised_loss",
+        "train/supervised_acc",
+        "train/weight_decay",
+        "train/total_loss",
+        "train/pairs_per_second",
+        "learning_rate",
+        "image",
+    }
+    assert expected <= tags

@@ -24,14 +24,15 @@ SEED = 20_200_213
 IMAGE_SIZE = 32
 SPLIT_SIZES = {"train": 8_000, "test": 2_000}
 
-PERIOD = (5.0, 8.0)  # pixels; a crop of 30 % of the area is 17 px wide
+PERIOD = (5.5, 8.0)  # pixels; a crop of 30 % of the area is 17 px wide
 DUTY = (0.36, 0.48)  # share of the foreground, before polarity exchanges the colours
-WARP = (0.0, 0.7)  # largest displacement, pixels
+ORIENTATION = (-0.35, 0.35)  # radians; a full turn would tell images apart better than families
+WARP = (0.0, 0.4)  # largest displacement, pixels
 WARP_WAVELENGTH = (20.0, 40.0)  # pixels
 EDGE = 1.0  # width of the soft edge of a figure, pixels
 LUMINANCE_GAP = 0.3  # the two colours differ by at least so much on a scale from 0 to 1
-SHADING = 0.2  # largest relative change of brightness from the centre to a corner
-NOISE = (0.0, 0.04)  # standard deviation, on a scale from 0 to 1
+SHADING = 0.15  # largest relative change of brightness from the centre to a corner
+NOISE = (0.0, 0.02)  # standard deviation, on a scale from 0 to 1
 
 LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CHUNK = 1_000  # images drawn at a time, bounds the memory
@@ -200,7 +201,7 @@ def _coordinates(period: Array, rng: np.random.RandomState) -> tuple[Array, Arra
     n = len(period)
     x, y = _pixels()
     x, y = x + _displacement(x, y, rng, n), y + _displacement(x, y, rng, n)
-    angle = _uniform(rng, (0.0, 2.0 * np.pi), n)
+    angle = _uniform(rng, ORIENTATION, n)
     cos, sin = np.cos(angle), np.sin(angle)
     u, v = x * cos + y * sin, y * cos - x * sin
     # The shift is many cells long: the lattices of the families have different cells.

@@ -65,13 +65,12 @@ def _check_cover(model: keras.Model, roles: dict[str, Role]) -> None:
 
 
 def describe_roles(model: keras.Model) -> str:
-    """One line per role: how many variables and parameters of the model have it."""
+    """One line: how many variables and parameters of the model have each role."""
     roles = variable_roles(model)
-    lines = []
+    parts = []
     for role in Role:
         sizes = [v.shape.num_elements() for v in model.trainable_variables if roles[v.name] is role]
         if sizes:
-            lines.append(
-                f"{role.value.replace('_', ' ')}: {len(sizes)} variables, {sum(sizes):,} parameters"
-            )
-    return "\n".join(lines)
+            name = role.value.replace("_", " ")
+            parts.append(f"{name} {len(sizes)} variables ({sum(sizes):,} parameters)")
+    return ", ".join(parts)

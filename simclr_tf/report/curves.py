@@ -43,14 +43,15 @@ class _Panel(NamedTuple):
     tags: dict[str, str]  # Tag -> name in the legend.
     percent: bool = False
     noisy: bool = True  # Long curves get a running mean; a schedule is drawn as it is.
+    first_only: bool = False  # Draw only the first tag that the run has.
 
 
 _PANELS = (
+    # The linear head's loss, far larger at times, would flatten the one that trains the encoder.
     _Panel("Loss", {
         "train/contrast_loss": "contrastive",
-        "train/supervised_loss": "linear head",
-        "train/total_loss": "total",
-    }),
+        "train/supervised_loss": "classification",
+    }, first_only=True),
     _Panel("Contrastive accuracy", {"train/contrast_acc": "training"}, percent=True),
     _Panel("Classification accuracy", {
         "train/supervised_acc": "linear head, training",
@@ -143,6 +144,8 @@ def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> No
     axes.set_title(panel.title, fontsize=11, loc="left")
     chosen = [entry for tag in panel.tags for entry in series if entry.tag == tag]
     chosen = [entry for entry in chosen if np.isfinite(entry.values).any()]
+    if panel.first_only:
+        chosen = [entry for entry in chosen if entry.tag == chosen[0].tag]
     if not chosen:
         axes.set_axis_off()
         wanted = "\n".join(panel.tags)

@@ -38,6 +38,7 @@ def summary_rows(
     *,
     num_classes: int | None = None,
     untrained_metrics: Mapping[str, float] | None = None,
+    losses: Mapping[str, float] | None = None,
     timings: Mapping[str, float] | None = None,
     places: Mapping[str, str] | None = None,
 ) -> list[Row]:
@@ -49,6 +50,7 @@ def summary_rows(
         num_classes: Adds the accuracy of guessing, 1 / classes.
         untrained_metrics: The same metrics of the encoder before training; leave out those of
             its linear head, which nobody trained.
+        losses: Figures of the last training steps by name ("Contrastive loss").
         timings: Seconds by name ("Training").
         places: Paths by name ("Checkpoints").
     """
@@ -57,6 +59,7 @@ def summary_rows(
     rows = _accuracy_rows(metrics) + _accuracy_rows(untrained_metrics or {}, ", untrained encoder")
     if num_classes is not None:
         rows.append(("Chance", format_percent(1 / num_classes)))
+    rows += [(name, f"{value:.3f}") for name, value in (losses or {}).items()]
     rows += [(name, format_duration(seconds)) for name, seconds in (timings or {}).items()]
     return rows + list((places or {}).items())
 

@@ -218,5 +218,6 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         if recorded[name] != now[name]
     ]
     if differences:
-        raise InputError("model_dir", f"holds a run with other settings ({'; '.join(differences)}); "
-                         "give the same settings or another folder", run.model_dir)  # fmt: skip
+        listed = "; ".join(differences)
+        constraint = f"must hold a run with the same settings, or be another folder ({listed})"
+        raise InputError("model_dir", constraint, run.model_dir)

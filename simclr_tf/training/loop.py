@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 
@@ -16,11 +16,9 @@ from simclr_tf.training.step import Means, Step
 _SECONDS_PER_CALL = 1.0
 _MAX_STEPS_PER_CALL = 100
 
-_SHOWN = {
-    "loss": "train/total_loss",
-    "contrast_acc": "train/contrast_acc",
-    "supervised_acc": "train/supervised_acc",
-}
+# What a person watches: the first of these losses that the run has, then the accuracies.
+_LOSSES = ("train/contrast_loss", "train/supervised_loss")
+_ACCURACIES = {"contrast_acc": "train/contrast_acc", "supervised_acc": "train/supervised_acc"}
 
 
 class NonFiniteLossError(RuntimeError):
@@ -45,6 +43,12 @@ def _steps_per_call(seconds_per_step: float | None) -> int:
     if seconds_per_step is None:
         return 1
     return max(1, min(_MAX_STEPS_PER_CALL, int(_SECONDS_PER_CALL / max(seconds_per_step, 1e-6))))
+
+
+def _shown(values: Mapping[str, float]) -> dict[str, float]:
+    loss = next((values[name] for name in _LOSSES if name in values), values["train/total_loss"])
+    accuracies = {name: values[key] for name, key in _ACCURACIES.items() if key in values}
+    return {"loss": loss, **accuracies}
 
 
 def _check_finite(values: dict[str, float], step: int, learning_rate: float) -> None:
@@ -101,8 +105,7 @@ def run_loop(
                 (time.monotonic() - started) / count if step > start_step + 1 else None
             )
             _check_finite(values, step, learning_rate(step))
-            shown = {name: values[key] for name, key in _SHOWN.items() if key in values}
-            progress.update(step, (step - start_step) * units_per_step, shown)
+            progress.update(step, (step - start_step) * units_per_step, _shown(values))
             if lengths.is_summary(step):
                 on_summary(step, values)
                 means.reset()

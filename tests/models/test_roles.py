@@ -44,8 +44,8 @@ def test_frozen_variables_have_no_role():
 
 def test_description_counts_parameters():
     text = describe_roles(_model())
-    assert "linear head kernel: 1 variables, 384 parameters" in text  # 128 x 3
-    assert "linear head bias: 1 variables, 3 parameters" in text
+    assert "linear head kernel 1 variables (384 parameters)" in text  # 128 x 3
+    assert "linear head bias 1 variables (3 parameters)" in text
 
 
 def test_unknown_layer_type_is_refused():
