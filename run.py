@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,26 @@ from simclr_tf.errors import InputError
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
+def _load_tensorflow() -> None:
+    """Imports TensorFlow, without its complaints about CUDA where there is no GPU to use."""
+    if glob.glob("/dev/nvidia*") or os.path.exists("/dev/dxg"):
+        return  # what it says about drivers and libraries is needed then
+    # The lines come from C++ before its logging can be configured, so the file itself is redirected.
+    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nothing)
+
+
 def _dispatch(command: parsing.CommandLine) -> None:
     # TensorFlow takes seconds to load; the user has read the first line by then.
+    _load_tensorflow()
     from export.saved_model import export_step
     from simclr_tf import modes
 

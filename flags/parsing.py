@@ -52,13 +52,16 @@ def _read(words: Sequence[str]) -> flags.FlagValues:
     return values
 
 
-def _recorded_words(model_dir: str, mode: str, given: flags.FlagValues) -> list[str]:
-    """For `--mode=eval` of an existing run without other words: the run's own flags."""
+def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
+    """The flags that an existing run was started with."""
     path = os.path.join(model_dir, "flags.json")
-    if mode != "eval" or not os.path.isfile(path):
+    if not os.path.isfile(path):
         return []
-    with open(path) as file:
-        recorded = json.load(file)
+    try:
+        with open(path) as file:
+            recorded = dict(json.load(file))
+    except ValueError as error:
+        raise InputError(path, f"must be JSON ({error})", model_dir) from None
     skipped = {"mode", "recipe", "debug", "model_dir", "checkpoint"}
     return [
         f"--{name}={value}"
@@ -73,7 +76,7 @@ def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
         return given.recipe, recipes.recipe_lines(given.recipe)
     if given["dataset"].present:
         return re.sub(r"[^\w.-]+", "_", given.dataset).strip("_"), []
-    if given.model_dir and (recorded := _recorded_words(given.model_dir, given.mode, given)):
+    if given.model_dir and (recorded := _recorded_words(given.model_dir, given)):
         return "recorded", recorded
     return "quickstart", recipes.recipe_lines("quickstart")
 
@@ -83,7 +86,10 @@ def _default_model_dir(name: str) -> str:
 
 
 def parse_command_line(words: Sequence[str]) -> CommandLine:
-    """Reads a command line; a recipe's flags come first, so any flag given wins.
+    """Reads a command line; any flag given wins over those that a recipe sets.
+
+    Without `--recipe` and `--dataset`, an existing run in `--model_dir` goes on with its own flags,
+    and a new run takes the recipe `quickstart`.
 
     Args:
         words: The command line without the program's name.

@@ -224,9 +224,9 @@ class OptimizerConfig:
     """Optimizer and learning rate.
 
     The peak learning rate is `learning_rate * batch / 256` (`linear`) or
-    `learning_rate * sqrt(batch)` (`sqrt`, B.1), batch being the global one. With LARS a step changes
+    `learning_rate * sqrt(batch)` (`sqrt`, B.1), batch being the global one. With LARS a step moves
     a kernel by about `trust_coefficient` times the learning rate, relative to its norm, while batch
-    norm and the linear head follow the learning rate alone; short runs want a higher coefficient
+    norm and the linear head follow the learning rate alone; a short run wants a higher coefficient
     rather than a rate at which the linear head diverges.
     """
 

@@ -120,10 +120,9 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
         more = ", ..." if len(bad) > 5 else ""
         notes.append(f"{len(bad)} undecodable images are left out: {listed}{more}")
     num_examples -= len(bad)
-    steps = lengths.run_lengths(run.train, num_examples)
-    warning = schedule.schedule_warning(
-        run.optimizer, run.train.train_batch_size, num_examples, steps.total_steps
-    )
+    batch = run.train.train_batch_size
+    steps = lengths.run_lengths(run.train, pipeline.steps_per_epoch(source, split, batch, len(bad)))
+    warning = schedule.schedule_warning(run.optimizer, batch, num_examples, steps.total_steps)
     if warning:
         notes.append(warning)
     return Experiment(run, strategy, source, num_examples, steps, eval_split, bad, tuple(notes))
@@ -135,8 +134,10 @@ def last_step(experiment: Experiment) -> int | None:
     if run.train.train_steps:
         return run.train.train_steps
     try:
-        num_train = experiment.source.num_examples(run.data.train_split, setting="train_split")
-        return lengths.run_lengths(run.train, num_train).total_steps
+        per_epoch = pipeline.steps_per_epoch(
+            experiment.source, run.data.train_split, run.train.train_batch_size
+        )
+        return lengths.run_lengths(run.train, per_epoch).total_steps
     except InputError:
         return None
 

@@ -212,15 +212,20 @@ def _evaluate_model(
             max_examples=settings.knn_bank_size,
             setting="train_split",
         )
-    return protocols.evaluate_encoder(
-        lambda images: model(images, training=False),
-        experiment_lib.eval_batches(experiment, split, max_examples=most),
-        bank,
-        experiment.source.num_classes,
-        ks=(20, 200) if settings.knn else (),
-        probe=probe,
-        regularization_loss=regularization_loss,
-    )
+    images = experiment_lib.eval_batches(experiment, split, max_examples=most)
+    with (
+        decode.naming_bad_image(experiment.source, run.data.train_split),
+        decode.naming_bad_image(experiment.source, split, "eval_split"),
+    ):
+        return protocols.evaluate_encoder(
+            lambda batch: model(batch, training=False),
+            images,
+            bank,
+            experiment.source.num_classes,
+            ks=(20, 200) if settings.knn else (),
+            probe=probe,
+            regularization_loss=regularization_loss,
+        )
 
 
 def _evaluate_step(

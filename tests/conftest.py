@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as run.py sets it
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -26,6 +27,14 @@ def shared_dir() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"large fixtures are absent: {path} (set SIMCLR_TF_SHARED)")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared_data(tmp_path_factory):
+    """The embedded data sets are prepared in a folder of the test session, not of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("tfds")))
+        yield
 
 
 @pytest.fixture

@@ -21,13 +21,6 @@ def settings(folder, **changes):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def data_dir(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("tfds")))
-        yield
-
-
 def fake_export(model, step):
     return f"exported {step}"
 

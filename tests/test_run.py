@@ -80,7 +80,7 @@ BAD_INPUT = {
                                 "--fine_tune_after_block"),
     "batch of one": (LABELLED + " --train_batch_size=1", "--train_batch_size"),
     "fewer images than a batch": (LABELLED + " --train_batch_size=512",
-                                  "--train_batch_size must not exceed the 24 training images"),
+                                  "--train_batch_size must not exceed the 24 images"),
     "unknown data set": ("--dataset=cifar11", "--dataset"),
     "missing training split": (LABELLED + " --train_split=everything", "--train_split"),
     "missing evaluation split": (LABELLED + " --eval_split=validation", "--eval_split"),

@@ -22,7 +22,7 @@ CONFIG_FILE = "config.json"
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
 _FREE_SETTINGS = frozenset(
-    {"model_dir", "data_dir", "cache_dataset", "skip_bad_images", "eval_split", "precision",
+    {"model_dir", "data_dir", "cache_dataset", "skip_bad_images", "eval_split",
      "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "checkpoint"}
 )  # fmt: skip
 _FREE_SECTIONS = ("evaluation", "strategy")

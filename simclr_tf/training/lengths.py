@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from simclr_tf.config import TrainConfig
-from simclr_tf.errors import require
 
 # A run writes about so many points to each learning curve.
 _SUMMARY_POINTS = 200
@@ -37,21 +36,16 @@ class Lengths:
         return min(*stops, self.total_steps)
 
 
-def run_lengths(config: TrainConfig, num_examples: int) -> Lengths:
+def run_lengths(config: TrainConfig, steps_per_epoch: int) -> Lengths:
     """Turns epochs into steps.
 
-    An epoch is `num_examples // train_batch_size` whole batches; the rest of a reshuffled epoch is
-    left out, so no batch mixes two epochs. (The reference counts `examples * epochs // batch + 1`
-    steps and runs whole checkpoint intervals only.)
-
-    Raises:
-        InputError: There are fewer images than one batch holds.
+    Args:
+        config: Lengths in epochs or steps.
+        steps_per_epoch: Whole batches in one pass over the images. The rest of a reshuffled epoch
+            is left out, so no batch mixes two epochs. (The reference counts
+            `examples * epochs // batch + 1` steps and runs whole checkpoint intervals only.)
     """
-    batch = config.train_batch_size
-    require(batch <= num_examples, "train_batch_size",
-            f"must not exceed the {num_examples} training images", batch)  # fmt: skip
-    per_epoch = num_examples // batch
-    total = config.train_steps or config.train_epochs * per_epoch
-    every = config.checkpoint_steps or config.checkpoint_epochs * per_epoch
+    total = config.train_steps or config.train_epochs * steps_per_epoch
+    every = config.checkpoint_steps or config.checkpoint_epochs * steps_per_epoch
     summary = max(1, min(_MAX_SUMMARY_STEPS, total // _SUMMARY_POINTS, every))
-    return Lengths(per_epoch, total, every, summary)
+    return Lengths(steps_per_epoch, total, every, summary)

@@ -48,7 +48,7 @@ def test_recipe_and_dataset_together():
     assert (run.data.dataset, run.model.encoder.resnet_depth) == ("digits", 18)
 
 
-def test_eval_takes_the_runs_own_flags(tmp_path):
+def test_an_existing_run_goes_on_with_its_own_flags(tmp_path):
     recorded = {"dataset": "digits", "resnet_depth": 34, "mode": "train", "data_dir": None,
                 "recipe": "cifar10_r18", "image_size": 32, "obsolete": 1}  # fmt: skip
     (tmp_path / "flags.json").write_text(json.dumps(recorded))
@@ -85,3 +85,9 @@ def test_errors_are_one_line_with_the_flag():
     assert parsing.describe_error(error) == "--temperature must be greater than 0. Received: 0"
     assert parsing.describe_error(InputError("a/b.jpg", "must be an image", 1)).startswith("a/b")
     assert parsing.describe_error(RuntimeError("two\nlines")) == "two lines"
+
+
+def test_broken_flags_file_is_named(tmp_path):
+    (tmp_path / "flags.json").write_text("{")
+    with pytest.raises(InputError, match=r"flags\.json must be JSON"):
+        parse(f"--model_dir={tmp_path}")

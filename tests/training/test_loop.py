@@ -26,7 +26,7 @@ class FakeProgress:
 
 
 def run(train, start=0, means=None):
-    lengths = run_lengths(train, num_examples=100)
+    lengths = run_lengths(train, steps_per_epoch=10)
     global_step = tf.Variable(start, dtype=tf.int64)
     taken, summaries, saved = [], [], []
     progress = FakeProgress()
@@ -63,7 +63,7 @@ def test_exactly_the_steps_asked_for(steps, start):
 def test_an_interrupt_saves_the_steps_really_taken():
     saved = []
     train = TrainConfig(train_batch_size=10, train_steps=40, checkpoint_steps=20)
-    lengths = run_lengths(train, 100)
+    lengths = run_lengths(train, 10)
     global_step = tf.Variable(0, dtype=tf.int64)
 
     def run_steps(iterator, count):

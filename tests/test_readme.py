@@ -1,0 +1,83 @@
+"""Every command and snippet of the README runs, shortened by flags only."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shlex
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import run
+
+README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
+MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
+SHORT = [
+    "--train_steps=2",
+    "--width_multiplier=0.0625",
+    "--resnet_depth=18",
+    "--train_batch_size=8",
+    "--eval_steps=1",
+    "--eval_batch_size=16",
+    "--knn_bank_size=32",
+]
+
+
+def run_commands() -> list[str]:
+    text = README.replace("\\\n", " ")
+    found = re.findall(r"^\s*python run\.py .*$", text, flags=re.MULTILINE)
+    found += re.findall(r"`(python run\.py [^`]*)`", text)
+    return [" ".join(command.split()) for command in found]
+
+
+def snippets() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """The folder that the commands run in, with the photos that they mention."""
+    folder = tmp_path_factory.mktemp("readme")
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 30, 3), np.uint8)
+    for index, image in enumerate(pixels):
+        split, label = ("test" if index < 8 else "train"), ("cat" if index % 2 else "dog")
+        path = folder / "photos" / split / label / f"{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_jpeg(image).numpy())
+    return folder
+
+
+def test_readme_shows_the_commands_that_matter():
+    commands = run_commands()
+    assert len(commands) >= 8
+    assert re.search(r"```sh\nmake demo[^\n]*\nmake test[^\n]*\n```", README)
+    assert "run.py --mode=train_then_eval" in MAKEFILE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", run_commands())
+def test_command(command, workplace, monkeypatch, request):
+    monkeypatch.chdir(workplace)
+    words = shlex.split(command)[2:]
+    if "--help" in words:
+        assert run.main(words) == 0
+        return
+    extra = [*SHORT]
+    if "cifar10" in command and "folder" not in command:
+        shared = request.getfixturevalue("shared_dir")
+        extra.append(f"--data_dir={shared / 'data' / 'tfds'}")
+    if "--model_dir=/tmp" in command:
+        extra.append("--model_dir=runs/reference")
+    assert run.main([*words, *extra]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(len(snippets())))
+def test_snippet(index, workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    hidden = tf.random.stateless_normal((4, 8), seed=(0, 1))
+    names = {"images": tf.zeros((2, 32, 32, 3)), "hidden_a": hidden, "hidden_b": hidden}
+    # The step in the README is the one of a full run.
+    exec(re.sub(r"saved_model/\d+", "saved_model/2", snippets()[index]), names)
