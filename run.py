@@ -22,7 +22,7 @@ def _load_tensorflow() -> None:
     """Imports TensorFlow, without its complaints about CUDA where there is no GPU to use."""
     if glob.glob("/dev/nvidia*") or os.path.exists("/dev/dxg"):
         return  # what it says about drivers and libraries is needed then
-    # The lines come from C++ before its logging can be configured, so the file itself is redirected.
+    # The lines come from C++ before its logging can be set up, so the file itself is redirected.
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:

@@ -73,7 +73,6 @@ _OPTIMIZER = {
     "learning_rate_scaling": "linear or sqrt.",
     "warmup_epochs": "Epochs of linear warm-up.",
     "momentum": "Momentum of lars and momentum.",
-    "trust_coefficient": "Trust coefficient of lars; the reference has 0.001 built in.",
     "weight_decay": "Weight decay.",
 }
 _TRAIN = {

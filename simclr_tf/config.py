@@ -224,10 +224,7 @@ class OptimizerConfig:
     """Optimizer and learning rate.
 
     The peak learning rate is `learning_rate * batch / 256` (`linear`) or
-    `learning_rate * sqrt(batch)` (`sqrt`, B.1), batch being the global one. With LARS a step moves
-    a kernel by about `trust_coefficient` times the learning rate, relative to its norm, while batch
-    norm and the linear head follow the learning rate alone; a short run wants a higher coefficient
-    rather than a rate at which the linear head diverges.
+    `learning_rate * sqrt(batch)` (`sqrt`, B.1), batch being the global one.
     """
 
     optimizer: str = "lars"
@@ -235,7 +232,6 @@ class OptimizerConfig:
     learning_rate_scaling: str = "linear"
     warmup_epochs: float = 10
     momentum: float = 0.9
-    trust_coefficient: float = 0.001
     weight_decay: float = 1e-6
 
     def __post_init__(self) -> None:
@@ -245,7 +241,6 @@ class OptimizerConfig:
         _require_positive("learning_rate", self.learning_rate)
         _require_at_least("warmup_epochs", self.warmup_epochs, 0)
         require(0 <= self.momentum < 1, "momentum", "must lie in [0, 1)", self.momentum)
-        _require_positive("trust_coefficient", self.trust_coefficient)
         _require_at_least("weight_decay", self.weight_decay, 0)
 
     def peak_learning_rate(self, batch_size: int) -> float:

@@ -32,8 +32,8 @@ def build_optimizer(
     # XLA is off for all of them: by default Keras compiles each variable's update on a GPU.
     if config.optimizer == "lars":
         return LARS(
-            schedule, config.momentum, weight_decay=config.weight_decay,
-            trust_coefficient=config.trust_coefficient, roles=roles, jit_compile=False,
+            schedule, config.momentum, weight_decay=config.weight_decay, roles=roles,
+            jit_compile=False,
         )  # fmt: skip
     if config.optimizer == "momentum":
         return keras.optimizers.SGD(schedule, config.momentum, nesterov=True, jit_compile=False)
