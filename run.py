@@ -43,7 +43,7 @@ def _dispatch(command: parsing.CommandLine) -> None:
 
     config = command.config
 
-    def export(model, global_step: int) -> str:
+    def export(model, global_step: int) -> str | None:
         return export_step(
             model, config.model_dir, global_step, config.evaluation.keep_hub_module_max
         )
@@ -62,8 +62,10 @@ def main(words: Sequence[str]) -> int:
         print(usage.help_text())
         return 0
     debug = "--debug" in words or "--debug=True" in words
+    command: parsing.CommandLine | None = None
     try:
         command = parsing.parse_command_line(words)
+        debug = command.debug
         print(f"simclr_tf: {command.mode} in {command.config.model_dir}", flush=True)
         for note in command.notes:
             print(f"note: {note}", flush=True)
@@ -74,7 +76,9 @@ def main(words: Sequence[str]) -> int:
         if debug:
             raise
     except KeyboardInterrupt:
-        status, text = INTERRUPTED, "interrupted; the same command resumes the run"
+        status, text = INTERRUPTED, "interrupted"
+        if command is not None:
+            text = f"interrupted; --model_dir={command.config.model_dir} resumes the run"
         if debug:
             raise
     except Exception as error:

@@ -51,8 +51,8 @@ def export_encoder(model: SimCLR, directory: str, overwrite: bool = False) -> st
     return directory
 
 
-def export_step(model: SimCLR, model_dir: str, global_step: int, keep: int) -> str:
-    """Writes `model_dir/saved_model/<step>`, unless it is there, and keeps the newest few.
+def export_step(model: SimCLR, model_dir: str, global_step: int, keep: int) -> str | None:
+    """Writes `model_dir/saved_model/<step>` and keeps the newest few.
 
     Args:
         model: A built model.
@@ -61,13 +61,16 @@ def export_step(model: SimCLR, model_dir: str, global_step: int, keep: int) -> s
         keep: Exports to keep, at least 1.
 
     Returns:
-        The folder of the SavedModel.
+        The folder of the SavedModel; None, with nothing written, when enough newer ones are there.
     """
     parent = os.path.join(model_dir, "saved_model")
-    directory = os.path.join(parent, str(global_step))
-    if not tf.io.gfile.exists(directory):
-        export_encoder(model, directory)
-        prune_exports(parent, keep)
+    existing = tf.io.gfile.listdir(parent) if tf.io.gfile.isdir(parent) else []
+    names = [name.rstrip("/") for name in existing]
+    newer = [name for name in names if name.isdigit() and int(name) > global_step]
+    if len(newer) >= keep:
+        return None
+    directory = export_encoder(model, os.path.join(parent, str(global_step)), overwrite=True)
+    prune_exports(parent, keep)
     return directory
 
 

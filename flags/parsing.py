@@ -60,14 +60,19 @@ def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
     try:
         with open(path) as file:
             recorded = dict(json.load(file))
-    except ValueError as error:
-        raise InputError(path, f"must be JSON ({error})", model_dir) from None
-    skipped = {"mode", "recipe", "debug", "model_dir", "checkpoint"}
-    return [
+    except (TypeError, ValueError) as error:
+        raise InputError(path, f"must be a JSON object ({error})", model_dir) from None
+    skipped = {"mode", "recipe", "debug", "model_dir"}
+    words = [
         f"--{name}={value}"
         for name, value in recorded.items()
         if name in given and name not in skipped and value is not None
     ]
+    try:
+        _read(words)
+    except UsageError as error:
+        raise InputError(path, f"must hold valid flags ({error})", model_dir) from None
+    return words
 
 
 def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
@@ -76,7 +81,8 @@ def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
         return given.recipe, recipes.recipe_lines(given.recipe)
     if given["dataset"].present:
         return re.sub(r"[^\w.-]+", "_", given.dataset).strip("_"), []
-    if given.model_dir and (recorded := _recorded_words(given.model_dir, given)):
+    model_dir = os.path.expanduser(given.model_dir or "")
+    if model_dir and (recorded := _recorded_words(model_dir, given)):
         return "recorded", recorded
     return "quickstart", recipes.recipe_lines("quickstart")
 
@@ -103,6 +109,9 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     values = _read([*base, *words])
     require(values.mode in definitions.MODES, "mode",
             f"must be one of {', '.join(definitions.MODES)}", values.mode)  # fmt: skip
+    for name in ("model_dir", "data_dir", "checkpoint"):
+        if values[name].value:  # shells leave the ~ of --name=~/x alone
+            values[name].value = os.path.expanduser(values[name].value)
     if not values.model_dir:
         require(values.mode != "eval", "model_dir", "must name the run to evaluate with mode=eval",
                 values.model_dir)  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 from simclr_tf.errors import InputError, require
@@ -34,11 +35,12 @@ def _require_finite(name: str, value: float, low: float, high: float, constraint
 
 
 def _require_at_least(name: str, value: float, low: float) -> None:
-    _require_finite(name, value, low, math.inf, f"must be at least {low}")
+    # 32-bit counters and shapes stand behind every number here.
+    _require_finite(name, value, low, 2**31 - 1, f"must be at least {low} and below 2^31")
 
 
 def _require_positive(name: str, value: float) -> None:
-    require(math.isfinite(value) and value > 0, name, "must be greater than 0", value)
+    require(math.isfinite(value) and value > 0, name, "must be finite and greater than 0", value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,6 +305,8 @@ class EvalConfig:
         _require_at_least("knn_bank_size", self.knn_bank_size, 1)
         _require_at_least("eval_timeout_secs", self.eval_timeout_secs, 0)
         _require_at_least("keep_hub_module_max", self.keep_hub_module_max, 1)
+        plain = self.eval_name is None or re.fullmatch(r"\w[\w.-]*", self.eval_name)
+        require(bool(plain), "eval_name", "must be a plain folder name", self.eval_name)
 
 
 @dataclasses.dataclass(frozen=True)

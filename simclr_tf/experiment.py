@@ -16,7 +16,7 @@ import tf_keras as keras
 from simclr_tf import distribution
 from simclr_tf.augment import policy
 from simclr_tf.config import AugmentConfig, RunConfig
-from simclr_tf.data import decode, pipeline, sources
+from simclr_tf.data import decode, pipeline, sources, splits
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
@@ -74,6 +74,22 @@ def _choose_eval_split(run: RunConfig, source: sources.Source) -> str | None:
     return next((split for split in ("validation", "test") if split in source.splits), None)
 
 
+def _shares_images(source: sources.Source, train_split: str, eval_split: str) -> bool:
+    infos = splits.split_infos(source.splits)
+    try:
+        train = splits.ranges(train_split, infos, "train_split")
+    except InputError:
+        return False  # only evaluated, and without the training images
+    return splits.overlap(train + splits.ranges(eval_split, infos, "eval_split"))
+
+
+def bank_is_separate(experiment: Experiment) -> bool:
+    """Whether no image of the evaluation split is in the training split, the bank of kNN."""
+    assert experiment.eval_split is not None
+    train_split = experiment.run.data.train_split
+    return not _shares_images(experiment.source, train_split, experiment.eval_split)
+
+
 def _bad_images(run: RunConfig, source: sources.Source, split: str) -> tuple[str, ...]:
     if not run.data.skip_bad_images:
         return ()
@@ -99,6 +115,8 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
         InputError: The settings don't fit the data, the devices or the run's folder.
     """
     check_writable(run.model_dir)
+    if run.checkpoint is not None:
+        checkpoints.resolve_checkpoint(run.checkpoint)
     checkpoints.check_same_run(run, only=None if trains else checkpoints.MODEL_SETTINGS)
     strategy = distribution.build_strategy(run.strategy)
     distribution.check_divisible("train_batch_size", run.train.train_batch_size, strategy)
@@ -107,13 +125,19 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     labels_missing = run.model.train_mode == "finetune" and source.num_classes is None
     require(not labels_missing, "dataset", "must have labels with train_mode=finetune",
             run.data.dataset)  # fmt: skip
+    checkpoints.check_same_classes(run.model_dir, source.class_names)
     eval_split = _choose_eval_split(run, source)
     notes = _label_notes(source, eval_split)
+    if eval_split is not None and _shares_images(source, run.data.train_split, eval_split):
+        notes.append("the evaluation split holds training images: kNN and logistic regression, "
+                     "which would find them again, are left out")  # fmt: skip
     if not trains:
         return Experiment(run, strategy, source, 0, None, eval_split, (), tuple(notes))
 
     split = run.data.train_split
     num_examples = source.num_examples(split, setting="train_split")
+    if run.model.train_mode == "finetune" and run.checkpoint is None:
+        notes.append("fine-tuning starts from random weights: no --checkpoint is given")
     bad = _bad_images(run, source, split)
     if bad:
         listed = ", ".join(source.location(example_id) for example_id in bad[:5])
@@ -236,7 +260,7 @@ def sample_views(
     originals: list[tf.Tensor] = []
     augmented: list[list[tf.Tensor]] = [[] for _ in functions]
     for example in experiment.source.examples(run.data.train_split):
-        if example["id"].numpy().decode() in experiment.excluded_ids:
+        if os.fsdecode(example["id"].numpy()) in experiment.excluded_ids:
             continue
         image = decode.decode_image(example["image"])
         originals.append(policy.eval_view(image, run.data.image_size))

@@ -28,8 +28,8 @@ from simclr_tf.training import checkpoints, loop, restore, step
 from simclr_tf.training.summaries import Summaries
 
 Say = Callable[[str], None]
-# Writes a SavedModel of the model for the given step and returns its folder.
-Export = Callable[[SimCLR, int], str]
+# Writes a SavedModel of the model for the given step and returns its folder, None for an old step.
+Export = Callable[[SimCLR, int], str | None]
 Flags = Mapping[str, Any]
 
 _SAMPLE_VIEWS = 8
@@ -168,14 +168,14 @@ def train(run: RunConfig, export: Export, flags: Flags | None = None, say: Say =
     else:
         _initialise(experiment, model, say)
     tf.io.gfile.makedirs(run.model_dir)
-    checkpoints.record_config(run)
+    checkpoints.record_config(run, experiment.source.class_names)
     if flags is not None:
         write_json(os.path.join(run.model_dir, "flags.json"), dict(flags))
     with decode.naming_bad_image(experiment.source, run.data.train_split):
         means = _train_loop(experiment, model, optimizer, store)
     curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
     global_step = int(optimizer.iterations.numpy())
-    say(f"SavedModel: {export(model, global_step)}")
+    _say_export(export(model, global_step), say)
     return Trained(experiment, model, global_step, means)
 
 
@@ -196,8 +196,20 @@ def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.O
     return model, optimizer
 
 
+def _endpoints(model: SimCLR, images: tf.Tensor, with_head: bool) -> dict[str, tf.Tensor]:
+    outputs = model(images, training=False)
+    if not with_head:
+        outputs.pop("logits_sup", None)
+    return outputs
+
+
 def _evaluate_model(
-    experiment: Experiment, model: SimCLR, *, probe: bool, regularization_loss: float | None = None
+    experiment: Experiment,
+    model: SimCLR,
+    *,
+    probe: bool,
+    with_head: bool = True,
+    regularization_loss: float | None = None,
 ) -> protocols.Evaluation:
     """Scores a model on the evaluation split; training images are the bank of kNN and probe."""
     run, split = experiment.run, experiment.eval_split
@@ -205,7 +217,7 @@ def _evaluate_model(
     settings = run.evaluation
     most = settings.eval_steps * settings.eval_batch_size or None
     bank = None
-    if settings.knn or probe:
+    if (settings.knn or probe) and experiment_lib.bank_is_separate(experiment):
         bank = experiment_lib.eval_batches(
             experiment,
             run.data.train_split,
@@ -218,12 +230,12 @@ def _evaluate_model(
         decode.naming_bad_image(experiment.source, split, "eval_split"),
     ):
         return protocols.evaluate_encoder(
-            lambda batch: model(batch, training=False),
+            lambda batch: _endpoints(model, batch, with_head),
             images,
             bank,
             experiment.source.num_classes,
-            ks=(20, 200) if settings.knn else (),
-            probe=probe,
+            ks=(20, 200) if bank is not None and settings.knn else (),
+            probe=probe and bank is not None,
             regularization_loss=regularization_loss,
         )
 
@@ -234,6 +246,7 @@ def _evaluate_step(
     global_step: int,
     say: Say,
     untrained: Mapping[str, float] | None = None,
+    with_head: bool = True,
 ) -> dict[str, float]:
     """Evaluates, writes the events and result files of a step, and returns the metrics.
 
@@ -243,7 +256,11 @@ def _evaluate_step(
     started = time.monotonic()
     l2 = weight_decay_loss(model.trainable_variables, variable_roles(model), run.optimizer)
     evaluation = _evaluate_model(
-        experiment, model, probe=run.evaluation.linear_probe, regularization_loss=float(l2)
+        experiment,
+        model,
+        probe=run.evaluation.linear_probe,
+        with_head=with_head,
+        regularization_loss=float(l2),
     )
     folder = os.path.join(run.model_dir, run.evaluation.eval_name or "")
     summaries = Summaries(folder)
@@ -291,11 +308,15 @@ def evaluate(run: RunConfig, export: Export, say: Say = _say) -> None:
             say=say,
         )
     for prefix in prefixes:
-        for line in restore.restore_weights(model, prefix).lines():
+        report = restore.restore_weights(model, prefix)
+        for line in report.lines():
             say(f"{prefix}: {line}")
+        # A head that the checkpoint lacks is random: neither scored nor exported.
+        complete = not any(name.startswith("linear_head/") for name in report.new)
         global_step = checkpoints.checkpoint_step(prefix) or 0
-        _evaluate_step(experiment, model, global_step, say)
-        say(f"SavedModel: {export(model, global_step)}")
+        _evaluate_step(experiment, model, global_step, say, with_head=complete)
+        if complete:
+            _say_export(export(model, global_step), say)
 
 
 def _untrained_metrics(experiment: Experiment) -> dict[str, float]:
@@ -331,6 +352,11 @@ def train_then_eval(
     )
     say("")
     say(table.format_table(rows, f"{experiment.source.name}, {global_step} steps"))
+
+
+def _say_export(directory: str | None, say: Say) -> None:
+    if directory is not None:
+        say(f"SavedModel: {directory}")
 
 
 def _places(run: RunConfig, global_step: int) -> dict[str, str]:

@@ -40,6 +40,10 @@ def photos(tmp_path_factory):
     write_images(root / "broken", 20)
     whole = (root / "broken" / "07.jpg").read_bytes()
     (root / "broken" / "07.jpg").write_bytes(whole[: len(whole) // 2])
+    write_images(root / "stray" / "train" / "cat", 3)
+    (root / "stray" / "cover.jpg").write_bytes(whole)
+    write_images(root / "link", 3)
+    (root / "link" / "lost.jpg").symlink_to(root / "nowhere.jpg")
     (root / "empty").mkdir()
     (root / "file").write_text("not a folder")
     return root
@@ -98,6 +102,10 @@ BAD_INPUT = {
     "checkpoint of another encoder": (LABELLED + " --checkpoint={finished} "
                                       "--width_multiplier=0.125", "--checkpoint must fit"),
     "unwritable folder": (LABELLED + " --model_dir={photos}/file/run", "--model_dir"),
+    "eval name with a path": (LABELLED + " --eval_name=../x", "--eval_name"),
+    "huge number": (LABELLED + " --knn_bank_size=99999999999999999999", "--knn_bank_size"),
+    "stray image": ("--dataset=folder:{photos}/stray", "cover.jpg"),
+    "broken link": ("--dataset=folder:{photos}/link", "lost.jpg"),
     "no TPU": (LABELLED + " --use_tpu=True", "--use_tpu"),
 }  # fmt: skip
 
@@ -209,7 +217,7 @@ def test_interrupt_saves_and_the_same_command_resumes(photos, tmp_path):
         check=False,
     )  # fmt: skip
     assert done.returncode == run.INTERRUPTED, done.stderr
-    assert "the same command resumes" in done.stderr
+    assert f"--model_dir={folder} resumes" in done.stderr
     step = int(next(folder.glob("ckpt-*.index")).name.split("-")[1].split(".")[0])
     assert step > 0
     done = subprocess.run(
@@ -255,4 +263,34 @@ def test_two_replicas_need_a_batch_that_divides(photos, tmp_path, batch, status)
 def test_help_is_grouped(capsys):
     assert run.main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert out.index("Data:") < out.index("--dataset") < out.index("Hardware:")
+    assert out.index("\nData:") < out.index("\n  --dataset") < out.index("\nHardware:")
+
+
+def test_a_split_without_test_images_is_said_and_slices_hold_all_classes(photos, tmp_path, capsys):
+    classes = photos / "labelled" / "train"
+    line = f"--mode=train_then_eval --dataset=folder:{classes} {TINY} --train_batch_size=8"
+    assert run.main([*line.split(), f"--model_dir={tmp_path}/a"]) == 0
+    assert "has no validation or test split" in capsys.readouterr().out
+    sliced = ["--train_split=train[:50%]", "--eval_split=train[50%:]", f"--model_dir={tmp_path}/b"]
+    assert run.main([*line.split(), *sliced, "--linear_probe"]) == 0
+    out = capsys.readouterr().out
+    assert "all of one class" not in out and "Logistic regression" in out
+    same = ["--eval_split=train", f"--model_dir={tmp_path}/c"]
+    assert run.main([*line.split(), *same]) == 0
+    out = capsys.readouterr().out
+    assert "holds training images" in out and "kNN, k" not in out
+
+
+def test_a_random_head_is_neither_scored_nor_exported(finished, tmp_path, capsys):
+    write_images(tmp_path / "three" / "train" / "a", 3)
+    for name in ("b", "c"):
+        write_images(tmp_path / "three" / "train" / name, 3, seed=ord(name))
+        write_images(tmp_path / "three" / "test" / name, 3, seed=ord(name) + 9)
+    line = (
+        f"--mode=eval --dataset=folder:{tmp_path}/three --model_dir={tmp_path}/run "
+        f"--checkpoint={finished} {TINY} --train_batch_size=4"
+    )
+    assert run.main(line.split()) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "eval/knn_20_accuracy" in result and "eval/label_top_1_accuracy" not in result
+    assert "SavedModel" not in capsys.readouterr().out

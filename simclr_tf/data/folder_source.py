@@ -15,6 +15,8 @@ in one of `EXTENSIONS`, in any case.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import os
 import pathlib
 import re
@@ -38,7 +40,7 @@ SPLIT_FOLDERS = {
 
 @dataclasses.dataclass(frozen=True)
 class _Split:
-    paths: tuple[str, ...]  # relative to the root, sorted
+    paths: tuple[str, ...]  # relative to the root, in the order of `_order`
     classes: tuple[str, ...] | None  # of each path
 
 
@@ -72,7 +74,7 @@ class FolderSource:
         return split_arithmetic.count(self._ranges(split, setting))
 
     def records(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
-        """Ids and labels, sorted by path."""
+        """Ids and labels, in an order that depends on the paths but mixes the classes."""
         paths: list[bytes] = []
         labels: list[int] = []
         for name, first, end in self._ranges(split, setting):
@@ -85,12 +87,16 @@ class FolderSource:
 
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Reads the file of a record."""
-        path = tf.strings.join([os.fsencode(self.root), record["id"]], separator=os.sep)
+        path = tf.strings.join([self._root_bytes, record["id"]], separator=os.sep)
         return {"id": record["id"], "image": tf.io.read_file(path), "label": record["label"]}
 
     def examples(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
-        """Encoded images, sorted by path."""
+        """Encoded images, in the order of `records`."""
         return self.records(split, setting).map(self.read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    @functools.cached_property
+    def _root_bytes(self) -> bytes:
+        return os.fsencode(self.root)
 
     def location(self, example_id: str) -> str:
         """Path of the file."""
@@ -119,11 +125,16 @@ def open_folder(path: str, setting: str) -> FolderSource:
     """
     root = pathlib.Path(path).expanduser()
     require(root.is_dir(), setting, "must name an existing folder", path)
-    files = sorted(_image_files(root))
+    files = sorted(_image_files(root), key=_order)
     if not files:
         raise InputError(setting, f"must name a folder with images ({', '.join(EXTENSIONS)})", path)
     content = _content(files, setting, path)
     return FolderSource(root, content, _class_names(content, setting))
+
+
+def _order(parts: tuple[str, ...]) -> bytes:
+    """Sorts by a hash of the path: a slice of a split or its first images hold all classes."""
+    return hashlib.sha1(os.fsencode("/".join(parts)), usedforsecurity=False).digest()
 
 
 def _image_files(root: pathlib.Path) -> Iterator[tuple[str, ...]]:
@@ -139,13 +150,19 @@ def _image_files(root: pathlib.Path) -> Iterator[tuple[str, ...]]:
         below = pathlib.Path(folder).relative_to(root).parts
         for name in files:
             if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
+                path = os.path.join(folder, name)
+                require(os.path.isfile(path), path, "must be a file (is it a broken link?)", name)
                 yield (*below, name)
 
 
 def _content(files: list[tuple[str, ...]], setting: str, path: str) -> dict[str, _Split]:
     """Groups the files by split."""
-    if not all(len(parts) > 1 and parts[0] in SPLIT_FOLDERS for parts in files):
+    strays = [parts for parts in files if len(parts) == 1 or parts[0] not in SPLIT_FOLDERS]
+    if len(strays) == len(files):
         return {"train": _split(files, 0)}
+    # Merging them would put test images into training, and drop all labels.
+    require(not strays, setting, "must hold images in its split folders only, or no split folder",
+            os.path.join(path, *min(strays, default=("",))))  # fmt: skip
     folders = sorted({parts[0] for parts in files}, key=list(SPLIT_FOLDERS).index)
     names = [SPLIT_FOLDERS[folder] for folder in folders]
     require(len(set(names)) == len(names), setting,

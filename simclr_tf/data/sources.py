@@ -91,7 +91,7 @@ def open_source(config: DataConfig) -> Source:
         from simclr_tf.data import folder_source
 
         if not path:
-            require(config.data_dir is not None, "data_dir",
+            require(bool(config.data_dir), "data_dir",
                     "must name the folder with the images when dataset=folder",
                     config.data_dir)  # fmt: skip
         return folder_source.open_folder(

@@ -49,7 +49,7 @@ def ranges(split: str, infos: Mapping[str, tfds.core.SplitInfo], setting: str) -
     ]
     require(all(end > first for _, first, end in found), setting,
             "must hold at least one image", split)  # fmt: skip
-    require(not _overlap(found), setting, "must not hold the same image twice", split)
+    require(not overlap(found), setting, "must not hold the same image twice", split)
     return found
 
 
@@ -62,7 +62,8 @@ def _end(term: Any, info: tfds.core.SplitInfo) -> int:
     return info.num_examples if term.to is None else term.to
 
 
-def _overlap(found: list[Range]) -> bool:
+def overlap(found: list[Range]) -> bool:
+    """Whether two of the ranges share an image."""
     ordered = sorted(found)
     return any(
         name == next_name and next_first < end

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+
+import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.files import write_json
@@ -15,6 +18,8 @@ def write_results(
     global_step: int,
 ) -> dict[str, float]:
     """Writes `result.json` and `result_<step>.json` into `model_dir`, each atomically.
+
+    `result.json` stays when it is that of a later step.
 
     Args:
         model_dir: The run directory, local or remote.
@@ -35,5 +40,15 @@ def write_results(
     folder = os.fspath(model_dir)
     # The numbered file first: whoever sees a new result.json finds its step's file too.
     write_json(os.path.join(folder, f"result_{int(global_step)}.json"), result)
-    write_json(os.path.join(folder, "result.json"), result)
+    if _recorded_step(os.path.join(folder, "result.json")) <= int(global_step):
+        write_json(os.path.join(folder, "result.json"), result)
     return result
+
+
+def _recorded_step(path: str) -> int:
+    """The step in an existing result file, -1 without a readable one."""
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return int(json.load(file)["global_step"])
+    except (tf.errors.OpError, ValueError, KeyError, TypeError):
+        return -1

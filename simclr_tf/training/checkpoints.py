@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -15,7 +16,7 @@ import tf_keras as keras
 
 from simclr_tf import recipes
 from simclr_tf.config import RunConfig
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
 
 CONFIG_FILE = "config.json"
@@ -66,11 +67,12 @@ class CheckpointStore:
         Raises:
             InputError: The checkpoint does not fit the model.
         """
-        prefix = self._manager.latest_checkpoint
+        # The folder is looked at too: without its `checkpoint` file the manager knows nothing.
+        prefix = self._manager.latest_checkpoint or newest_checkpoint(self._manager.directory)
         if prefix is not None:
             try:
                 self._checkpoint.restore(prefix).assert_existing_objects_matched()
-            except (AssertionError, ValueError, tf.errors.OpError) as error:
+            except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
                 reason = str(error).strip().split("\n")[0]
                 raise InputError("model_dir", f"must hold checkpoints of this model ({reason})",
                                  prefix) from None  # fmt: skip
@@ -106,6 +108,13 @@ def list_checkpoints(model_dir: str) -> list[str]:
     return [prefix for prefix in prefixes if tf.io.gfile.exists(prefix + ".index")]
 
 
+def newest_checkpoint(folder: str) -> str | None:
+    """The prefix with the highest step among a folder's checkpoint files, None without any."""
+    indexes = tf.io.gfile.glob(os.path.join(glob.escape(folder), "*.index"))
+    prefixes = [index.removesuffix(".index") for index in indexes]
+    return max(prefixes, key=lambda prefix: checkpoint_step(prefix) or 0, default=None)
+
+
 def follow_checkpoints(
     model_dir: str,
     last_step: int | None,
@@ -124,6 +133,8 @@ def follow_checkpoints(
     """
     seen: set[str] = set()
     waiting_since = time.monotonic()
+    if not list_checkpoints(model_dir):
+        say(f"waiting for a checkpoint in {model_dir}")
     while True:
         new = [prefix for prefix in list_checkpoints(model_dir) if prefix not in seen]
         for prefix in new:
@@ -146,15 +157,18 @@ def resolve_checkpoint(path: str) -> str:
     Raises:
         InputError: There is no checkpoint.
     """
-    if tf.io.gfile.isdir(path):
+    try:
+        is_folder = tf.io.gfile.isdir(path)
+    except tf.errors.OpError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError("checkpoint", f"must be on a path that can be read ({reason})",
+                         path) from None  # fmt: skip
+    if is_folder:
         if prefixes := list_checkpoints(path):
             return prefixes[-1]
         # A folder without the `checkpoint` file, as published checkpoints come in.
-        indexes = tf.io.gfile.glob(os.path.join(path, "*.index"))
-        if indexes:
-            return max(indexes, key=lambda i: checkpoint_step(i[: -len(".index")]) or 0)[
-                : -len(".index")
-            ]
+        if newest := newest_checkpoint(path):
+            return newest
         raise InputError("checkpoint", "must be a folder that holds a checkpoint", path)
     prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
     if not tf.io.gfile.exists(prefix + ".index"):
@@ -176,9 +190,24 @@ def defining_settings(run: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if name not in _FREE_SETTINGS}
 
 
-def record_config(run: RunConfig) -> None:
-    """Writes the run's settings to `model_dir/config.json`."""
-    write_json(os.path.join(run.model_dir, CONFIG_FILE), recipes.flatten(run))
+def record_config(run: RunConfig, class_names: Sequence[str] | None = None) -> None:
+    """Writes the run's settings and the names of its classes to `model_dir/config.json`."""
+    names = None if class_names is None else list(class_names)
+    record = {**recipes.flatten(run), "class_names": names}
+    write_json(os.path.join(run.model_dir, CONFIG_FILE), record)
+
+
+def check_same_classes(model_dir: str, class_names: Sequence[str] | None) -> None:
+    """Refuses images of other classes than a run has learned.
+
+    Raises:
+        InputError: Names both lists.
+    """
+    recorded = (read_config(model_dir) or {}).get("class_names")
+    if recorded and class_names and newest_checkpoint(model_dir) is not None:
+        same = recorded == list(class_names)
+        require(same, "dataset", f"must have the classes of the run in {model_dir}: "
+                f"{', '.join(recorded[:10])}", ", ".join(class_names[:10]))  # fmt: skip
 
 
 def read_config(model_dir: str) -> dict[str, Any] | None:
@@ -192,9 +221,11 @@ def read_config(model_dir: str) -> dict[str, Any] | None:
         return None
     try:
         with tf.io.gfile.GFile(path) as file:
-            return json.load(file)
+            recorded = json.load(file)
     except ValueError as error:
         raise InputError(path, f"must be JSON ({error})", path) from None
+    require(isinstance(recorded, dict), path, "must hold a JSON object", recorded)
+    return recorded
 
 
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
@@ -208,8 +239,8 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         InputError: Lists every difference.
     """
     recorded = read_config(run.model_dir)
-    if recorded is None:
-        return
+    if recorded is None or newest_checkpoint(run.model_dir) is None:
+        return  # nothing has been learned yet: a run that failed at once may be corrected
     now = defining_settings(run)
     names = [name for name in now if name in recorded and (only is None or name in only)]
     differences = [

@@ -79,6 +79,15 @@ def open_reader(prefix: str) -> tf.train.CheckpointReader:
     return reader
 
 
+def _read(reader: tf.train.CheckpointReader, key: str, prefix: str) -> np.ndarray:
+    try:
+        return reader.get_tensor(key)
+    except (IndexError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError("checkpoint", f"must be a complete checkpoint ({reason})",
+                         prefix) from None  # fmt: skip
+
+
 def _refuse_mismatch(problems: list[str], prefix: str) -> None:
     listed = "; ".join(problems[:_MAX_LISTED])
     more = f"; and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
@@ -110,7 +119,7 @@ def restore_weights(model: SimCLR, prefix: str) -> RestoreReport:
         name = plain_name(variable)
         shape = shapes[keys[name]] if name in keys else None
         if shape == variable.shape.as_list():
-            values.append((variable, reader.get_tensor(keys[name])))
+            values.append((variable, _read(reader, keys[name], prefix)))
         else:
             found = "absent from the checkpoint" if shape is None else f"{shape} in the checkpoint"
             text = f"{name} {variable.shape.as_list()}, {found}"

@@ -89,5 +89,5 @@ def test_errors_are_one_line_with_the_flag():
 
 def test_broken_flags_file_is_named(tmp_path):
     (tmp_path / "flags.json").write_text("{")
-    with pytest.raises(InputError, match=r"flags\.json must be JSON"):
+    with pytest.raises(InputError, match=r"flags\.json must be a JSON object"):
         parse(f"--model_dir={tmp_path}")

@@ -108,6 +108,7 @@ def test_follow_yields_all_up_to_the_last_and_gives_up_with_a_message(tmp_path):
 
 
 def run_config(tmp_path, **settings):
+    (tmp_path / "ckpt-1.index").touch()  # something has been learned
     return recipes.build_run_config(
         {"model_dir": str(tmp_path), "dataset": "digits", "image_size": 32, **settings}
     )
@@ -139,3 +140,37 @@ def test_broken_config_file_is_named(tmp_path):
         checkpoints.check_same_run(run_config(tmp_path))
     (tmp_path / checkpoints.CONFIG_FILE).write_text(json.dumps({}))
     checkpoints.check_same_run(run_config(tmp_path))
+
+
+def test_a_run_that_learned_nothing_may_be_corrected(tmp_path):
+    run = run_config(tmp_path, temperature=0.5)
+    checkpoints.record_config(run_config(tmp_path, temperature=0.1))
+    (tmp_path / "ckpt-1.index").unlink()
+    checkpoints.check_same_run(run)
+
+
+def test_other_classes_are_refused(tmp_path):
+    checkpoints.record_config(run_config(tmp_path), ("cat", "dog"))
+    checkpoints.check_same_classes(str(tmp_path), ("cat", "dog"))
+    with pytest.raises(InputError, match="cat, dog. Received: 'apple, pear'"):
+        checkpoints.check_same_classes(str(tmp_path), ("apple", "pear"))
+
+
+def test_resume_finds_the_newest_without_the_checkpoint_file(tmp_path):
+    model, optimizer = small()
+    store = checkpoints.CheckpointStore(str(tmp_path), model, optimizer)
+    for _ in range(2):
+        take_steps(model, optimizer, 5)
+        store.save()
+    (tmp_path / "checkpoint").unlink()
+    assert checkpoints.CheckpointStore(str(tmp_path), *small()).restore_latest() == 10
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path):
+    model, optimizer = small()
+    take_steps(model, optimizer, 1)
+    prefix = checkpoints.CheckpointStore(str(tmp_path), model, optimizer).save()
+    with open(prefix + ".data-00000-of-00001", "r+b") as file:
+        file.truncate(10)
+    with pytest.raises(InputError, match="ckpt-1"):
+        checkpoints.CheckpointStore(str(tmp_path), *small()).restore_latest()
