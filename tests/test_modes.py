@@ -9,6 +9,8 @@ import tensorflow as tf
 from simclr_tf import modes, recipes
 from simclr_tf.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def settings(folder, **changes):
     return recipes.build_run_config(

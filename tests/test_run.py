@@ -135,6 +135,7 @@ def test_another_configuration_in_an_existing_run_is_refused(finished, photos, c
     assert sorted(p.name for p in finished.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_truncated_image_is_named(photos, tmp_path, capsys):
     line = f"--dataset=folder:{photos}/broken --model_dir={tmp_path}/run {TINY}"
     assert run.main(line.split()) == run.BAD_INPUT
@@ -170,6 +171,7 @@ def test_resuming_a_finished_run_changes_nothing(finished, photos, capsys):
     assert checkpoint.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_eval_mode_needs_only_the_run(finished, capsys):
     assert run.main(["--mode=eval", f"--model_dir={finished}", "--eval_name=again"]) == 0
     assert "evaluated step 3" in capsys.readouterr().out
@@ -179,6 +181,7 @@ def test_eval_mode_needs_only_the_run(finished, capsys):
     assert again == pytest.approx(same, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_a_run(finished, photos, tmp_path, capsys):
     line = (
         f"--mode=train_then_eval --train_mode=finetune --dataset=folder:{photos}/labelled {TINY} "
@@ -192,6 +195,7 @@ def test_fine_tuning_starts_from_a_run(finished, photos, tmp_path, capsys):
     assert "Linear head, top-1" in out
 
 
+@pytest.mark.slow
 def test_unlabelled_images_pretrain_and_the_skipped_is_said(photos, tmp_path, capsys):
     line = f"--mode=train_then_eval --dataset=folder:{photos}/unlabelled --model_dir={tmp_path}/r"
     assert run.main([*line.split(), *TINY.split()]) == 0
@@ -266,6 +270,7 @@ def test_help_is_grouped(capsys):
     assert out.index("\nData:") < out.index("\n  --dataset") < out.index("\nHardware:")
 
 
+@pytest.mark.slow
 def test_a_split_without_test_images_is_said_and_slices_hold_all_classes(photos, tmp_path, capsys):
     classes = photos / "labelled" / "train"
     line = f"--mode=train_then_eval --dataset=folder:{classes} {TINY} --train_batch_size=8"
@@ -281,6 +286,7 @@ def test_a_split_without_test_images_is_said_and_slices_hold_all_classes(photos,
     assert "holds training images" in out and "kNN, k" not in out
 
 
+@pytest.mark.slow
 def test_a_random_head_is_neither_scored_nor_exported(finished, tmp_path, capsys):
     write_images(tmp_path / "three" / "train" / "a", 3)
     for name in ("b", "c"):
