@@ -109,9 +109,9 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     values = _read([*base, *words])
     require(values.mode in definitions.MODES, "mode",
             f"must be one of {', '.join(definitions.MODES)}", values.mode)  # fmt: skip
-    for name in ("model_dir", "data_dir", "checkpoint"):
-        if values[name].value:  # shells leave the ~ of --name=~/x alone
-            values[name].value = os.path.expanduser(values[name].value)
+    for path in ("model_dir", "data_dir", "checkpoint"):
+        if values[path].value:  # shells leave the ~ of --name=~/x alone
+            values[path].value = os.path.expanduser(values[path].value)
     if not values.model_dir:
         require(values.mode != "eval", "model_dir", "must name the run to evaluate with mode=eval",
                 values.model_dir)  # fmt: skip

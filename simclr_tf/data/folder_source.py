@@ -158,11 +158,12 @@ def _image_files(root: pathlib.Path) -> Iterator[tuple[str, ...]]:
 def _content(files: list[tuple[str, ...]], setting: str, path: str) -> dict[str, _Split]:
     """Groups the files by split."""
     strays = [parts for parts in files if len(parts) == 1 or parts[0] not in SPLIT_FOLDERS]
-    if len(strays) == len(files):
-        return {"train": _split(files, 0)}
-    # Merging them would put test images into training, and drop all labels.
-    require(not strays, setting, "must hold images in its split folders only, or no split folder",
+    in_classes = any(len(parts) > 2 for parts in files if parts[0] in SPLIT_FOLDERS)
+    # Merging strays with labelled splits would put test images into training, and drop all labels.
+    require(not (strays and in_classes), setting, "must hold images in its split folders only",
             os.path.join(path, *min(strays, default=("",))))  # fmt: skip
+    if strays:
+        return {"train": _split(files, 0)}
     folders = sorted({parts[0] for parts in files}, key=list(SPLIT_FOLDERS).index)
     names = [SPLIT_FOLDERS[folder] for folder in folders]
     require(len(set(names)) == len(names), setting,

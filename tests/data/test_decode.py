@@ -101,9 +101,12 @@ def _folder_with_truncated(write_images):
 def test_find_bad_examples(write_images):
     source = _folder_with_truncated(write_images)
     examples = source.examples("train")
-    assert decode.find_bad_examples(examples) == ["2.jpg", "4b.png"]
-    assert decode.find_bad_examples(examples, stop_at_first=True) == ["2.jpg"]
-    assert decode.find_bad_examples(source.examples("train[:2]")) == []
+    bad = ["2.jpg", "4b.png"]
+    assert sorted(decode.find_bad_examples(examples)) == bad
+    (first,) = decode.find_bad_examples(examples, stop_at_first=True)
+    assert first in bad
+    sound = examples.filter(lambda e: (e["id"] != bad[0]) & (e["id"] != bad[1]))
+    assert decode.find_bad_examples(sound) == []
 
 
 def test_failure_names_the_file(write_images):
@@ -111,7 +114,7 @@ def test_failure_names_the_file(write_images):
     images = source.examples("train").map(lambda e: decode.decode_image(e["image"]))
     with pytest.raises(InputError) as caught, decode.naming_bad_image(source, "train"):
         list(images)
-    assert caught.value.name == str(source.root / "2.jpg")
+    assert caught.value.name in {str(source.root / name) for name in ("2.jpg", "4b.png")}
     assert "\n" not in str(caught.value)
 
 

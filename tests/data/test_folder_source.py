@@ -16,8 +16,8 @@ def _open(root):
 
 
 def _examples(source, split):
-    return [(e["id"].decode(), int(e["label"])) for e in
-            source.examples(split).as_numpy_iterator()]  # fmt: skip
+    found = source.examples(split).as_numpy_iterator()
+    return sorted((e["id"].decode(), int(e["label"])) for e in found)
 
 
 def test_splits_and_classes(write_images):
@@ -36,7 +36,9 @@ def test_splits_and_classes(write_images):
 def test_classes_without_splits(write_images):
     source = _open(write_images(["b/0.png", "a/0.png", "a/1.png"]))
     assert source.splits == {"train": 3} and source.class_names == ("a", "b")
-    assert _examples(source, "train[1:]") == [("a/1.png", 0), ("b/0.png", 1)]
+    everything = [("a/0.png", 0), ("a/1.png", 0), ("b/0.png", 1)]
+    parts = _examples(source, "train[:1]") + _examples(source, "train[1:]")
+    assert sorted(parts) == _examples(source, "train") == everything
     assert source.num_examples("train[:67%]") == 2
 
 
@@ -113,3 +115,15 @@ def test_missing_split_names_the_setting(write_images):
     with pytest.raises(InputError, match=r"train \(2\)") as caught:
         source.num_examples("validation", "eval_split")
     assert caught.value.name == "eval_split"
+
+
+def test_an_image_beside_labelled_splits_is_refused(write_images):
+    with pytest.raises(InputError, match=r"cover\.png"):
+        _open(write_images(["cover.png", "train/a/0.png", "train/b/0.png", "test/a/0.png"]))
+
+
+def test_a_slice_holds_all_classes(write_images):
+    names = [f"{label}/{index:02d}.png" for label in "ab" for index in range(30)]
+    source = _open(write_images(names))
+    labels = [label for _, label in _examples(source, "train[:50%]")]
+    assert 8 <= sum(labels) <= 22
