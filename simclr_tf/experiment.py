@@ -158,9 +158,9 @@ def last_step(experiment: Experiment) -> int | None:
     if run.train.train_steps:
         return run.train.train_steps
     try:
-        per_epoch = pipeline.steps_per_epoch(
-            experiment.source, run.data.train_split, run.train.train_batch_size
-        )
+        source, split = experiment.source, run.data.train_split
+        bad = _bad_images(run, source, split)
+        per_epoch = pipeline.steps_per_epoch(source, split, run.train.train_batch_size, len(bad))
         return lengths.run_lengths(run.train, per_epoch).total_steps
     except InputError:
         return None
