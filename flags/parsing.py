@@ -63,6 +63,8 @@ def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
     except (TypeError, ValueError) as error:
         raise InputError(path, f"must be a JSON object ({error})", model_dir) from None
     skipped = {"mode", "recipe", "debug", "model_dir"}
+    if given.mode == "eval":
+        skipped.add("checkpoint")  # where the run started from, not what it has to show
     words = [
         f"--{name}={value}"
         for name, value in recorded.items()

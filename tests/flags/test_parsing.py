@@ -91,3 +91,10 @@ def test_broken_flags_file_is_named(tmp_path):
     (tmp_path / "flags.json").write_text("{")
     with pytest.raises(InputError, match=r"flags\.json must be a JSON object"):
         parse(f"--model_dir={tmp_path}")
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("eval", None), ("train", "runs/a")])
+def test_starting_weights_serve_training_and_are_not_evaluated(tmp_path, mode, expected):
+    recorded = {"dataset": "digits", "image_size": 32, "checkpoint": "runs/a"}
+    (tmp_path / "flags.json").write_text(json.dumps(recorded))
+    assert parse(f"--mode={mode} --model_dir={tmp_path}").config.checkpoint == expected
