@@ -37,6 +37,8 @@ _HOME = {
     "build_optimizer": "simclr_tf.optimizers.factory",
     "eval_view": "simclr_tf.augment.policy",
     "finetune_view": "simclr_tf.augment.policy",
+    "load_encoder": "simclr_tf.encoder",
+    "load_model": "simclr_tf.weights.load",
     "nt_xent": "simclr_tf.objectives.nt_xent",
     "recipe": "simclr_tf.recipes",
     "open_source": "simclr_tf.data.sources",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from simclr_tf.config import StrategyConfig
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, first_line
 
 
 def _tpu_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
@@ -17,9 +17,8 @@ def _tpu_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        reason = str(error).strip().split("\n")[0]
         raise InputError(
-            "use_tpu", f"needs a TPU that can be reached ({reason})", address
+            "use_tpu", f"needs a TPU that can be reached ({first_line(error)})", address
         ) from None
     return tf.distribute.TPUStrategy(resolver)
 

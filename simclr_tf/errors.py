@@ -36,3 +36,9 @@ def require(condition: bool, name: str, constraint: str, received: Any) -> None:
     """Raises `InputError(name, constraint, received)` unless `condition` holds."""
     if not condition:
         raise InputError(name, constraint, received)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, for use inside another message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -22,6 +22,7 @@ from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
 from simclr_tf.training import checkpoints, lengths
+from simclr_tf.weights import locate
 
 ViewFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -116,7 +117,7 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     """
     check_writable(run.model_dir)
     if run.checkpoint is not None:
-        checkpoints.resolve_checkpoint(run.checkpoint)
+        locate.check(run.checkpoint)
     checkpoints.check_same_run(run, only=None if trains else checkpoints.MODEL_SETTINGS)
     strategy = distribution.build_strategy(run.strategy)
     distribution.check_divisible("train_batch_size", run.train.train_batch_size, strategy)

@@ -24,8 +24,9 @@ from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.optimizers.factory import weight_decay_loss
 from simclr_tf.report import curves, progress, table, views
-from simclr_tf.training import checkpoints, loop, restore, step
+from simclr_tf.training import checkpoints, loop, step
 from simclr_tf.training.summaries import Summaries
+from simclr_tf.weights import restore
 
 Say = Callable[[str], None]
 # Writes a SavedModel of the model for the given step and returns its folder, None for an old step.
@@ -48,9 +49,8 @@ def _initialise(experiment: Experiment, model: SimCLR, say: Say) -> None:
     run = experiment.run
     if run.checkpoint is None:
         return
-    prefix = checkpoints.resolve_checkpoint(run.checkpoint)
-    for line in restore.restore_weights(model, prefix).lines():
-        say(f"{prefix}: {line}")
+    for line in restore.restore_weights(model, run.checkpoint).lines():
+        say(f"{run.checkpoint}: {line}")
     if run.model.zero_init_logits_layer and model.linear_head is not None:
         for variable in model.linear_head.variables:
             variable.assign(tf.zeros_like(variable))
@@ -299,7 +299,7 @@ def evaluate(run: RunConfig, export: Export, say: Say = _say) -> None:
                          run.data.dataset)  # fmt: skip
     model = experiment_lib.make_model(experiment)
     if run.checkpoint is not None:
-        prefixes = iter([checkpoints.resolve_checkpoint(run.checkpoint)])
+        prefixes = iter([run.checkpoint])
     else:
         prefixes = checkpoints.follow_checkpoints(
             run.model_dir,
@@ -313,7 +313,7 @@ def evaluate(run: RunConfig, export: Export, say: Say = _say) -> None:
             say(f"{prefix}: {line}")
         # A head that the checkpoint lacks is random: neither scored nor exported.
         complete = not any(name.startswith("linear_head/") for name in report.new)
-        global_step = checkpoints.checkpoint_step(prefix) or 0
+        global_step = report.global_step
         _evaluate_step(experiment, model, global_step, say, with_head=complete)
         if complete:
             _say_export(export(model, global_step), say)

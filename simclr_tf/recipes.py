@@ -16,6 +16,8 @@ from typing import Any
 from simclr_tf import config as config_lib
 from simclr_tf.errors import InputError
 
+Config = typing.TypeVar("Config")
+
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 # An installed wheel carries the recipes inside the package, a checkout beside it.
 _FOLDERS = (_PACKAGE / "recipe_files", _PACKAGE.parent / "flags" / "recipes")
@@ -29,6 +31,15 @@ def setting_fields(config_class: type) -> Iterator[tuple[str, Any, Any]]:
             yield field.name, hints[field.name], field.default
 
 
+def setting_names(config_class: type) -> list[str]:
+    """Names of all settings of a dataclass, those of nested dataclasses included."""
+    names: list[str] = []
+    for field, hint in typing.get_type_hints(config_class).items():
+        nested = dataclasses.is_dataclass(hint)
+        names += setting_names(typing.cast(type, hint)) if nested else [field]
+    return names
+
+
 def build_run_config(settings: Mapping[str, Any]) -> config_lib.RunConfig:
     """The `RunConfig` whose settings have the given values, and defaults elsewhere.
 
@@ -38,19 +49,28 @@ def build_run_config(settings: Mapping[str, Any]) -> config_lib.RunConfig:
     Raises:
         InputError: A name is no setting, or a value breaks its constraint.
     """
+    return build_config(config_lib.RunConfig, settings)
+
+
+def build_config(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
+    """A dataclass of `simclr_tf.config`, and those nested in it, from settings by name.
+
+    Raises:
+        InputError: A name is no setting of it, or a value breaks its constraint.
+    """
     unused = dict(settings)
 
-    def build(config_class: type) -> Any:
+    def build(of: type) -> Any:
         values = {}
-        hints = typing.get_type_hints(config_class)
-        for field in dataclasses.fields(config_class):
+        hints = typing.get_type_hints(of)
+        for field in dataclasses.fields(of):
             if dataclasses.is_dataclass(hints[field.name]):
                 values[field.name] = build(typing.cast(type, hints[field.name]))
             elif field.name in unused:
                 values[field.name] = unused.pop(field.name)
-        return config_class(**values)
+        return of(**values)
 
-    built = build(config_lib.RunConfig)
+    built = build(config_class)
     if unused:
         raise InputError(next(iter(unused)), "is not a setting", unused)
     return built

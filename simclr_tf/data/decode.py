@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf.data.sources import Source
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, first_line
 
 _BMP_MAGIC = b"BM"
 _SCAN_CHUNK = 256  # images in memory at a time during a scan
@@ -100,9 +100,5 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
             source.location(bad[0]),
             "must be a readable JPEG, PNG, GIF or BMP image (skip_bad_images leaves such files "
             "out)",
-            _first_line(error),
+            first_line(error)[:200],
         ) from error
-
-
-def _first_line(error: tf.errors.OpError) -> str:
-    return error.message.strip().splitlines()[0][:200]

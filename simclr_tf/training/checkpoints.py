@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
-import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,10 +13,15 @@ import tf_keras as keras
 
 from simclr_tf import recipes
 from simclr_tf.config import RunConfig
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.files import write_json
-
-CONFIG_FILE = "config.json"
+from simclr_tf.weights.locate import (
+    CONFIG_FILE,
+    checkpoint_step,
+    list_checkpoints,
+    newest_checkpoint,
+)
+from simclr_tf.weights.network import read_json
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
 _FREE_SETTINGS = frozenset(
@@ -73,9 +75,8 @@ class CheckpointStore:
             try:
                 self._checkpoint.restore(prefix).assert_existing_objects_matched()
             except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
-                reason = str(error).strip().split("\n")[0]
-                raise InputError("model_dir", f"must hold checkpoints of this model ({reason})",
-                                 prefix) from None  # fmt: skip
+                raise InputError("model_dir", "must hold checkpoints of this model "
+                                 f"({first_line(error)})", prefix) from None  # fmt: skip
         return int(self._global_step.numpy())
 
     def save(self) -> str:
@@ -89,30 +90,6 @@ class CheckpointStore:
         if latest is not None and checkpoint_step(latest) == step:
             return latest
         return self._manager.save(checkpoint_number=step)
-
-
-def checkpoint_step(prefix: str) -> int | None:
-    """The number at the end of a checkpoint's name (`.../ckpt-120` -> 120), None without one."""
-    match = re.search(r"-(\d+)$", prefix)
-    return int(match.group(1)) if match else None
-
-
-def list_checkpoints(model_dir: str) -> list[str]:
-    """Prefixes of a folder's checkpoints, oldest first."""
-    state = tf.train.get_checkpoint_state(model_dir)
-    if state is None:
-        return []
-    prefixes = [
-        os.path.join(model_dir, os.path.basename(p)) for p in state.all_model_checkpoint_paths
-    ]
-    return [prefix for prefix in prefixes if tf.io.gfile.exists(prefix + ".index")]
-
-
-def newest_checkpoint(folder: str) -> str | None:
-    """The prefix with the highest step among a folder's checkpoint files, None without any."""
-    indexes = tf.io.gfile.glob(os.path.join(glob.escape(folder), "*.index"))
-    prefixes = [index.removesuffix(".index") for index in indexes]
-    return max(prefixes, key=lambda prefix: checkpoint_step(prefix) or 0, default=None)
 
 
 def follow_checkpoints(
@@ -149,32 +126,6 @@ def follow_checkpoints(
             return
         if not new:
             time.sleep(min(poll_secs, max(timeout_secs, 0.01)))
-
-
-def resolve_checkpoint(path: str) -> str:
-    """The prefix meant by `path`: a prefix, one of its files, or a folder (newest checkpoint).
-
-    Raises:
-        InputError: There is no checkpoint.
-    """
-    try:
-        is_folder = tf.io.gfile.isdir(path)
-    except tf.errors.OpError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError("checkpoint", f"must be on a path that can be read ({reason})",
-                         path) from None  # fmt: skip
-    if is_folder:
-        if prefixes := list_checkpoints(path):
-            return prefixes[-1]
-        # A folder without the `checkpoint` file, as published checkpoints come in.
-        if newest := newest_checkpoint(path):
-            return newest
-        raise InputError("checkpoint", "must be a folder that holds a checkpoint", path)
-    prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
-    if not tf.io.gfile.exists(prefix + ".index"):
-        raise InputError("checkpoint", "must be a checkpoint prefix, a folder with one, or a run",
-                         path)  # fmt: skip
-    return prefix
 
 
 def defining_settings(run: RunConfig) -> dict[str, Any]:
@@ -217,15 +168,7 @@ def read_config(model_dir: str) -> dict[str, Any] | None:
         InputError: The file can't be read.
     """
     path = os.path.join(model_dir, CONFIG_FILE)
-    if not tf.io.gfile.exists(path):
-        return None
-    try:
-        with tf.io.gfile.GFile(path) as file:
-            recorded = json.load(file)
-    except ValueError as error:
-        raise InputError(path, f"must be JSON ({error})", path) from None
-    require(isinstance(recorded, dict), path, "must hold a JSON object", recorded)
-    return recorded
+    return read_json(path) if tf.io.gfile.exists(path) else None
 
 
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:

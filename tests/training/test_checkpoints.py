@@ -8,6 +8,7 @@ import tf_keras as keras
 from simclr_tf import recipes
 from simclr_tf.errors import InputError
 from simclr_tf.training import checkpoints
+from simclr_tf.weights import locate
 
 
 def small(units=3):
@@ -51,7 +52,7 @@ def test_names_rotation_and_no_second_write_of_a_step(tmp_path):
         written = os.stat(first + ".index").st_mtime_ns
         assert store.save() == first
         assert os.stat(first + ".index").st_mtime_ns == written
-    names = [os.path.basename(prefix) for prefix in checkpoints.list_checkpoints(str(tmp_path))]
+    names = [os.path.basename(prefix) for prefix in locate.list_checkpoints(str(tmp_path))]
     assert names == ["ckpt-15", "ckpt-20"]
     assert not [name for name in os.listdir(tmp_path) if "temp" in name]
 
@@ -65,33 +66,6 @@ def test_another_model_is_refused(tmp_path):
         other.restore_latest()
 
 
-def test_resolve_takes_prefix_file_folder_and_moved_folder(tmp_path):
-    model, optimizer = small()
-    run = tmp_path / "run"
-    store = checkpoints.CheckpointStore(str(run), model, optimizer)
-    take_steps(model, optimizer, 2)
-    store.save()
-    prefix = str(run / "ckpt-2")
-    assert checkpoints.resolve_checkpoint(prefix) == prefix
-    assert checkpoints.resolve_checkpoint(prefix + ".index") == prefix
-    assert checkpoints.resolve_checkpoint(str(run)) == prefix
-    moved = tmp_path / "moved"
-    run.rename(moved)
-    assert checkpoints.resolve_checkpoint(str(moved)) == str(moved / "ckpt-2")
-    (moved / "checkpoint").unlink()
-    assert checkpoints.resolve_checkpoint(str(moved)) == str(moved / "ckpt-2")
-    (tmp_path / "empty").mkdir()
-    for path in (tmp_path / "empty", tmp_path / "absent"):
-        with pytest.raises(InputError, match="checkpoint must be"):
-            checkpoints.resolve_checkpoint(str(path))
-
-
-@pytest.mark.parametrize(("prefix", "step"), [("a/ckpt-12", 12), ("model.ckpt-250228", 250228),
-                                              ("weights", None)])  # fmt: skip
-def test_checkpoint_step(prefix, step):
-    assert checkpoints.checkpoint_step(prefix) == step
-
-
 def test_follow_yields_all_up_to_the_last_and_gives_up_with_a_message(tmp_path):
     model, optimizer = small()
     store = checkpoints.CheckpointStore(str(tmp_path), model, optimizer)
@@ -100,10 +74,10 @@ def test_follow_yields_all_up_to_the_last_and_gives_up_with_a_message(tmp_path):
         store.save()
     lines = []
     follow = checkpoints.follow_checkpoints(str(tmp_path), 8, 0.0, lines.append, poll_secs=0.01)
-    assert [checkpoints.checkpoint_step(p) for p in follow] == [4, 8]
+    assert [locate.checkpoint_step(p) for p in follow] == [4, 8]
     assert lines == []
     follow = checkpoints.follow_checkpoints(str(tmp_path), 12, 0.02, lines.append, poll_secs=0.01)
-    assert [checkpoints.checkpoint_step(p) for p in follow] == [4, 8]
+    assert [locate.checkpoint_step(p) for p in follow] == [4, 8]
     assert "no new checkpoint" in lines[0]
 
 

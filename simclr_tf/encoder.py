@@ -1,0 +1,111 @@
+"""`load_encoder`: any SimCLR weights as a Keras model."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import tensorflow as tf
+import tf_keras as keras
+
+from simclr_tf.errors import require
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.weights.load import load_model
+
+_OUT_OF_RANGE = (
+    "images must be floats in [0, 1], as SimCLR's networks expect; these lie outside, and the "
+    "features mean little. Divide bytes by 255 and do not subtract a mean."
+)
+_TOLERANCE = 1e-3  # of a value that rounding may add
+
+
+class Encoder(keras.Model):
+    """An encoder, with or without its heads, ready to embed or to fine-tune.
+
+    Attributes:
+        network: The `SimCLR` model inside.
+        image_size: Side of the images it was trained on; others work too.
+
+    Args:
+        network: The network.
+        image_size: Side of the images it was trained on.
+        endpoint: Return this endpoint alone instead of all by name.
+        heads: Whether the endpoints of the heads, and their variables, belong to the model.
+
+    Raises:
+        InputError: There is no such endpoint.
+    """
+
+    def __init__(
+        self, network: SimCLR, image_size: int, endpoint: str | None = None, heads: bool = True
+    ):
+        super().__init__(name="simclr_encoder")
+        self.network = network if heads else network.encoder
+        self.image_size = image_size
+        self.endpoint = endpoint
+        names = list(self.network(tf.zeros([1, 32, 32, 3])))
+        require(endpoint is None or endpoint in names, "endpoint",
+                f"must be one of {', '.join(names)}", endpoint)  # fmt: skip
+
+    def call(
+        self, images: tf.Tensor, training: bool | None = None
+    ) -> dict[str, tf.Tensor] | tf.Tensor:
+        """Embeds images.
+
+        Args:
+            images: (N, H, W, 3), floats in [0, 1], any size; others are warned about.
+            training: Whether batch norm uses the batch's statistics and moves its own.
+
+        Returns:
+            The endpoints of `SimCLR.call` by name, or the one that was asked for.
+        """
+        images = tf.convert_to_tensor(images)
+        _warn_about_range(images)
+        outputs = self.network(images, training=bool(training))
+        return outputs if self.endpoint is None else outputs[self.endpoint]
+
+
+def _warn_about_range(images: tf.Tensor) -> None:
+    if not images.dtype.is_floating:
+        return  # refused by the network
+    inside = tf.reduce_all((images >= -_TOLERANCE) & (images <= 1 + _TOLERANCE))
+    if tf.is_symbolic_tensor(inside):
+        tf.cond(
+            inside,
+            lambda: tf.no_op(),
+            lambda: tf.print("warning:", _OUT_OF_RANGE, output_stream=sys.stderr),
+        )
+    elif not inside:
+        warnings.warn(_OUT_OF_RANGE, stacklevel=2)
+
+
+def load_encoder(
+    path: str,
+    endpoint: str | None = None,
+    heads: bool = True,
+    ft_proj_selector: int = 0,
+) -> Encoder:
+    """A Keras model from a run, an export, or a published checkpoint of any format.
+
+    Example:
+        `encoder = load_encoder("runs/a"); features = encoder(images)["final_avg_pool"]`
+
+        `keras.Sequential([load_encoder(path, "final_avg_pool", heads=False), Dense(10)])`
+
+    Args:
+        path: See `simclr_tf.weights.load.load_model`.
+        endpoint: Return one endpoint, such as `final_avg_pool`, instead of all by name.
+        heads: Whether the projection head and the linear head belong to the model.
+        ft_proj_selector: For foreign weights that were fine-tuned from a layer of the projection
+            head (SimCLRv2).
+
+    Returns:
+        A trainable float32 model: `encoder(images, training=False)`, with images (N, H, W, 3) in
+        [0, 1].
+
+    Raises:
+        InputError: There are no such weights, they are not a SimCLR network, or it has no such
+            endpoint.
+    """
+    loaded = load_model(path, ft_proj_selector)
+    return Encoder(loaded.model, loaded.image_size, endpoint, heads)

@@ -1,0 +1,1 @@
+"""Weights from files: our checkpoints and exports, and every published format."""

@@ -1,0 +1,107 @@
+"""A model with the weights and the architecture that a file holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from simclr_tf.config import ModelConfig, ProjectionConfig
+from simclr_tf.errors import InputError, require
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.weights import infer, locate
+from simclr_tf.weights.network import Record, StoredNetwork, open_network, read_record
+from simclr_tf.weights.restore import RestoreReport, restore_network
+
+_IMAGE_SIZES = {"cifar": 32, "imagenet": 224}
+
+
+class LoadedModel(NamedTuple):
+    """A model from a file.
+
+    Attributes:
+        model: Encoder and heads, float32, all of it trainable; its linear head has no
+            stop-gradient in front.
+        image_size: Side of the images it was trained on; for foreign weights 32 with the CIFAR
+            stem and 224 with ImageNet's.
+        class_names: Names of the linear head's classes, None where unknown.
+        global_step: Step of the weights, 0 where unknown.
+        report: What was read.
+        source: The format, in words.
+        run_dir: Folder of the run of ours that it is from, None for others.
+    """
+
+    model: SimCLR
+    image_size: int
+    class_names: tuple[str, ...] | None
+    global_step: int
+    report: RestoreReport
+    source: str
+    run_dir: str | None
+
+
+def load_model(path: str, ft_proj_selector: int = 0, image_size: int | None = None) -> LoadedModel:
+    """Builds the network that a checkpoint holds, and reads its weights.
+
+    Args:
+        path: A run, a checkpoint of ours, a SavedModel of ours, or a published TF2 checkpoint,
+            SavedModel or TF1 checkpoint; a TF-Hub archive (`.tar.gz`) of a SavedModel, local or on
+            an http server. See `locate.locate` and `locate.unpacked`.
+        ft_proj_selector: For foreign weights that were fine-tuned: the layer of the projection
+            head that the linear head reads (SimCLRv2), which cannot be seen in the weights. Weights
+            of ours know it.
+        image_size: Replaces the recorded or assumed size.
+
+    Returns:
+        The model and what is known about it.
+
+    Raises:
+        InputError: There are no such weights, or they are not a whole SimCLR network.
+    """
+    with locate.unpacked(path) as unpacked:
+        network = open_network(locate.locate(unpacked))
+        record = read_record(network.location)
+        config = _model_config(network, record, ft_proj_selector)
+        model = SimCLR(config, network.num_classes)
+        model.detach_linear_head = False  # who trains this model means to train the encoder
+        report = restore_network(model, network)
+    if report.new:
+        raise InputError("checkpoint", f"must hold complete heads ({'; '.join(report.new)})", path)
+    stem = config.encoder.stem
+    known_size = record.image_size if record else _IMAGE_SIZES[stem]
+    size = image_size if image_size is not None else known_size
+    config.encoder.resolve_stem(size)  # refuses images that the network would shrink away
+    return LoadedModel(
+        model=model,
+        image_size=size,
+        class_names=record.class_names if record else None,
+        global_step=report.global_step,
+        report=report,
+        source=network.source,
+        run_dir=network.location.run_dir,
+    )
+
+
+def _model_config(
+    network: StoredNetwork, record: Record | None, ft_proj_selector: int
+) -> ModelConfig:
+    """The recorded settings, or those that the shapes imply; all trainable, in float32."""
+    if record is None:
+        config = ModelConfig(
+            encoder=network.encoder,
+            projection=_projection(network, ft_proj_selector),
+            train_mode="finetune" if ft_proj_selector else "pretrain",
+        )
+    else:
+        known = record.model.projection.ft_proj_selector
+        require(ft_proj_selector in (0, known), "ft_proj_selector",
+                f"must be {known}, as recorded beside the weights", ft_proj_selector)  # fmt: skip
+        config = record.model
+    return dataclasses.replace(config, precision="float32", fine_tune_after_block=-1)
+
+
+def _projection(network: StoredNetwork, ft_proj_selector: int) -> ProjectionConfig:
+    kernels: list[tuple[int, ...]] = []
+    while (name := f"projection_head/layer_{len(kernels)}/dense/kernel") in network.shapes:
+        kernels.append(network.shapes[name])
+    projection = infer.infer_projection(kernels)
+    return dataclasses.replace(projection, ft_proj_selector=ft_proj_selector)

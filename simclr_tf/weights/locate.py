@@ -1,0 +1,204 @@
+"""Finds the checkpoint that a path means: a run, an export, a published folder, an archive."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from simclr_tf.errors import InputError, first_line, require
+
+CONFIG_FILE = "config.json"
+SAVED_MODEL_FILE = "saved_model.pb"
+EXPORTS_FOLDER = "saved_model"  # of a run: one SavedModel per step
+_ARCHIVE = re.compile(r"\.(tar\.gz|tgz)(\?.*)?$")
+_PACKAGES = {"gs": "tensorflow[gcs-filesystem]"}
+
+
+class Location(NamedTuple):
+    """Where weights lie.
+
+    Attributes:
+        prefix: Path of the variables without `.index`.
+        saved_model: The SavedModel folder they belong to, None for a checkpoint.
+        run_dir: Folder of the run of ours that wrote the checkpoint, None for others.
+    """
+
+    prefix: str
+    saved_model: str | None = None
+    run_dir: str | None = None
+
+
+def checkpoint_step(prefix: str) -> int | None:
+    """The number at the end of a checkpoint's name (`.../ckpt-120` -> 120), None without one."""
+    match = re.search(r"-(\d+)$", prefix)
+    return int(match.group(1)) if match else None
+
+
+def list_checkpoints(folder: str) -> list[str]:
+    """Prefixes of the checkpoints in a folder, oldest first; [] where there is no such folder.
+
+    The files decide, not the `checkpoint` file beside them, which published checkpoints lack.
+    """
+    indexes = tf.io.gfile.glob(os.path.join(glob.escape(folder), "*.index"))
+    prefixes = [index.removesuffix(".index") for index in indexes]
+    return sorted(prefixes, key=lambda prefix: (checkpoint_step(prefix) or 0, prefix))
+
+
+def newest_checkpoint(folder: str) -> str | None:
+    """The last of `list_checkpoints`, None without any."""
+    return next(reversed(list_checkpoints(folder)), None)
+
+
+def locate(path: str) -> Location:
+    """The weights meant by a local path, or one on a file system that TensorFlow reads.
+
+    Args:
+        path: A checkpoint prefix or one of its files; a folder with checkpoints (the newest
+            counts), such as a run; a SavedModel folder or its `saved_model.pb`; the folder that
+            holds a run's exports.
+
+    Raises:
+        InputError: There is nothing of the kind, or TensorFlow can't read such paths here.
+    """
+    path = path.rstrip("/") if len(path) > 1 else path
+    _check_file_system(path)
+    if not tf.io.gfile.isdir(path):
+        return _locate_file(path)
+    if prefix := newest_checkpoint(path):
+        return _checkpoint(prefix)
+    folder = _saved_model_in(path)
+    if folder is None:
+        raise InputError("checkpoint", "must be a folder that holds a checkpoint or a SavedModel",
+                         path)  # fmt: skip
+    prefix = _variables_of(folder)
+    if not tf.io.gfile.exists(f"{prefix}.index"):
+        raise InputError("checkpoint", "must be a SavedModel with its variables/ folder", folder)
+    return Location(prefix, saved_model=folder)
+
+
+def _check_file_system(path: str) -> None:
+    try:
+        tf.io.gfile.exists(path)
+    except tf.errors.UnimplementedError:
+        scheme = path.split("://")[0]
+        package = _PACKAGES.get(scheme, "tensorflow-io")
+        raise InputError(
+            "checkpoint",
+            f"must be on a file system that TensorFlow reads: {scheme}:// needs "
+            f"`pip install '{package}'`, or copy the files here",
+            path,
+        ) from None
+    except tf.errors.OpError as error:
+        raise InputError("checkpoint", f"must be on a path that can be read ({first_line(error)})",
+                         path) from None  # fmt: skip
+
+
+def _locate_file(path: str) -> Location:
+    if os.path.basename(path) == SAVED_MODEL_FILE:
+        return locate(os.path.dirname(path) or ".")
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
+    if not tf.io.gfile.exists(f"{prefix}.index"):
+        raise InputError("checkpoint", "must be a checkpoint prefix, a run, a SavedModel, or a "
+                         "folder with one of them", path)  # fmt: skip
+    return _checkpoint(prefix)
+
+
+def _checkpoint(prefix: str) -> Location:
+    folder = os.path.dirname(prefix)
+    parent = os.path.dirname(folder)
+    if os.path.basename(folder) == "variables" and _is_saved_model(parent):
+        return Location(prefix, saved_model=parent)
+    has_config = tf.io.gfile.exists(os.path.join(folder, CONFIG_FILE))
+    return Location(prefix, run_dir=folder if has_config else None)
+
+
+def _is_saved_model(folder: str) -> bool:
+    return tf.io.gfile.exists(os.path.join(folder, SAVED_MODEL_FILE))
+
+
+def _variables_of(folder: str) -> str:
+    return os.path.join(folder, "variables", "variables")
+
+
+def _saved_model_in(folder: str) -> str | None:
+    """The folder itself, or the newest step among exports in it or in its `saved_model/`."""
+    if _is_saved_model(folder) or tf.io.gfile.exists(f"{_variables_of(folder)}.index"):
+        return folder
+    inner = os.path.join(folder, EXPORTS_FOLDER)
+    if _is_saved_model(inner):
+        return inner
+    for parent in (folder, inner):
+        names = tf.io.gfile.listdir(parent) if tf.io.gfile.isdir(parent) else []
+        steps = sorted((name.rstrip("/") for name in names if name.rstrip("/").isdigit()), key=int)
+        folders = [os.path.join(parent, step) for step in steps]
+        if found := [folder for folder in folders if _is_saved_model(folder)]:
+            return found[-1]
+    return None
+
+
+def is_archive(path: str) -> bool:
+    """Whether the path or URL names a TF-Hub archive (`.tar.gz`) or a page of a hub server."""
+    return bool(_ARCHIVE.search(path)) or path.startswith(("http://", "https://"))
+
+
+def check(path: str) -> None:
+    """Refuses a path without weights as early as possible; URLs are not asked.
+
+    Raises:
+        InputError: There is nothing of the kind.
+    """
+    if path.startswith(("http://", "https://")):
+        return
+    if is_archive(path):
+        _check_file_system(path)
+        require(tf.io.gfile.exists(path), "checkpoint", "must exist", path)
+    else:
+        locate(path)
+
+
+@contextlib.contextmanager
+def unpacked(path: str) -> Iterator[str]:
+    """A path that `locate` takes: archives are unpacked, URLs fetched, others passed on.
+
+    Args:
+        path: Any path; a local `.tar.gz` (unpacked while the block runs), or an http(s) URL of
+            one, which TF-Hub fetches into its cache (`TFHUB_CACHE_DIR`).
+
+    Raises:
+        InputError: The archive can't be fetched or read.
+    """
+    if not is_archive(path):
+        yield path
+    elif path.startswith(("http://", "https://")):
+        yield _fetch(path)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            _unpack(path, folder)
+            yield folder
+
+
+def _fetch(url: str) -> str:
+    import tensorflow_hub  # only remote archives need it
+
+    try:
+        return tensorflow_hub.resolve(url)
+    except (OSError, ValueError, RuntimeError, tarfile.TarError, tf.errors.OpError) as error:
+        raise InputError("checkpoint", f"must be an archive that can be fetched "
+                         f"({first_line(error)})", url) from None  # fmt: skip
+
+
+def _unpack(path: str, folder: str) -> None:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file, tarfile.open(fileobj=file) as archive:
+            archive.extractall(folder, filter="data")
+    except (OSError, EOFError, tarfile.TarError, tf.errors.OpError) as error:
+        raise InputError("checkpoint", f"must be a readable .tar.gz ({first_line(error)})",
+                         path) from None  # fmt: skip

@@ -1,0 +1,221 @@
+"""A network as it lies in a file: its variables under our names, and what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf import recipes
+from simclr_tf.config import EncoderConfig, ModelConfig, RunConfig
+from simclr_tf.errors import InputError
+from simclr_tf.weights import infer, layout, locate, stored
+
+# Written beside the graph of an exported SavedModel, where TensorFlow ignores it.
+EXPORT_RECORD = os.path.join("assets.extra", "simclr_tf.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredNetwork:
+    """The variables of an encoder and its heads in a checkpoint, by our names.
+
+    Attributes:
+        location: Where they lie.
+        style: Whose names they have in the file (`layout.OURS`, ...).
+        encoder: The architecture, inferred from the shapes.
+        shapes: Shape by our name, without `:0`.
+        others: Names of what is not the network's: optimizer slots, counters.
+    """
+
+    location: locate.Location
+    style: str
+    encoder: EncoderConfig
+    shapes: dict[str, tuple[int, ...]]
+    others: tuple[str, ...]
+    _variables: stored.StoredVariables
+    _names: dict[str, str]
+
+    @property
+    def source(self) -> str:
+        """The format in words."""
+        if self.location.saved_model is not None:
+            kind = "SavedModel"
+        else:
+            kind = "TF2 checkpoint" if self._variables.object_based else "TF1 checkpoint"
+        return kind if self.style == layout.OURS else f"{kind} of the reference implementation"
+
+    @property
+    def num_classes(self) -> int | None:
+        """Width of the linear head, None without one."""
+        return (
+            self.shapes["linear_head/kernel"][-1] if "linear_head/kernel" in self.shapes else None
+        )
+
+    @property
+    def global_step(self) -> int:
+        """Step of the weights, 0 where neither the name nor a record says."""
+        record = read_record(self.location) if self.location.saved_model else None
+        if record is not None and record.global_step is not None:
+            return record.global_step
+        return locate.checkpoint_step(self.location.prefix) or 0
+
+    def read(self, name: str) -> np.ndarray:
+        """The value of the variable that we call `name`.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        return self._variables.read(self._names[name])
+
+    def check_complete(self) -> None:
+        """Reads every value once, so that a damaged file is noticed before anything changes.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        for name in self._names:
+            self.read(name)
+
+
+def open_network(location: locate.Location) -> StoredNetwork:
+    """Recognises the format of a checkpoint and lists its network; reads no value.
+
+    The graph of a SavedModel is never looked at: its custom gradients may be broken, its
+    variables are not.
+
+    Args:
+        location: From `locate.locate`.
+
+    Raises:
+        InputError: It can't be read, or holds no ResNet of this library.
+    """
+    prefix = location.prefix
+    variables = stored.open_variables(prefix)
+    layers = layout.read_layout(variables.shapes, prefix)
+    encoder = infer.infer_encoder(
+        _kernel_shapes(layers.convs, variables), _kernel_shapes(layers.gates, variables), prefix
+    )
+    if layers.style == layout.OURS:
+        names = {name: name for name in variables.shapes}
+    else:
+        names = {**_encoder_names(layers, encoder, prefix), **layers.heads}
+    return StoredNetwork(
+        location=location,
+        style=layers.style,
+        encoder=encoder,
+        shapes={ours: variables.shapes[name] for ours, name in names.items()},
+        others=variables.others,
+        _variables=variables,
+        _names=names,
+    )
+
+
+def _kernel_shapes(
+    layers: list[layout.Leaves], variables: stored.StoredVariables
+) -> list[tuple[int, ...]]:
+    return [variables.shapes[leaves["kernel"]] for leaves in layers if "kernel" in leaves]
+
+
+def _encoder_names(layers: layout.Layout, encoder: EncoderConfig, prefix: str) -> dict[str, str]:
+    """Our name of every encoder variable -> its stored name, paired by order of creation."""
+    names = {}
+    ordered = (layers.convs, layers.gates, layers.norms)
+    for ours, found in zip(layout.encoder_layers(encoder), ordered, strict=True):
+        if len(ours) != len(found):
+            raise InputError(
+                "checkpoint",
+                f"must be complete: a ResNet of its kind has {len(ours)} layers like {ours[-1]}",
+                f"{prefix} with {len(found)}",
+            )
+        for layer, leaves in zip(ours, found, strict=True):
+            names.update({f"{layer}/{leaf}": name for leaf, name in leaves.items()})
+    _check_groups(names, prefix)
+    return names
+
+
+def _check_groups(names: dict[str, str], prefix: str) -> None:
+    """Where stored names tell the block group, as in TF2, the pairing must agree with them."""
+    for ours, name in names.items():
+        told, paired = (re.search(r"block_group(\d)", text) for text in (name, ours))
+        if told and (paired is None or told[0] != paired[0]):
+            raise InputError("checkpoint", "must number its layers in order of creation "
+                             f"({name} would become {ours})", prefix)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a run or an export of ours says about its network.
+
+    Attributes:
+        model: The settings of the network.
+        image_size: Side of the training images in pixels.
+        class_names: Names of the linear head's classes, None where unknown.
+        global_step: Step of the weights, None where the record does not say.
+    """
+
+    model: ModelConfig
+    image_size: int
+    class_names: tuple[str, ...] | None
+    global_step: int | None = None
+
+
+def read_record(location: locate.Location) -> Record | None:
+    """The record that our runs and exports keep beside the weights; None for foreign weights.
+
+    Raises:
+        InputError: There is one that can't be read.
+    """
+    if location.run_dir is not None:
+        return _read_run(os.path.join(location.run_dir, locate.CONFIG_FILE))
+    if location.saved_model is not None:
+        path = os.path.join(location.saved_model, EXPORT_RECORD)
+        return _read_export(path) if tf.io.gfile.exists(path) else None
+    return None
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        InputError: It can't be read as one.
+    """
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            value = json.load(file)
+    except (ValueError, tf.errors.OpError) as error:
+        raise InputError(path, f"must be JSON ({error})", path) from None
+    if not isinstance(value, dict):
+        raise InputError(path, "must hold a JSON object", value)
+    return value
+
+
+def _read_run(path: str) -> Record:
+    settings = read_json(path)
+    class_names = settings.pop("class_names", None)
+    run = recipes.build_run_config(_known(settings, RunConfig))
+    return Record(run.model, run.data.image_size, _names_or_none(class_names))
+
+
+def _read_export(path: str) -> Record:
+    content = read_json(path)
+    try:
+        model = recipes.build_config(ModelConfig, _known(content["model"], ModelConfig))
+        return Record(model, int(content["image_size"]), _names_or_none(content["class_names"]),
+                      int(content["global_step"]))  # fmt: skip
+    except (KeyError, TypeError) as error:
+        raise InputError(path, f"must be a record of an export ({error!r})", path) from None
+
+
+def _known(settings: dict[str, Any], config_class: type) -> dict[str, Any]:
+    """Leaves out settings that another version of this library wrote."""
+    return {name: settings[name] for name in recipes.setting_names(config_class)
+            if name in settings}  # fmt: skip
+
+
+def _names_or_none(names: list[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)

@@ -1,0 +1,106 @@
+"""The variables in a checkpoint file by name, whatever wrote it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from simclr_tf.errors import InputError, first_line
+
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+_SLOT = "/.OPTIMIZER_SLOT/"
+# First parts of the names of a network's variables: ours, the reference's in TF2, in TF1.
+NETWORK_SCOPES = ("encoder", "projection_head", "linear_head", "resnet", "head_supervised",
+                  "base_model", "head_contrastive")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredVariables:
+    """The network's variables in a checkpoint; they are read one by one.
+
+    Attributes:
+        prefix: Path of the checkpoint without `.index`.
+        object_based: Whether it is a TF2 object-based checkpoint, not a name-based TF1 one.
+        shapes: Shape by full name, for the variables of the network.
+        others: Names of what else is in it: optimizer slots, counters.
+    """
+
+    prefix: str
+    object_based: bool
+    shapes: dict[str, tuple[int, ...]]
+    others: tuple[str, ...]
+    _reader: tf.train.CheckpointReader
+    _keys: dict[str, str]
+
+    def read(self, name: str) -> np.ndarray:
+        """The value of a variable.
+
+        Raises:
+            InputError: The file is damaged or a part of it is missing.
+        """
+        try:
+            return self._reader.get_tensor(self._keys[name])
+        except (IndexError, ValueError, RuntimeError, tf.errors.OpError) as error:
+            raise InputError("checkpoint", f"must be a complete checkpoint ({first_line(error)})",
+                             self.prefix) from None  # fmt: skip
+
+
+def open_variables(prefix: str) -> StoredVariables:
+    """Lists the variables of a checkpoint by their full names; no value is read.
+
+    Object-based checkpoints and SavedModels record the full name of every variable beside its
+    key. The keys differ with the object that was saved, the names do not.
+
+    Args:
+        prefix: Path without `.index`.
+
+    Raises:
+        InputError: The file can't be read as a checkpoint.
+    """
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        shapes = reader.get_variable_to_shape_map()
+        graph = reader.get_tensor(_OBJECT_GRAPH) if _OBJECT_GRAPH in shapes else None
+    except (ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:
+        raise InputError("checkpoint", f"must be a readable checkpoint ({first_line(error)})",
+                         prefix) from None  # fmt: skip
+    if graph is None:
+        keys = {name: name for name in shapes if not _is_tf1_slot(name, shapes)}
+    else:
+        keys = _keys_by_full_name(graph)
+    network = {
+        name: key
+        for name, key in sorted(keys.items())
+        if name.split("/")[0] in NETWORK_SCOPES and key in shapes
+    }
+    others = sorted(set(shapes) - set(network.values()) - {_OBJECT_GRAPH})
+    return StoredVariables(
+        prefix=prefix,
+        object_based=graph is not None,
+        shapes={name: tuple(shapes[key]) for name, key in network.items()},
+        others=tuple(others),
+        _reader=reader,
+        _keys=network,
+    )
+
+
+def _is_tf1_slot(name: str, names: dict[str, list[int]]) -> bool:
+    """TF1 optimizers call a slot after its variable: `base_model/conv2d/kernel/Momentum`."""
+    return name.rpartition("/")[0] in names
+
+
+def _keys_by_full_name(serialized: bytes) -> dict[str, str]:
+    graph = trackable_object_graph_pb2.TrackableObjectGraph()
+    graph.ParseFromString(serialized)
+    return {
+        attribute.full_name: attribute.checkpoint_key
+        for node in graph.nodes
+        for attribute in node.attributes
+        if attribute.checkpoint_key.endswith(_VALUE_SUFFIX)
+        and _SLOT not in attribute.checkpoint_key
+        and not attribute.checkpoint_key.startswith("optimizer/")
+    }
