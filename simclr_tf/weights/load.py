@@ -64,8 +64,7 @@ def load_model(path: str, ft_proj_selector: int = 0, image_size: int | None = No
         model = SimCLR(config, network.num_classes)
         model.detach_linear_head = False  # who trains this model means to train the encoder
         report = restore_network(model, network)
-    if report.new:
-        raise InputError("checkpoint", f"must hold complete heads ({'; '.join(report.new)})", path)
+    _check_heads(report, config, path)
     stem = config.encoder.stem
     known_size = record.image_size if record else _IMAGE_SIZES[stem]
     size = image_size if image_size is not None else known_size
@@ -79,6 +78,15 @@ def load_model(path: str, ft_proj_selector: int = 0, image_size: int | None = No
         source=network.source,
         run_dir=network.location.run_dir,
     )
+
+
+def _check_heads(report: RestoreReport, config: ModelConfig, path: str) -> None:
+    """Only fine-tuning may leave something out: the layers of the head above its choice."""
+    faults = list(report.new)
+    if config.train_mode == "pretrain":
+        faults += [f"{name} has no place in the model" for name in report.unused]
+    if faults:
+        raise InputError("checkpoint", f"must hold complete heads ({'; '.join(faults[:5])})", path)
 
 
 def _model_config(
