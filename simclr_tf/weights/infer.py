@@ -18,7 +18,7 @@ def infer_encoder(convs: Sequence[Shape], gates: Sequence[Shape], prefix: str) -
     """Depth, width, selective kernels, squeeze and excitation, and stem.
 
     Ratios come out as one that gives the stored widths; different ratios can. Selective kernels of
-    a network of basic blocks with the CIFAR stem leave no trace in the variables.
+    a network of basic blocks with the CIFAR stem leave no trace in the shapes.
 
     Args:
         convs: Shapes of the kernels without bias in order of creation, (k, k, in, out).

@@ -62,6 +62,9 @@ class StoredNetwork:
         record = read_record(self.location) if self.location.saved_model else None
         if record is not None and record.global_step is not None:
             return record.global_step
+        folder = os.path.basename(self.location.saved_model or "")
+        if folder.isdigit():  # the reference calls an export after its step
+            return int(folder)
         return locate.checkpoint_step(self.location.prefix) or 0
 
     def read(self, name: str) -> np.ndarray:
@@ -100,6 +103,8 @@ def open_network(location: locate.Location) -> StoredNetwork:
     encoder = infer.infer_encoder(
         _kernel_shapes(layers.convs, variables), _kernel_shapes(layers.gates, variables), prefix
     )
+    if _pools_shortcuts(variables) and encoder.sk_ratio == 0:
+        encoder = dataclasses.replace(encoder, sk_ratio=infer.PUBLISHED_SK_RATIO)
     if layers.style == layout.OURS:
         names = {name: name for name in variables.shapes}
     else:
@@ -112,6 +117,18 @@ def open_network(location: locate.Location) -> StoredNetwork:
         others=variables.others,
         _variables=variables,
         _names=names,
+    )
+
+
+def _pools_shortcuts(variables: stored.StoredVariables) -> bool:
+    """Whether the reference's objects have average-pooled shortcuts (ResNet-D).
+
+    In basic blocks with the CIFAR stem only the place of the convolution in the list of the
+    shortcut's layers tells: pooling stands before it. TF1 checkpoints and SavedModels lack even
+    that.
+    """
+    return any(
+        re.search(r"/shortcut_layers/[1-9]\d*/conv2d/", key) for key in variables.checkpoint_keys()
     )
 
 

@@ -36,6 +36,10 @@ class StoredVariables:
     _reader: tf.train.CheckpointReader
     _keys: dict[str, str]
 
+    def checkpoint_keys(self) -> list[str]:
+        """Keys of the network's variables in the file."""
+        return list(self._keys.values())
+
     def read(self, name: str) -> np.ndarray:
         """The value of a variable.
 

@@ -1,8 +1,8 @@
 """Names, object keys and shapes of the reference implementation's variables, for any size.
 
 The listings under `tests/fixtures/foreign` pin the rules down; this writes them out for networks
-that are too large to keep a listing of, such as the ResNet-152 of three times the width. Squeeze and
-excitation is left to the listings.
+that are too large to keep a listing of, such as the ResNet-152 of three times the width. Squeeze
+and excitation is left to the listings.
 """
 
 from __future__ import annotations

@@ -184,6 +184,29 @@ def test_names_that_contradict_their_numbers_are_refused(tmp_path, listing):
         load_model(write(tmp_path, "SavedModel", entries, arrays))
 
 
+def test_pooled_shortcuts_are_seen_in_the_keys(tmp_path, listing):
+    """With basic blocks and the CIFAR stem nothing else tells."""
+    entries = {}
+    for key, entry in listing("tf2_training_checkpoint_variables_r18").items():
+        later = re.sub(r"(shortcut_layers)/(\d)/", lambda m: f"{m[1]}/{int(m[2]) + 1}/", key)
+        shape = [n if n <= 10 else n // 8 for n in entry["shape"]]
+        entries[later] = {**entry, "shape": shape}
+    arrays = foreign_checkpoints.random_arrays(entries, seed=3)
+    loaded = load_model(write(tmp_path, "TF2 checkpoint", entries, arrays))
+    expected = oracle.endpoints(arrays, IMAGES, oracle.Architecture(18, True, True))
+    assert loaded.model.config.encoder.sk_ratio == 0.0625
+    assert deviation(loaded.model(IMAGES), expected) < 1e-4
+
+
+def test_the_step_of_an_export_is_the_name_of_its_folder(tmp_path, listing):
+    entries = listing("tf2_saved_model_variables_r18")
+    entries = {k: {**e, "shape": [n if n <= 10 else n // 8 for n in e["shape"]]}
+               for k, e in entries.items()}  # fmt: skip
+    arrays = foreign_checkpoints.random_arrays(entries, seed=3)
+    folder = foreign_checkpoints.write_saved_model_folder(str(tmp_path / "250"), entries, arrays)
+    assert load_model(folder).global_step == 250
+
+
 def test_other_checkpoints_are_refused(tmp_path):
     prefix = tf.train.Checkpoint(x=tf.Variable(1.0)).write(str(tmp_path / "other"))
     with pytest.raises(InputError, match="must hold a SimCLR encoder"):
