@@ -2,58 +2,44 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from collections.abc import Sequence
 
-# Before TensorFlow loads: its informational lines would bury ours, and on CPUs without AVX-512 it
-# leaves oneDNN off, which costs a factor of 2 to 15 per training step (docs/performance.md).
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-from flags import parsing, usage
+from flags import parsing, startup, usage
 from simclr_tf.errors import InputError
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
-def _load_tensorflow() -> None:
-    """Imports TensorFlow, without its complaints about CUDA where there is no GPU to use."""
-    if glob.glob("/dev/nvidia*") or os.path.exists("/dev/dxg"):
-        return  # what it says about drivers and libraries is needed then
-    # The lines come from C++ before its logging can be set up, so the file itself is redirected.
-    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nothing)
-
-
 def _dispatch(command: parsing.CommandLine) -> None:
     # TensorFlow takes seconds to load; the user has read the first line by then.
-    _load_tensorflow()
-    from export.saved_model import export_step
+    startup.load_tensorflow()
+    from export.runs import RunExport
     from simclr_tf import modes
 
     config = command.config
-
-    def export(model, global_step: int) -> str | None:
-        return export_step(
-            model, config.model_dir, global_step, config.evaluation.keep_hub_module_max
-        )
-
+    export = RunExport(
+        config.model_dir,
+        config.evaluation.keep_hub_module_max,
+        config.data.image_size,
+        config.evaluation.eval_name,
+        _trained_in(command),
+    )
     if command.mode == "eval":
         modes.evaluate(config, export)
     elif command.mode == "train":
         modes.train(config, export, command.flags)
     else:
         modes.train_then_eval(config, export, command.flags)
+
+
+def _trained_in(command: parsing.CommandLine) -> str | None:
+    """The folder of the weights to evaluate, where they are not the run's own."""
+    checkpoint = command.config.checkpoint
+    if command.mode != "eval" or checkpoint is None:
+        return None
+    return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
 
 
 def main(words: Sequence[str]) -> int:

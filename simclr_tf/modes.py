@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 import tf_keras as keras
@@ -29,8 +29,6 @@ from simclr_tf.training.summaries import Summaries
 from simclr_tf.weights import restore
 
 Say = Callable[[str], None]
-# Writes a SavedModel of the model for the given step and returns its folder, None for an old step.
-Export = Callable[[SimCLR, int], str | None]
 Flags = Mapping[str, Any]
 
 _SAMPLE_VIEWS = 8
@@ -38,6 +36,20 @@ _LOSS_ROWS = {
     "train/contrast_loss": "Contrastive loss, last steps",
     "train/contrast_acc": "Contrastive accuracy, last steps",
 }
+
+
+class Export(Protocol):
+    """What writes the SavedModels of a run; `export.runs.RunExport` is one."""
+
+    def write(
+        self, model: SimCLR, global_step: int, class_names: Sequence[str] | None
+    ) -> str | None:
+        """Writes the model of a step; returns its folder, None for an old step."""
+        ...
+
+    def describe(self, global_step: int, dataset: str, split: str) -> None:
+        """Writes the model card of a step anew, with its results on a split of a data set."""
+        ...
 
 
 def _say(text: str) -> None:
@@ -175,7 +187,7 @@ def train(run: RunConfig, export: Export, flags: Flags | None = None, say: Say =
         means = _train_loop(experiment, model, optimizer, store)
     curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
     global_step = int(optimizer.iterations.numpy())
-    _say_export(export(model, global_step), say)
+    _say_export(export.write(model, global_step, experiment.source.class_names), say)
     return Trained(experiment, model, global_step, means)
 
 
@@ -316,7 +328,8 @@ def evaluate(run: RunConfig, export: Export, say: Say = _say) -> None:
         global_step = report.global_step
         _evaluate_step(experiment, model, global_step, say, with_head=complete)
         if complete:
-            _say_export(export(model, global_step), say)
+            _say_export(export.write(model, global_step, experiment.source.class_names), say)
+            _describe_export(export, experiment, global_step)
 
 
 def _untrained_metrics(experiment: Experiment) -> dict[str, float]:
@@ -340,6 +353,7 @@ def train_then_eval(
         if run.evaluation.knn or run.evaluation.linear_probe:
             untrained = _untrained_metrics(experiment)
         metrics = _evaluate_step(experiment, model, global_step, say, untrained)
+        _describe_export(export, experiment, global_step)
         curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
         timings["Evaluation"] = time.monotonic() - started - timings["Training"]
     rows = table.summary_rows(
@@ -352,6 +366,11 @@ def train_then_eval(
     )
     say("")
     say(table.format_table(rows, f"{experiment.source.name}, {global_step} steps"))
+
+
+def _describe_export(export: Export, experiment: Experiment, global_step: int) -> None:
+    assert experiment.eval_split is not None
+    export.describe(global_step, experiment.run.data.dataset, experiment.eval_split)
 
 
 def _say_export(directory: str | None, say: Say) -> None:

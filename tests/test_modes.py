@@ -23,8 +23,21 @@ def settings(folder, **changes):
     )  # fmt: skip
 
 
-def fake_export(model, step):
-    return f"exported {step}"
+class FakeExport:
+    """Notes what it is asked for."""
+
+    def __init__(self):
+        self.described = []
+
+    def write(self, model, global_step, class_names):
+        assert len(class_names) == 10
+        return f"exported {global_step}"
+
+    def describe(self, global_step, dataset, split):
+        self.described.append((global_step, dataset, split))
+
+
+fake_export = FakeExport()
 
 
 def quiet(text):
@@ -64,10 +77,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
 
 
 def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path):
-    said = []
-    modes.train_then_eval(
-        settings(tmp_path, linear_probe=True), fake_export, {"seed": 0}, said.append
-    )
+    said, export = [], FakeExport()
+    modes.train_then_eval(settings(tmp_path, linear_probe=True), export, {"seed": 0}, said.append)
+    assert export.described == [(6, "digits", "test")]
     table = said[-1]
     for row in (
         "Linear head, top-1",

@@ -1,172 +1,155 @@
-"""The exported SavedModel: contract, gradients, independence of this package, atomic writing."""
+"""The exported SavedModel: contract, graph, record; `test_loaders.py` has the ways to load it."""
 
 from __future__ import annotations
 
+import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from export import saved_model
-from export.saved_model import export_encoder, plain_copy, prune_exports
-from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
+from export.saved_model import export_encoder
+from simclr_tf.config import EncoderConfig
 from simclr_tf.errors import InputError
-from simclr_tf.models.simclr import SimCLR
 
-ENCODER = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 MAPS = ["initial_conv", "initial_max_pool", *(f"block_group{k}" for k in (1, 2, 3, 4))]
 HEADS = ["proj_head_input", "proj_head_output"]
-
-# Run where neither this package nor Keras can be imported: loads, calls, takes gradients.
-ELSEWHERE = """
-import sys
-for name in ["simclr_tf", "export", "tf_keras"]:
-    sys.modules[name] = None
-import numpy as np, tensorflow as tf
-module = tf.saved_model.load(sys.argv[1])
-data = np.load(sys.argv[2])
-outputs = module(tf.constant(data["images"]))
-for name in outputs:
-    scale = np.abs(data[name]).max()
-    np.testing.assert_allclose(outputs[name], data[name], atol=1e-5 * scale, err_msg=name)
-with tf.GradientTape() as tape:
-    loss = tf.reduce_sum(module(tf.constant(data["images"]), trainable=True)["logits_sup"] ** 2)
-gradients = tape.gradient(loss, module.trainable_variables)
-assert sum(g is not None for g in gradients) > 40
-print("OK")
-"""
-
-
-def _images(batch: int = 3, size: int = 16) -> np.ndarray:
-    return np.random.default_rng(0).random((batch, size, size, 3), np.float32)
-
-
-def _model(**settings) -> SimCLR:
-    projection = ProjectionConfig(proj_out_dim=5, num_proj_layers=2)
-    model = SimCLR(ModelConfig(encoder=ENCODER, projection=projection, **settings), 3)
-    rng = np.random.default_rng(1)
-    for variable in model.variables:  # nothing at its initial value
-        variable.assign(rng.uniform(0.1, 0.5, variable.shape).astype(np.float32) - 0.2 * (
-            "kernel" in variable.name))  # fmt: skip
-    return model
+CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 
 
 @pytest.fixture(scope="module")
-def live() -> SimCLR:
-    return _model()
+def module(exported):
+    return tf.saved_model.load(exported)
 
 
-@pytest.fixture(scope="module")
-def folder(live, tmp_path_factory) -> str:
-    return export_encoder(live, str(tmp_path_factory.mktemp("export") / "module"))
+def _nodes(folder: str) -> list:
+    """Every node of every function in the file."""
+    content = saved_model_pb2.SavedModel()
+    content.ParseFromString(pathlib.Path(folder, "saved_model.pb").read_bytes())
+    (graph,) = (meta.graph_def for meta in content.meta_graphs)
+    return [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
 
 
-def test_loaded_module_equals_the_live_model(live, folder):
-    module = tf.saved_model.load(folder)
-    for batch, size in [(3, 16), (1, 33)]:
-        images = _images(batch, size)
-        outputs, expected = module(images), live(images)
-        assert set(outputs) == {*MAPS, "final_avg_pool", *HEADS, "logits_sup"}
-        for name in outputs:
-            scale = np.abs(expected[name]).max()
-            np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5 * scale)
-        np.testing.assert_array_equal(
-            module(images, trainable=False)["final_avg_pool"], outputs["final_avg_pool"]
-        )
-
-
-def test_trainable_uses_and_moves_batch_statistics(live, folder):
-    module = tf.saved_model.load(folder)
-    moving = [v for v in module.variables if "moving" in v.name]
-    before = [v.numpy() for v in moving]
-    module(_images())
-    assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, moving, strict=True))
-    outputs = module(_images(), trainable=True)
-    assert not any(np.array_equal(a, v.numpy()) for a, v in zip(before, moving, strict=True))
-    expected = _model()(_images(), training=True)
-    scale = np.abs(expected["logits_sup"]).max()
-    np.testing.assert_allclose(outputs["logits_sup"], expected["logits_sup"], atol=1e-4 * scale)
-
-
-def test_gradients_reach_every_trainable_variable(live, folder):
-    module = tf.saved_model.load(folder)
-    assert len(module.trainable_variables) == len(live.trainable_variables)
-    assert len(module.variables) == len(live.variables)
-    assert list(module.regularization_losses) == []
-    with tf.GradientTape() as tape:
-        outputs = module(_images(), trainable=True)
-        loss = tf.reduce_sum(outputs["logits_sup"]) + tf.reduce_sum(outputs["proj_head_output"])
-    assert all(g is not None for g in tape.gradient(loss, module.trainable_variables))
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(module(_images(), trainable=True)["logits_sup"])
-    encoder = [v for v in module.trainable_variables if v.name.startswith("encoder/")]
-    assert all(g is not None for g in tape.gradient(loss, encoder))
-
-
-def test_graph_is_deterministic_and_has_one_device(folder):
-    module = tf.saved_model.load(folder)
-    for trainable in (False, True):
-        function = module.__call__.get_concrete_function(
-            tf.TensorSpec([None, None, None, 3]), trainable=trainable
-        )
-        definition = function.graph.as_graph_def()
-        nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
-        ops = {node.op for node in nodes}
-        assert not [op for op in ops if "Random" in op or "Collective" in op or "Nccl" in op]
-    np.testing.assert_array_equal(
-        module(_images())["final_avg_pool"], module(_images())["final_avg_pool"]
-    )
-
-
-@pytest.mark.slow
-def test_loads_in_a_process_without_the_package(live, folder, tmp_path):
-    images = _images()
-    outputs = {name: value.numpy() for name, value in live(images).items()}
-    np.savez(tmp_path / "data.npz", images=images, **outputs)
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, folder, str(tmp_path / "data.npz")],
-        cwd=tmp_path, text=True, capture_output=True, check=False)  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    assert done.stdout.strip().endswith("OK")
-
-
-def test_bfloat16_model_becomes_a_float32_network():
-    outputs, expected = plain_copy(_model(precision="bfloat16"))(_images()), _model()(_images())
+@pytest.mark.parametrize(("batch", "height", "width"), [(12, 16, 16), (1, 33, 33), (2, 20, 48)])
+def test_any_batch_and_size_equals_the_live_model(module, live, images, batch, height, width):
+    images = tf.image.resize(images[:batch], (height, width))
+    outputs, expected = module(images), live(images)
+    assert set(outputs) == {*MAPS, "final_avg_pool", *HEADS, "logits_sup"}
     for name in outputs:
-        assert outputs[name].dtype == tf.float32
-        np.testing.assert_array_equal(outputs[name], expected[name])
+        np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5, err_msg=name)
+
+
+def test_training_mode_equals_the_live_model(exported, make_live, images):
+    module, live = tf.saved_model.load(exported), make_live()
+    outputs, expected = module(images, trainable=True), live(images, training=True)
+    for name in outputs:
+        np.testing.assert_allclose(outputs[name], expected[name], atol=1e-4, err_msg=name)
+    moved = {v.name: v.numpy() for v in live.variables}
+    for variable in module.variables:
+        np.testing.assert_allclose(variable, moved[variable.name], atol=1e-5)
+
+
+def test_gradients_reach_everything_that_an_output_depends_on(module, images):
+    with tf.GradientTape() as tape:
+        outputs = module(images, training=True)
+        loss = tf.reduce_sum(outputs["logits_sup"] ** 2) + tf.reduce_sum(
+            outputs["proj_head_output"] ** 3
+        )
+    gradients = tape.gradient(loss, module.trainable_variables)
+    assert all(np.any(g.numpy() != 0) for g in gradients)
+
+
+def test_the_graph_holds_the_network_and_nothing_else(exported):
+    nodes = _nodes(exported)
+    unwanted = ("Random", "Stateless", "Collective", "Nccl", "PyFunc", "Adjust", "HSV")
+    allowed = {"StatelessIf", "StatelessWhile"}
+    ops = {node.op for node in nodes} - allowed
+    assert not [op for op in ops if any(word in op for word in unwanted)]
+    custom = [n.name for n in nodes if "_gradient_op_type" in n.attr and n.op not in CALLS]
+    assert not custom
+    types = {n.attr["T"].type for n in nodes if n.op in ("Conv2D", "MatMul", "FusedBatchNormV3")}
+    assert types == {tf.float32.as_datatype_enum}
+    assert not {n.device for n in nodes if "replica" in n.device or ":1" in n.device}
+
+
+def test_the_file_names_no_folder_of_the_writer(exported):
+    content = pathlib.Path(exported, "saved_model.pb").read_bytes()
+    assert str(REPOSITORY).encode() not in content
+
+
+def test_record_and_card_lie_beside_the_graph(exported):
+    record = json.loads(pathlib.Path(exported, "assets.extra", "simclr_tf.json").read_text())
+    assert record["format"] == 1 and record["model"]["resnet_depth"] == 18
+    assert record["class_names"] == ["cat", "dog", "owl"] and record["num_classes"] == 3
+    assert (record["image_size"], record["global_step"]) == (40, 7)
+    assert record["endpoints"]["final_avg_pool"] == 32
+    card = pathlib.Path(exported, "assets.extra", "README.md").read_text()
+    assert card.startswith("# SimCLR ResNet-18, 0.0625x wide, CIFAR stem\n")
+
+
+@pytest.mark.parametrize(("stem", "size"), [("cifar", 32), ("imagenet", 224)])
+def test_without_a_history_the_stem_decides_the_size(make_live, stem, size):
+    model = make_live(EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem=stem))
+    record = saved_model.describe(model, saved_model.History())
+    assert (record["image_size"], record["class_names"]) == (size, None)
 
 
 @pytest.mark.slow
-def test_fine_tuned_frozen_model_exports_trainable_without_projection(tmp_path):
-    model = _model(train_mode="finetune", fine_tune_after_block=4)
+def test_a_fine_tuned_model_exports_without_projection(make_live, images, tmp_path):
+    model = make_live(train_mode="finetune", fine_tune_after_block=4)
     module = tf.saved_model.load(export_encoder(model, str(tmp_path / "module")))
-    assert set(module(_images())) == {*MAPS, "final_avg_pool", "logits_sup"}
+    assert set(module(images)) == {*MAPS, "final_avg_pool", "logits_sup"}
     assert len(module.trainable_variables) > len(model.trainable_variables)
 
 
-def test_existing_target_needs_overwrite(live, tmp_path, monkeypatch):
-    def save(module, path):
-        with open(os.path.join(path, "saved_model.pb"), "w") as file:
-            file.write("network")
+@pytest.mark.slow
+@pytest.mark.parametrize("ratios", [{"sk_ratio": 0.0625}, {"se_ratio": 0.25}])
+def test_bottlenecks_with_gates_are_exported_alike(make_live, tmp_path, ratios):
+    encoder = EncoderConfig(resnet_depth=50, width_multiplier=1 / 16, stem="imagenet", **ratios)
+    model = make_live(encoder, num_classes=None)
+    images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    folder = export_encoder(model, str(tmp_path / "module"))
+    outputs, expected = tf.saved_model.load(folder)(images), model(images)
+    assert set(outputs) == set(expected) and "logits_sup" not in outputs
+    for name in outputs:
+        scale = max(1, np.abs(expected[name]).max())
+        np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5 * scale)
+    assert not [n for n in _nodes(folder) if "_gradient_op_type" in n.attr and n.op not in CALLS]
 
-    monkeypatch.setattr(saved_model.tf.saved_model, "save", save)
-    target = tmp_path / "module"
-    target.mkdir()
-    (target / "note.txt").write_text("kept")
-    with pytest.raises(InputError, match="overwrite"):
-        export_encoder(live, str(target))
-    assert [p.name for p in target.iterdir()] == ["note.txt"]
-    assert export_encoder(live, str(target) + "/", overwrite=True) == str(target)
-    assert [p.name for p in target.iterdir()] == ["saved_model.pb"]
-    assert [p.name for p in tmp_path.iterdir()] == ["module"]
+
+@pytest.mark.slow
+def test_bfloat16_on_two_replicas_becomes_float32_on_one(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(pathlib.Path(__file__).with_name("replicas_program.py")),
+         str(tmp_path)],
+        env=dict(os.environ, PYTHONPATH=str(REPOSITORY)), text=True, capture_output=True,
+        check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert done.stdout.strip().endswith("OK")
+    nodes = _nodes(str(tmp_path / "saved_model" / "1"))
+    assert not [n.op for n in nodes if "Collective" in n.op or "Nccl" in n.op]
+    assert not [n for n in nodes if n.attr["T"].type == tf.bfloat16.as_datatype_enum]
+
+
+def test_an_existing_target_needs_overwrite(live, exported, tmp_path):
+    (tmp_path / "note.txt").write_text("kept")
+    for target, told in ((exported, "overwrite"), (str(tmp_path), "overwrite")):
+        with pytest.raises(InputError, match=told):
+            export_encoder(live, target)
+    with pytest.raises(InputError, match="nothing else is removed"):
+        export_encoder(live, str(tmp_path), overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
 
 
 def test_a_failure_leaves_nothing(live, tmp_path, monkeypatch):
-    def fail(module, path):
+    def fail(module, path, **_):
         (tmp_path / os.path.basename(path) / "half").write_text("written")
         raise OSError("disk full")
 
@@ -174,22 +157,3 @@ def test_a_failure_leaves_nothing(live, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         export_encoder(live, str(tmp_path / "module"))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_strategy_scope_is_refused(live, tmp_path):
-    with (
-        tf.distribute.OneDeviceStrategy("CPU:0").scope(),
-        pytest.raises(InputError, match="scope"),
-    ):
-        export_encoder(live, str(tmp_path / "module"))
-
-
-def test_prune_keeps_the_newest(tmp_path):
-    for name in ["9", "100", "20", "notes"]:
-        (tmp_path / name).mkdir()
-    removed = prune_exports(str(tmp_path), 2)
-    assert removed == [str(tmp_path / "9")]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["100", "20", "notes"]
-    assert prune_exports(str(tmp_path / "absent"), 1) == []
-    with pytest.raises(InputError, match="keep_hub_module_max"):
-        prune_exports(str(tmp_path), 0)

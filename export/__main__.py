@@ -1,0 +1,173 @@
+"""Exports a model at any time: `python -m export --help`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from flags import startup
+from simclr_tf.errors import InputError
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+_HELP_WORDS = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+
+_USAGE = """\
+Writes the encoder of a run or checkpoint in formats that load without this project.
+
+  python -m export --checkpoint=runs/a --output=DIR              a SavedModel folder
+  python -m export --checkpoint=runs/a --output=DIR --format=hub,keras
+  python -m export import --source=CHECKPOINT --output=DIR       a checkpoint of ours
+
+Export (needs no data and no evaluation):
+  --checkpoint=PATH       a run, a checkpoint of ours, an exported SavedModel or its archive, or a
+                          published SimCLR checkpoint: TF2, SavedModel or TF1
+  --output=DIR            a new folder; it appears when it is complete
+  --format=NAME,...       saved_model, hub (a .tar.gz for tensorflow_hub), keras (a .keras file);
+                          commas or several --format [saved_model]. saved_model alone: DIR is the
+                          SavedModel. Else DIR holds saved_model/, encoder.tar.gz, encoder.keras,
+                          those asked for, and the model card README.md
+  --image_size=N          side in pixels that the signature from_bytes brings images to
+                          [the run's; 224 or 32 by the stem for published weights]
+
+Import (published weights to ckpt-<step> and config.json, once):
+  --source=PATH           as --checkpoint
+  --output=DIR            a new folder
+
+Both:
+  --overwrite             replace DIR, if it is an earlier export
+  --ft_proj_selector=K    published weights that were fine-tuned from layer K of the projection
+                          head (SimCLRv2 uses 1); weights of ours know it [0]
+  --debug                 show tracebacks of errors
+"""
+
+
+class UsageError(ValueError):
+    """The command line can't be read."""
+
+
+def _define_export() -> flags.FlagValues:
+    values = _define_common()
+    flags.DEFINE_string("checkpoint", None, "What to export.", flag_values=values)
+    flags.DEFINE_multi_string("format", [], "What to write.", flag_values=values)
+    flags.DEFINE_integer("image_size", None, "Side for from_bytes.", flag_values=values)
+    return values
+
+
+def _define_import() -> flags.FlagValues:
+    values = _define_common()
+    flags.DEFINE_string("source", None, "What to convert.", flag_values=values)
+    return values
+
+
+def _define_common() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("output", None, "Where to write.", flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "Replace an earlier export.", flag_values=values)
+    flags.DEFINE_integer("ft_proj_selector", 0, "Layer of the head.", flag_values=values)
+    flags.DEFINE_bool("debug", False, "Show tracebacks.", flag_values=values)
+    return values
+
+
+def _read(values: flags.FlagValues, words: Sequence[str], needed: Sequence[str]) -> None:
+    """Parses the words into `values`.
+
+    Raises:
+        UsageError: A flag is unknown or missing, or its text can't be read as its type.
+    """
+    try:
+        rest = values(["export", *words])[1:]
+    except flags.Error as error:
+        raise UsageError(" ".join(str(error).split())) from None
+    if rest:
+        raise UsageError(f"flags have the form --name=value. Received: {rest[0]!r}")
+    for name in needed:
+        if not values[name].value:
+            raise UsageError(f"--{name} is needed (--help)")
+
+
+def _export(words: Sequence[str]) -> Callable[[], None]:
+    values = _define_export()
+    _read(values, words, ("checkpoint", "output"))
+    formats = [name for text in values.format for name in text.split(",")] or ["saved_model"]
+
+    def act() -> None:
+        from export.bundle import export_checkpoint
+
+        written = export_checkpoint(
+            os.path.expanduser(values.checkpoint),
+            os.path.expanduser(values.output),
+            formats,
+            overwrite=values.overwrite,
+            image_size=values.image_size,
+            ft_proj_selector=values.ft_proj_selector,
+            say=_say,
+        )
+        for path in written:
+            _say(f"wrote {path}")
+
+    return act
+
+
+def _import(words: Sequence[str]) -> Callable[[], None]:
+    values = _define_import()
+    _read(values, words, ("source", "output"))
+
+    def act() -> None:
+        from export.import_checkpoint import convert
+
+        prefix = convert(
+            os.path.expanduser(values.source),
+            os.path.expanduser(values.output),
+            overwrite=values.overwrite,
+            ft_proj_selector=values.ft_proj_selector,
+            say=_say,
+        )
+        _say(f"wrote {prefix}")
+
+    return act
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, InputError):
+        is_flag = error.name in {*_define_export(), *_define_import()}
+        return error.describe(f"--{error.name}" if is_flag else error.name)
+    return " ".join(str(error).split())
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs one command line; returns the exit status."""
+    if not words or any(word in _HELP_WORDS for word in words):
+        print(_USAGE)
+        return 0
+    debug = "--debug" in words
+    try:
+        act = _import(words[1:]) if words[0] == "import" else _export(words)
+        startup.load_tensorflow()
+        act()
+        return 0
+    except (InputError, UsageError) as error:
+        status, text = BAD_INPUT, _describe(error)
+        if debug:
+            raise
+    except KeyboardInterrupt:
+        status, text = INTERRUPTED, "interrupted"
+        if debug:
+            raise
+    except Exception as error:
+        status = FAILED
+        text = f"{type(error).__name__}: {_describe(error)} (--debug: traceback)"
+        if debug:
+            raise
+    print(f"python -m export: error: {text}", file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,271 @@
+"""The model card: what an exported folder tells its finder, as Markdown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from export.history import History, data_name
+from simclr_tf.report import table
+
+_ENDPOINT_MEANINGS = {
+    "initial_conv": "the first convolution, before batch norm and ReLU",
+    "initial_max_pool": "input of the first block group",
+    "final_avg_pool": "**the embedding**: what transfers to other tasks",
+    "proj_head_input": "input of the projection head",
+    "proj_head_output": "output of the projection head, what the contrastive loss compares",
+    "logits_sup": "linear head: one logit per class",
+}
+_LARGEST_UNCROPPED = 32
+_MOST_CLASSES_SHOWN = 20
+
+# Title -> name of the setting, in the order of the card; settings at None are left out.
+_TRAINING_ROWS = {
+    "Training images": "train_split",
+    "Image size": "image_size",
+    "Global batch": "train_batch_size",
+    "Optimizer": "optimizer",
+    "Learning rate": "learning_rate",
+    "Learning rate scaling": "learning_rate_scaling",
+    "Warm-up epochs": "warmup_epochs",
+    "Weight decay": "weight_decay",
+}
+_PRETRAINING_ROWS = {
+    "Temperature": "temperature",
+    "Smallest crop, share of the area": "crop_area_min",
+    "Colour distortion, strength": "color_jitter_strength",
+    "Blur": "use_blur",
+}
+
+
+def model_card(record: Mapping[str, Any], history: History) -> str:
+    """The text of a card.
+
+    Args:
+        record: The content of `simclr_tf.json`, see `export.saved_model.describe`.
+        history: What is known about the model.
+    """
+    parts = [
+        _title(record, history),
+        _training(record, history),
+        _accuracy(record, history),
+        _preprocessing(record),
+        _endpoints(record),
+        _loading(record),
+        _LICENSE,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(record: Mapping[str, Any], history: History) -> str:
+    network = network_name(record["model"])
+    dataset = history.settings.get("dataset")
+    trained_on = f", trained on {data_name(dataset)}" if dataset else ""
+    kind = "image encoder"
+    if history.settings and record["model"]["train_mode"] == "pretrain":
+        kind = "image encoder pretrained without labels"
+    elif history.settings:
+        kind = "image encoder, fine-tuned with labels"
+    return (
+        f"# SimCLR {network}{trained_on}\n\n"
+        f"An {kind} (SimCLR, [Chen et al. 2020]"
+        "(https://arxiv.org/abs/2002.05709)), as a TensorFlow SavedModel.\n"
+        f"{record['parameters']:,} parameters, {record['endpoints']['final_avg_pool']}-dimensional "
+        f"embeddings, float32, step {record['global_step']}."
+    )
+
+
+def network_name(model: Mapping[str, Any]) -> str:
+    """An architecture in words: `ResNet-50, 2x wide, SK 0.0625, ImageNet stem`."""
+    parts = [f"ResNet-{model['resnet_depth']}"]
+    if model["width_multiplier"] != 1:
+        parts.append(f"{model['width_multiplier']:g}x wide")
+    for ratio, name in (("sk_ratio", "SK"), ("se_ratio", "SE")):
+        if model[ratio] > 0:
+            parts.append(f"{name} {model[ratio]:g}")
+    parts.append({"cifar": "CIFAR stem", "imagenet": "ImageNet stem"}[model["stem"]])
+    return ", ".join(parts)
+
+
+def _training(record: Mapping[str, Any], history: History) -> str:
+    settings = history.settings
+    if not settings:
+        source = f" They were read from a {history.source}." if history.source else ""
+        return f"## Training\n\nHow these weights were trained is not recorded here.{source}"
+    finetuned = record["model"]["train_mode"] == "finetune"
+    titles = _TRAINING_ROWS if finetuned else {**_TRAINING_ROWS, **_PRETRAINING_ROWS}
+    rows = [("Data", data_name(settings["dataset"]))] if settings.get("dataset") else []
+    rows += [
+        (title, _shown(settings[name]))
+        for title, name in titles.items()
+        if settings.get(name) is not None
+    ]
+    rows.append(("Steps", f"{record['global_step']}"))
+    if settings.get("checkpoint"):
+        rows.append(("Started from", f"`{os.path.basename(settings['checkpoint'].rstrip('/'))}`"))
+    how = "Fine-tuning with labels" if finetuned else "Contrastive pretraining"
+    recipe = f", recipe `{history.recipe}` with these settings" if history.recipe else ""
+    return f"## Training\n\n{how}{recipe}:\n\n{_table(('setting', 'value'), rows)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+def _accuracy(record: Mapping[str, Any], history: History) -> str:
+    trained = {k: v for k, v in history.metrics.items() if k.startswith("eval/")}
+    untrained = {
+        name.replace("untrained/", "eval/"): value
+        for name, value in history.metrics.items()
+        if name.startswith("untrained/")
+    }
+    if not trained:
+        return "## Accuracy\n\nNot evaluated at this step when the card was written."
+    rows = table.summary_rows(
+        trained, num_classes=record["num_classes"], untrained_metrics=untrained
+    )
+    on = f"Measured on {history.evaluated_on}{_part(history)}.\n\n" if history.evaluated_on else ""
+    note = (
+        "\n\nThe linear head was trained alongside, behind a stop-gradient."
+        if history.settings
+        and record["model"]["train_mode"] == "pretrain"
+        and "logits_sup" in record["endpoints"]
+        else ""
+    )
+    return f"## Accuracy\n\n{on}{_table(('classifier on these images', 'accuracy'), rows)}{note}"
+
+
+def _part(history: History) -> str:
+    """Says so where the run's evaluation did not take the whole split."""
+    most = history.settings.get("eval_steps", 0) * history.settings.get("eval_batch_size", 0)
+    return f", {most} images at most" if most else ""
+
+
+def _preprocessing(record: Mapping[str, Any]) -> str:
+    size = record["image_size"]
+    if size > _LARGEST_UNCROPPED:
+        crop = "takes the central square of 0.875 of the shorter side"
+    else:
+        crop = "takes the central square"
+    return f"""\
+## Input
+
+RGB images, **float32 in [0, 1]**, shape (batch, height, width, 3), of any size. Values in [0, 255]
+or [-1, 1] give meaningless embeddings, without an error. Images of about {size} x {size} pixels
+suit the network best.
+
+The signature `from_bytes` takes encoded files (JPEG, PNG, GIF, BMP) instead and prepares them as in
+the evaluation: it decodes, {crop},
+resizes it bicubically to {size} x {size} pixels and scales it to [0, 1]."""
+
+
+def _endpoints(record: Mapping[str, Any]) -> str:
+    rows = []
+    for name, channels in record["endpoints"].items():
+        shape = f"(N, {channels})"
+        meaning = _ENDPOINT_MEANINGS.get(name, f"output of block group {name[-1]}")
+        if name.startswith(("initial_", "block_")):
+            shape = f"(N, h, w, {channels})"
+        rows.append((f"`{name}`", shape, meaning))
+    outputs = "`embedding` (= `final_avg_pool`)"
+    if "logits_sup" in record["endpoints"]:
+        outputs += " and `logits` (= `logits_sup`)"
+    return f"""\
+## Output
+
+`module(images, trainable=False, training=False)` returns a dictionary:
+
+{_table(("endpoint", "shape", "what it is"), rows)}
+
+The signatures `serving_default` (input `images`) and `from_bytes` (input `image_bytes`, a vector of
+strings) return {outputs}.
+`training_default` is `serving_default` with batch norm in training mode.{_classes(record)}"""
+
+
+def _classes(record: Mapping[str, Any]) -> str:
+    names: Sequence[str] | None = record["class_names"]
+    if "logits_sup" not in record["endpoints"]:
+        return ""
+    if not names:
+        return f"\n\nThe linear head has {record['num_classes']} classes, whose names are unknown."
+    shown = ", ".join(f"{k} {name}" for k, name in enumerate(names[:_MOST_CLASSES_SHOWN]))
+    more = len(names) - _MOST_CLASSES_SHOWN
+    rest = f", and {more} more in `assets.extra/simclr_tf.json`" if more > 0 else ""
+    return f"\n\nClasses: {shown}{rest}."
+
+
+def _loading(record: Mapping[str, Any]) -> str:
+    return _LOADING.replace("SIZE", str(record["image_size"]))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+_LOADING = """\
+## How to load it
+
+`DIR` is the folder with `saved_model.pb`. TensorFlow is all that is needed:
+
+```python
+import tensorflow as tf
+
+module = tf.saved_model.load("DIR")
+embeddings = module(images)["final_avg_pool"]
+
+files = tf.constant([tf.io.read_file("cat.jpg").numpy()])
+embeddings = module.signatures["from_bytes"](files)["embedding"]
+```
+
+As a layer of a Keras 2 model (`tf_keras`), frozen or, with `trainable=True`, fine-tuned. `hub.load`
+and `hub.KerasLayer` take this folder or the http address of its `.tar.gz`; a local `.tar.gz` has to
+be unpacked first (`mkdir DIR && tar -xzf encoder.tar.gz -C DIR`):
+
+```python
+import tensorflow_hub as hub
+import tf_keras
+
+encoder = hub.KerasLayer(
+    "DIR", trainable=True, output_key="final_avg_pool", input_shape=(SIZE, SIZE, 3))
+model = tf_keras.Sequential([encoder, tf_keras.layers.Dense(10)])
+```
+
+As a layer of a Keras 3 model on the TensorFlow backend. This one is fine-tuned; for a frozen one
+pass `trainable=False` and no `call_training_endpoint`:
+
+```python
+import keras
+
+inputs = keras.Input((SIZE, SIZE, 3))
+encoder = keras.layers.TFSMLayer(
+    "DIR", call_endpoint="serving_default", call_training_endpoint="training_default")
+model = keras.Model(inputs, keras.layers.Dense(10)(encoder(inputs)["embedding"]))
+```
+
+Where an `encoder.keras` lies beside this card, `tf_keras.models.load_model("encoder.keras")` and
+Keras 3's `keras.models.load_model("encoder.keras")` give the same network as a functional model of
+stock layers, from images to the dictionary of endpoints.
+
+From the command line, and in simclr_tf itself:
+
+```sh
+saved_model_cli show --dir DIR --tag_set serve --signature_def serving_default
+```
+
+```python
+encoder = simclr_tf.load_encoder("DIR")
+embeddings = encoder(images, training=False)["final_avg_pool"]
+```
+
+`trainable=True` (or `training=True`) uses the statistics of the batch in batch norm and moves the
+running ones; `False` changes nothing. There is no regularisation term inside."""
+
+_LICENSE = """\
+## License
+
+simclr_tf, which wrote this folder, is under the Apache License 2.0. The weights carry no license of
+their own from it: their use is for whoever trained them to grant, within the terms of the data."""

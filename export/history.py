@@ -1,0 +1,91 @@
+"""What is known about a model beside its weights: data, training, accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """Where a model comes from, as far as known.
+
+    Attributes:
+        image_size: Side in pixels of the images it was trained on; None takes the usual size of
+            its stem.
+        class_names: Names of the linear head's classes.
+        global_step: Step of the weights.
+        source: Where they were read from, in words, for weights of unknown training.
+        settings: The run's settings by name, empty where unknown.
+        recipe: The recipe that the run started from.
+        metrics: The result of the evaluation at this step, empty without one.
+        evaluated_on: The images of that evaluation, in words.
+    """
+
+    image_size: int | None = None
+    class_names: Sequence[str] | None = None
+    global_step: int = 0
+    source: str | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    recipe: str | None = None
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    evaluated_on: str | None = None
+
+
+def read_history(run_dir: str, known: History, results_dir: str | None = None) -> History:
+    """Adds what the folder of a run tells about a step.
+
+    Args:
+        run_dir: Folder with `config.json` and `flags.json`; either may be absent.
+        known: The step, and whatever the folder can't tell.
+        results_dir: Folder with `result_<step>.json`, when it is another one.
+
+    Returns:
+        `known` with settings, recipe, metrics and the images they were measured on.
+    """
+    settings = _read_json(os.path.join(run_dir, "config.json"))
+    flags = _read_json(os.path.join(run_dir, "flags.json"))
+    results = f"result_{known.global_step}.json"
+    metrics = _read_json(os.path.join(results_dir or run_dir, results))
+    metrics.pop("global_step", None)
+    imported_from = settings.get("imported_from")
+    if imported_from is not None:  # the other settings are defaults, nobody trained with them
+        return dataclasses.replace(known, source=imported_from, metrics=metrics)
+    return dataclasses.replace(
+        known,
+        settings=settings,
+        recipe=flags.get("recipe"),
+        metrics=metrics,
+        evaluated_on=known.evaluated_on or _evaluated_on(settings),
+    )
+
+
+def data_name(dataset: str) -> str:
+    """A data set in words, without the path of a folder on somebody's machine."""
+    if dataset.split(":")[0] != "folder":
+        return f"`{dataset}`"
+    name = os.path.basename(dataset.removeprefix("folder").removeprefix(":").rstrip("/"))
+    return f"a folder of images (`{name}`)" if name else "a folder of images"
+
+
+def _evaluated_on(settings: Mapping[str, Any]) -> str | None:
+    if not settings.get("dataset"):
+        return None
+    split = settings.get("eval_split")
+    named = f"split `{split}`" if split else "the evaluation split"
+    return f"{data_name(settings['dataset'])}, {named}"
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    """A JSON object; {} where there is none that can be read. A model card must not stop a run."""
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            value = json.load(file)
+    except (tf.errors.OpError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

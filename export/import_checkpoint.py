@@ -1,0 +1,63 @@
+"""Turns a foreign checkpoint into one of ours, once, so that later runs read it at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from export.folders import appearing
+from simclr_tf import recipes
+from simclr_tf.config import DataConfig, RunConfig
+from simclr_tf.files import write_json
+from simclr_tf.weights.load import LoadedModel, load_model
+from simclr_tf.weights.locate import CONFIG_FILE
+
+
+def convert(
+    source: str,
+    output: str,
+    overwrite: bool = False,
+    ft_proj_selector: int = 0,
+    say: Callable[[str], None] = print,
+) -> str:
+    """Writes `output/ckpt-<step>` and `output/config.json` from weights of any format.
+
+    Args:
+        source: See `simclr_tf.weights.load.load_model`.
+        output: A new folder; it appears when it is complete.
+        overwrite: Whether an existing folder of this kind is replaced.
+        ft_proj_selector: See `load_model`.
+        say: Receives what was found.
+
+    Returns:
+        The prefix of the checkpoint.
+
+    Raises:
+        InputError: The source can't be read, or the target exists.
+    """
+    output = output.rstrip("/")
+    with appearing(output, overwrite, "output") as partial:
+        loaded = load_model(source, ft_proj_selector)
+        for line in loaded.report.lines():
+            say(line)
+        name = f"ckpt-{loaded.global_step}"
+        step = tf.Variable(loaded.global_step, dtype=tf.int64, name="global_step")
+        checkpoint = tf.train.Checkpoint(model=loaded.model, global_step=step)
+        checkpoint.write(os.path.join(partial, name))
+        write_json(os.path.join(partial, CONFIG_FILE), _record(loaded, output))
+    return os.path.join(output, name)
+
+
+def _record(loaded: LoadedModel, folder: str) -> dict[str, Any]:
+    """What a run with this network would record; defaults where nothing is known."""
+    data = DataConfig(image_size=loaded.image_size)
+    run = RunConfig(model_dir=folder, data=data, model=loaded.model.config)
+    names = loaded.class_names
+    return {
+        **recipes.flatten(run),
+        "class_names": None if names is None else list(names),
+        "imported_from": loaded.source,  # the settings of a training that is not known are defaults
+    }

@@ -1,0 +1,92 @@
+"""The network as one callable object, ready to be saved.
+
+The loaded object follows the contract of the published SimCLR modules and the interface of
+reusable SavedModels (tensorflow.org/hub/reusable_saved_models): `module(images, trainable=False,
+training=False)` with images (N, H, W, 3) float32 in [0, 1] of any size returns every endpoint by
+name. It holds the network alone: no augmentation, one device, float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from simclr_tf.models.simclr import SimCLR
+
+IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
+
+
+class Passes(NamedTuple):
+    """A network and its two traces, each from images to its named endpoints.
+
+    Attributes:
+        network: Float32 and outside any strategy; the traces need its variables.
+        inference: With the running statistics of batch norm.
+        training: With the batch's, which also moves the running ones.
+    """
+
+    network: SimCLR
+    inference: Any
+    training: Any
+
+
+def plain_copy(model: SimCLR) -> SimCLR:
+    """A float32 copy on one device, fully trainable, with the weights of `model`.
+
+    The linear head of the copy has no stop-gradient: who fine-tunes an exported model through
+    `logits_sup` means to train the encoder.
+    """
+    config = dataclasses.replace(model.config, precision="float32", fine_tune_after_block=-1)
+    copy = SimCLR(config, model.num_classes)
+    copy.detach_linear_head = False
+    sources = {variable.name: variable for variable in model.variables}
+    for variable in copy.variables:
+        variable.assign(sources[variable.name].numpy())
+    return copy
+
+
+def trace_passes(network: SimCLR) -> Passes:
+    """Traces `network` once for inference and once for training.
+
+    Deep networks take long to trace; everything that is saved calls these two.
+    """
+
+    def trace(training: bool) -> Any:
+        @tf.function(autograph=False)
+        def endpoints(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return network(images, training=training)
+
+        return endpoints.get_concrete_function(IMAGES)
+
+    return Passes(network, trace(False), trace(True))
+
+
+def build_module(passes: Passes) -> tf.train.Checkpoint:
+    """The object to save, with the attributes of a reusable SavedModel.
+
+    Args:
+        passes: The traced network.
+
+    Returns:
+        An object with `__call__`, `variables`, `trainable_variables` and `regularization_losses`.
+        Batch norm uses and moves its statistics where `trainable` or `training` is true: the
+        published modules know the former, Keras passes the latter.
+    """
+
+    @tf.function(autograph=False)
+    def call(
+        images: tf.Tensor, trainable: bool = False, training: bool = False
+    ) -> dict[str, tf.Tensor]:
+        return (passes.training if trainable or training else passes.inference)(images)
+
+    for trainable in (False, True):
+        for training in (False, True):
+            call.get_concrete_function(IMAGES, trainable=trainable, training=training)
+    module = tf.train.Checkpoint()
+    module.__call__ = call
+    module.variables = list(passes.network.variables)
+    module.trainable_variables = list(passes.network.trainable_variables)
+    module.regularization_losses = []
+    return module

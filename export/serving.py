@@ -1,0 +1,74 @@
+"""Signatures: entry points with named inputs and outputs, for servers, Keras 3 and shells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from export.module import IMAGES, Passes
+from simclr_tf.augment.policy import eval_view
+from simclr_tf.data.decode import decode_image
+
+IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
+
+# Endpoint -> output of a signature.
+OUTPUTS = {"final_avg_pool": "embedding", "logits_sup": "logits"}
+
+
+def build_signatures(passes: Passes, image_size: int) -> dict[str, Any]:
+    """The signatures of a SavedModel.
+
+    Args:
+        passes: The traced network.
+        image_size: Side in pixels that `from_bytes` brings images to.
+
+    Returns:
+        By name:
+            `serving_default`: `images` (N, H, W, 3) float32 in [0, 1] of any size.
+            `training_default`: the same, with batch norm in training mode; the
+                `call_training_endpoint` of a Keras 3 `TFSMLayer`.
+            `from_bytes`: `image_bytes` (N,), encoded JPEG, PNG, GIF or BMP files of any sizes,
+                which become images as in the evaluation of a run.
+        All return `embedding` (N, D) and, where there is a linear head, `logits` (N, classes).
+    """
+
+    @tf.function(input_signature=[IMAGES], autograph=False)
+    def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _named(passes.inference(images))
+
+    @tf.function(input_signature=[IMAGES], autograph=False)
+    def training_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _named(passes.training(images))
+
+    @tf.function(input_signature=[IMAGE_BYTES], autograph=False)
+    def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _named(passes.inference(images_from_bytes(image_bytes, image_size)))
+
+    return {
+        "serving_default": serving_default,
+        "training_default": training_default,
+        "from_bytes": from_bytes,
+    }
+
+
+def images_from_bytes(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Decodes files and takes their evaluation views.
+
+    Args:
+        image_bytes: (N,) encoded images.
+        image_size: Side of the result in pixels.
+
+    Returns:
+        float32 (N, image_size, image_size, 3) in [0, 1].
+    """
+    view = tf.TensorSpec([image_size, image_size, 3], tf.float32)
+    return tf.map_fn(
+        lambda encoded: eval_view(decode_image(encoded), image_size),
+        image_bytes,
+        fn_output_signature=view,
+    )
+
+
+def _named(endpoints: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {output: endpoints[name] for name, output in OUTPUTS.items() if name in endpoints}

@@ -1,0 +1,114 @@
+"""The command line: what it passes on, what it says, its exit status."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from export import __main__ as command
+from export import bundle, import_checkpoint
+from simclr_tf.errors import InputError
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Stands in for the work."""
+    made = []
+
+    def export_checkpoint(checkpoint, output, formats, **settings):
+        made.append((checkpoint, output, formats, settings))
+        return [output]
+
+    def convert(source, output, **settings):
+        made.append((source, output, settings))
+        return f"{output}/ckpt-0"
+
+    monkeypatch.setattr(bundle, "export_checkpoint", export_checkpoint)
+    monkeypatch.setattr(import_checkpoint, "convert", convert)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "formats"),
+    [
+        ("", ["saved_model"]),
+        ("--format=hub", ["hub"]),
+        ("--format=hub,keras --format=saved_model", ["hub", "keras", "saved_model"]),
+    ],
+)
+def test_formats(calls, words, formats, capsys):
+    assert command.main(["--checkpoint=a", "--output=b", *words.split()]) == 0
+    assert calls[0][:3] == ("a", "b", formats)
+    assert capsys.readouterr().out == "wrote b\n"
+
+
+def test_settings_are_passed_on(calls):
+    line = "--checkpoint=~/a --output=~/b --overwrite --image_size=64 --ft_proj_selector=1"
+    assert command.main(line.split()) == 0
+    checkpoint, output, _, settings = calls[0]
+    assert (checkpoint, output) == (os.path.expanduser("~/a"), os.path.expanduser("~/b"))
+    assert settings["overwrite"] and settings["image_size"] == 64
+    assert settings["ft_proj_selector"] == 1
+
+
+def test_import(calls, capsys):
+    line = "import --source=a --output=b --overwrite --ft_proj_selector=1"
+    assert command.main(line.split()) == 0
+    source, output, settings = calls[0]
+    assert (source, output) == ("a", "b")
+    assert settings["overwrite"] and settings["ft_proj_selector"] == 1
+    assert capsys.readouterr().out == "wrote b/ckpt-0\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--output=b", "--checkpoint is needed"),
+        ("--checkpoint=a", "--output is needed"),
+        ("import --source=a", "--output is needed"),
+        ("import --output=b", "--source is needed"),
+        ("--checkpoint=a --output=b --colour=1", "colour"),
+        ("--checkpoint=a --output=b --image_size=big", "--image_size"),
+        ("--checkpoint=a --output=b hub", "--name=value"),
+        ("import --source=a --output=b --format=hub", "format"),
+    ],
+)
+def test_a_bad_command_line_is_one_line(calls, capsys, line, told):
+    assert command.main(line.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("python -m export: error: ") and error.count("\n") == 1
+    assert told in error
+    assert not calls
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
+    line = f"--checkpoint={tmp_path}/absent --output={tmp_path}/b"
+    assert command.main(line.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("python -m export: error: --checkpoint must") and error.count("\n") == 1
+    assert command.main([*line.split(), "--format=onnx"]) == 2
+    assert "--format must be some of saved_model, hub, keras" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError):
+        command.main([*line.split(), "--debug"])
+
+
+def test_other_failures_and_interrupts_have_their_own_status(monkeypatch, capsys):
+    for error, status in ((OSError("disk full"), 1), (KeyboardInterrupt(), 130)):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(bundle, "export_checkpoint", fail)
+        assert command.main(["--checkpoint=a", "--output=b"]) == status
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["import", "--help"]])
+def test_help_names_every_flag(words, capsys):
+    assert command.main(words) == 0
+    text = capsys.readouterr().out
+    names = {*command._define_export(), *command._define_import()} - {"help", "?"}
+    assert all(f"--{name}" in text for name in names if not name.startswith("help"))
+    assert max(map(len, text.splitlines())) <= 100
