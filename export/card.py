@@ -244,6 +244,8 @@ inputs = keras.Input((SIZE, SIZE, 3))
 encoder = keras.layers.TFSMLayer(
     "DIR", call_endpoint="serving_default", call_training_endpoint="training_default")
 model = keras.Model(inputs, keras.layers.Dense(10)(encoder(inputs)["embedding"]))
+optimizer = keras.optimizers.Adam(1e-4)
+optimizer.build(model.trainable_variables)  # before `fit`, where Keras refuses names with a `:`
 ```
 
 Where an `encoder.keras` lies beside this card, `tf_keras.models.load_model("encoder.keras")` and

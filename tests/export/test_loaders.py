@@ -143,6 +143,11 @@ def test_tfsm_layer_of_keras_3(keras_3, way, trained, statistics_moved):
     assert result[way]["statistics_moved"] == statistics_moved
 
 
+def test_keras_3_has_to_be_given_a_built_optimizer(keras_3):
+    """Should this fail one day, the README and the model card can be shortened."""
+    assert "not a valid scope name" in keras_3["tfsm_layer"]["error_of_a_fresh_adam"]
+
+
 def test_saved_model_cli(keras_2):
     result = _result(keras_2, "saved_model_cli")
     assert {"serving_default", "training_default", "from_bytes"} <= set(result["signatures"])
