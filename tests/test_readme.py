@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import shlex
@@ -11,8 +12,11 @@ import pytest
 import tensorflow as tf
 
 import run
+from export.__main__ import main as export_main
+from tests.weights import foreign_checkpoints
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
+FIXTURES = pathlib.Path(run.__file__).parent / "tests" / "fixtures"
 MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
 SHORT = [
     "--train_steps=2",
@@ -32,6 +36,10 @@ def run_commands() -> list[str]:
     return [" ".join(command.split()) for command in found]
 
 
+def export_commands() -> list[str]:
+    return re.findall(r"`(python -m export [^`]*)`", README)
+
+
 def snippets() -> list[str]:
     return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
@@ -46,6 +54,10 @@ def workplace(tmp_path_factory):
         path = folder / "photos" / split / label / f"{index}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(tf.io.encode_jpeg(image).numpy())
+    listing = json.loads((FIXTURES / "foreign" / "tf1_variables_r18.json").read_text())
+    narrow = {name: [n if n <= 10 else n // 8 for n in shape] for name, shape in listing.items()}
+    arrays = foreign_checkpoints.random_arrays(narrow, seed=0)
+    foreign_checkpoints.write_tf1(str(folder / "published" / "model.ckpt-20"), arrays)
     return folder
 
 
@@ -74,10 +86,19 @@ def test_command(command, workplace, monkeypatch, request):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", export_commands())
+def test_export_command(command, workplace, monkeypatch):
+    """After the commands above, which leave the run that is exported."""
+    monkeypatch.chdir(workplace)
+    assert export_main(shlex.split(command)[3:]) == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(snippets())))
 def test_snippet(index, workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     hidden = tf.random.stateless_normal((4, 8), seed=(0, 1))
     names = {"images": tf.zeros((2, 32, 32, 3)), "hidden_a": hidden, "hidden_b": hidden}
+    names["path"] = "published"
     # The step in the README is the one of a full run.
     exec(re.sub(r"saved_model/\d+", "saved_model/2", snippets()[index]), names)
