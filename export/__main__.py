@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -134,10 +135,11 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, imports: bool) -> str:
     if isinstance(error, InputError):
-        is_flag = error.name in {*_define_export(), *_define_import()}
-        return error.describe(f"--{error.name}" if is_flag else error.name)
+        name = "source" if imports and error.name == "checkpoint" else error.name
+        is_flag = name in {*_define_export(), *_define_import()}
+        return error.describe(f"--{name}" if is_flag else name)
     return " ".join(str(error).split())
 
 
@@ -147,13 +149,14 @@ def main(words: Sequence[str]) -> int:
         print(_USAGE)
         return 0
     debug = "--debug" in words
+    imports = words[0] == "import"
     try:
-        act = _import(words[1:]) if words[0] == "import" else _export(words)
+        act = _import(words[1:]) if imports else _export(words)
         startup.load_tensorflow()
         act()
         return 0
     except (InputError, UsageError) as error:
-        status, text = BAD_INPUT, _describe(error)
+        status, text = BAD_INPUT, _describe(error, imports)
         if debug:
             raise
     except KeyboardInterrupt:
@@ -162,7 +165,7 @@ def main(words: Sequence[str]) -> int:
             raise
     except Exception as error:
         status = FAILED
-        text = f"{type(error).__name__}: {_describe(error)} (--debug: traceback)"
+        text = f"{type(error).__name__}: {_describe(error, imports)} (--debug: traceback)"
         if debug:
             raise
     print(f"python -m export: error: {text}", file=sys.stderr, flush=True)
@@ -170,4 +173,6 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # `kill` ends like Ctrl-C: what is half-written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main(sys.argv[1:]))

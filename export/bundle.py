@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from export.card import model_card
-from export.folders import appearing, check_target
+from export.folders import appearing, check_apart, check_target
 from export.history import History, read_history
 from export.hub import write_archive
 from export.keras_file import write_keras_file
@@ -17,6 +17,7 @@ from simclr_tf.errors import require
 from simclr_tf.files import write_text_atomically
 from simclr_tf.weights.load import LoadedModel, load_model
 
+LARGEST_IMAGE = 4096  # pixels; a signature for more could not run
 FORMATS = ("saved_model", "hub", "keras")
 
 
@@ -52,6 +53,10 @@ def export_checkpoint(
     """
     _check_formats(formats)
     check_target(output, overwrite)
+    check_apart(checkpoint, output)
+    most = LARGEST_IMAGE
+    require(image_size is None or image_size <= most, "image_size", f"must be at most {most}",
+            image_size)  # fmt: skip
     loaded = load_model(checkpoint, ft_proj_selector, image_size)
     for line in loaded.report.lines():
         say(line)

@@ -50,7 +50,7 @@ def model_card(record: Mapping[str, Any], history: History) -> str:
         _title(record, history),
         _training(record, history),
         _accuracy(record, history),
-        _preprocessing(record),
+        _preprocessing(record, history),
         _endpoints(record),
         _loading(record),
         _LICENSE,
@@ -70,7 +70,7 @@ def _title(record: Mapping[str, Any], history: History) -> str:
     return (
         f"# SimCLR {network}{trained_on}\n\n"
         f"An {kind} (SimCLR, [Chen et al. 2020]"
-        "(https://arxiv.org/abs/2002.05709)), as a TensorFlow SavedModel.\n"
+        "(https://arxiv.org/abs/2002.05709)), for TensorFlow and Keras.\n"
         f"{record['parameters']:,} parameters, {record['endpoints']['final_avg_pool']}-dimensional "
         f"embeddings, float32, step {record['global_step']}."
     )
@@ -105,7 +105,7 @@ def _training(record: Mapping[str, Any], history: History) -> str:
     if settings.get("checkpoint"):
         rows.append(("Started from", f"`{os.path.basename(settings['checkpoint'].rstrip('/'))}`"))
     how = "Fine-tuning with labels" if finetuned else "Contrastive pretraining"
-    recipe = f", recipe `{history.recipe}` with these settings" if history.recipe else ""
+    recipe = f"; the recipe `{history.recipe}`, changed to these settings" if history.recipe else ""
     return f"## Training\n\n{how}{recipe}:\n\n{_table(('setting', 'value'), rows)}"
 
 
@@ -123,7 +123,7 @@ def _accuracy(record: Mapping[str, Any], history: History) -> str:
         if name.startswith("untrained/")
     }
     if not trained:
-        return "## Accuracy\n\nNot evaluated at this step when the card was written."
+        return "## Accuracy\n\nNo accuracy of this step is recorded here."
     rows = table.summary_rows(
         trained, num_classes=record["num_classes"], untrained_metrics=untrained
     )
@@ -144,22 +144,28 @@ def _part(history: History) -> str:
     return f", {most} images at most" if most else ""
 
 
-def _preprocessing(record: Mapping[str, Any]) -> str:
+def _preprocessing(record: Mapping[str, Any], history: History) -> str:
     size = record["image_size"]
     if size > _LARGEST_UNCROPPED:
         crop = "takes the central square of 0.875 of the shorter side"
     else:
         crop = "takes the central square"
+    best = _best_size(record, history)
     return f"""\
 ## Input
 
 RGB images, **float32 in [0, 1]**, shape (batch, height, width, 3), of any size. Values in [0, 255]
-or [-1, 1] give meaningless embeddings, without an error. Images of about {size} x {size} pixels
-suit the network best.
+or [-1, 1] give meaningless embeddings, without an error. {best}
 
 The signature `from_bytes` takes encoded files (JPEG, PNG, GIF, BMP) instead and prepares them as in
 the evaluation: it decodes, {crop},
 resizes it bicubically to {size} x {size} pixels and scales it to [0, 1]."""
+
+
+def _best_size(record: Mapping[str, Any], history: History) -> str:
+    """`from_bytes` may have been given another size than the network was trained at."""
+    size = history.settings.get("image_size") or record["image_size"]
+    return f"Images of about {size} x {size} pixels\nsuit the network best."
 
 
 def _endpoints(record: Mapping[str, Any]) -> str:

@@ -10,12 +10,20 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.experiment import check_writable
+from simclr_tf.weights.network import read_json
 
-# What exported and converted folders consist of: only a folder with nothing else is replaced.
-_EXPORTED = re.compile(
-    r"saved_model(\.pb)?|variables|assets(\.extra)?|fingerprint\.pb|keras_metadata\.pb"
-    r"|encoder\.(tar\.gz|keras)|README\.md"
-    r"|config\.json|checkpoint|ckpt-\d+\.(index|data-\d+-of-\d+)"
+# The files of each kind of folder that is written here, and one that no other folder has.
+_MODULE = (
+    r"saved_model\.pb|fingerprint\.pb|variables/variables\.[\w.-]+"
+    r"|assets\.extra/(simclr_tf\.json|README\.md)"
+)
+_BUNDLE = rf"README\.md|encoder\.(tar\.gz|keras)|saved_model/({_MODULE})"
+_CONVERTED = r"config\.json|ckpt-\d+\.(index|data-\d+-of-\d+)"
+_KINDS = (
+    (_MODULE, r"assets\.extra/simclr_tf\.json"),
+    (_BUNDLE, r"encoder\.(tar\.gz|keras)|saved_model/assets\.extra/simclr_tf\.json"),
+    (_CONVERTED, r"config\.json"),
 )
 
 
@@ -38,7 +46,7 @@ def appearing(directory: str, overwrite: bool = False, name: str = "output") -> 
         InputError: `directory` exists and `overwrite` is False, or holds something that is no
             export, or can't be written.
     """
-    directory = directory.rstrip("/")
+    directory = _resolved(directory)
     check_target(directory, overwrite, name)
     parent, base = os.path.split(directory)
     partial = os.path.join(parent, f".{base}.partial-{os.getpid()}")
@@ -51,21 +59,76 @@ def appearing(directory: str, overwrite: bool = False, name: str = "output") -> 
         _remove(partial)
 
 
+def _resolved(directory: str) -> str:
+    """The folder itself where the path is a link or ends in `..`: links are not renamed away."""
+    directory = directory.rstrip("/")
+    return directory if not directory or "://" in directory else os.path.realpath(directory)
+
+
 def check_target(directory: str, overwrite: bool, name: str = "output") -> None:
-    """Refuses a folder that must not be written.
+    """Refuses a folder that must not, or can't, be written.
 
     Raises:
-        InputError: It exists and `overwrite` is False, or it holds more than an export.
+        InputError: It exists and `overwrite` is False, it holds more than an export, or its place
+            can't be written.
     """
     require(bool(directory.rstrip("/")), name, "must name a folder", directory)
-    if not tf.io.gfile.exists(directory):
+    try:
+        exists = tf.io.gfile.exists(directory)
+        is_folder = tf.io.gfile.isdir(directory)
+        held = _files_in(directory) if is_folder else []
+    except tf.errors.OpError as error:
+        raise InputError(name, f"must be a folder that can be written ({first_line(error)})",
+                         directory) from None  # fmt: skip
+    require(is_folder or not exists, name, "must name a folder", directory)
+    if "://" not in directory:
+        check_writable(directory, name)
+    if not held:
         return
-    require(tf.io.gfile.isdir(directory), name, "must name a folder", directory)
-    require(overwrite, name, "must not exist yet (overwrite replaces it)", directory)
-    held = {entry.rstrip("/") for entry in tf.io.gfile.listdir(directory)}
-    if others := sorted(entry for entry in held if not _EXPORTED.fullmatch(entry)):
-        raise InputError(name, "must be an export to be replaced, nothing else is removed (it "
-                         f"holds {', '.join(others[:3])})", directory)  # fmt: skip
+    require(overwrite, name, "must not exist yet (--overwrite replaces an earlier export)",
+            directory)  # fmt: skip
+    if not any(_is_kind(directory, held, *kind) for kind in _KINDS):
+        shown = ", ".join(_strange_first(held)[:3])
+        raise InputError(name, "must be an earlier export and nothing else to be replaced (it "
+                         f"holds {shown})", directory)  # fmt: skip
+
+
+def check_apart(source: str, output: str) -> None:
+    """Refuses to write over what is read.
+
+    Raises:
+        InputError: They are the same folder, or the source lies in the output.
+    """
+    if "://" in source or "://" in output:
+        return
+    read, written = os.path.realpath(source), os.path.realpath(output)
+    inside = os.path.commonpath([read, written]) == written
+    require(not inside, "output", "must be another folder than the one that is read", output)
+
+
+def _strange_first(held: list[str]) -> list[str]:
+    known = "|".join(files for files, _ in _KINDS)
+    return sorted(held, key=lambda name: (bool(re.fullmatch(known, name)), name))
+
+
+def _files_in(directory: str) -> list[str]:
+    """Paths of all files below a folder, relative to it."""
+    return [
+        os.path.normpath(os.path.join(os.path.relpath(parent, directory), file))
+        for parent, _, files in tf.io.gfile.walk(directory)
+        for file in files
+    ]
+
+
+def _is_kind(directory: str, held: list[str], files: str, marker: str) -> bool:
+    if not all(re.fullmatch(files, name) for name in held):
+        return False
+    if files == _CONVERTED:  # a run of ours has the same names; only a conversion says this
+        try:
+            return "imported_from" in read_json(os.path.join(directory, "config.json"))
+        except InputError:
+            return False
+    return any(re.fullmatch(marker, name) for name in held)
 
 
 def _make_folder(path: str, name: str, directory: str) -> None:

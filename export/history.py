@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,8 +52,11 @@ def read_history(run_dir: str, known: History, results_dir: str | None = None) -
     settings = _read_json(os.path.join(run_dir, "config.json"))
     flags = _read_json(os.path.join(run_dir, "flags.json"))
     results = f"result_{known.global_step}.json"
-    metrics = _read_json(os.path.join(results_dir or run_dir, results))
-    metrics.pop("global_step", None)
+    metrics = {
+        name: value
+        for name, value in _read_json(os.path.join(results_dir or run_dir, results)).items()
+        if name != "global_step" and isinstance(value, int | float) and math.isfinite(value)
+    }
     imported_from = settings.get("imported_from")
     if imported_from is not None:  # the other settings are defaults, nobody trained with them
         return dataclasses.replace(known, source=imported_from, metrics=metrics)

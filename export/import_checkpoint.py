@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from export.folders import appearing
+from export.folders import appearing, check_apart, check_target
 from simclr_tf import recipes
 from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.files import write_json
@@ -39,11 +39,13 @@ def convert(
         InputError: The source can't be read, or the target exists.
     """
     output = output.rstrip("/")
-    with appearing(output, overwrite, "output") as partial:
-        loaded = load_model(source, ft_proj_selector)
-        for line in loaded.report.lines():
-            say(line)
-        name = f"ckpt-{loaded.global_step}"
+    check_target(output, overwrite)
+    check_apart(source, output)
+    loaded = load_model(source, ft_proj_selector)
+    for line in loaded.report.lines():
+        say(line)
+    name = f"ckpt-{loaded.global_step}"
+    with appearing(output, overwrite) as partial:
         step = tf.Variable(loaded.global_step, dtype=tf.int64, name="global_step")
         checkpoint = tf.train.Checkpoint(model=loaded.model, global_step=step)
         checkpoint.write(os.path.join(partial, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
@@ -80,7 +81,7 @@ def _warn_about_range(images: tf.Tensor) -> None:
 
 
 def load_encoder(
-    path: str,
+    path: str | os.PathLike[str],
     endpoint: str | None = None,
     heads: bool = True,
     ft_proj_selector: int = 0,

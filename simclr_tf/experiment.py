@@ -52,7 +52,7 @@ class Experiment:
     notes: tuple[str, ...]
 
 
-def check_writable(model_dir: str) -> None:
+def check_writable(model_dir: str, name: str = "model_dir") -> None:
     """Refuses a folder that can't be created or written, without creating it.
 
     Raises:
@@ -64,7 +64,7 @@ def check_writable(model_dir: str) -> None:
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     writable = os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
-    require(writable, "model_dir", "must be a folder that can be written", model_dir)
+    require(writable, name, "must be a folder that can be written", model_dir)
 
 
 def _choose_eval_split(run: RunConfig, source: sources.Source) -> str | None:

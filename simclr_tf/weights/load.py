@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import NamedTuple
 
 from simclr_tf.config import ModelConfig, ProjectionConfig
@@ -39,7 +40,9 @@ class LoadedModel(NamedTuple):
     run_dir: str | None
 
 
-def load_model(path: str, ft_proj_selector: int = 0, image_size: int | None = None) -> LoadedModel:
+def load_model(
+    path: str | os.PathLike[str], ft_proj_selector: int = 0, image_size: int | None = None
+) -> LoadedModel:
     """Builds the network that a checkpoint holds, and reads its weights.
 
     Args:
@@ -57,10 +60,15 @@ def load_model(path: str, ft_proj_selector: int = 0, image_size: int | None = No
     Raises:
         InputError: There are no such weights, or they are not a whole SimCLR network.
     """
+    path = os.path.expanduser(os.fspath(path))
     with locate.unpacked(path) as unpacked:
         network = open_network(locate.locate(unpacked))
         record = read_record(network.location)
         config = _model_config(network, record, ft_proj_selector)
+        names = record.class_names if record else None
+        require(names is None or network.num_classes in (None, len(names)), "class_names",
+                f"must be as many as the linear head's {network.num_classes} classes",
+                names)  # fmt: skip
         model = SimCLR(config, network.num_classes)
         model.detach_linear_head = False  # who trains this model means to train the encoder
         report = restore_network(model, network)
@@ -72,7 +80,7 @@ def load_model(path: str, ft_proj_selector: int = 0, image_size: int | None = No
     return LoadedModel(
         model=model,
         image_size=size,
-        class_names=record.class_names if record else None,
+        class_names=names,
         global_step=report.global_step,
         report=report,
         source=network.source,

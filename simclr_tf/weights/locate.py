@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import http.client
 import os
 import re
 import tarfile
@@ -104,6 +105,8 @@ def _check_file_system(path: str) -> None:
 def _locate_file(path: str) -> Location:
     if os.path.basename(path) == SAVED_MODEL_FILE:
         return locate(os.path.dirname(path) or ".")
+    require(not path.endswith(".keras"), "checkpoint", "must be a checkpoint or a SavedModel; a "
+            ".keras file opens with keras.models.load_model", path)  # fmt: skip
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
     if not tf.io.gfile.exists(f"{prefix}.index"):
         raise InputError("checkpoint", "must be a checkpoint prefix, a run, a SavedModel, or a "
@@ -146,7 +149,9 @@ def _saved_model_in(folder: str) -> str | None:
 
 def is_archive(path: str) -> bool:
     """Whether the path or URL names a TF-Hub archive (`.tar.gz`) or a page of a hub server."""
-    return bool(_ARCHIVE.search(path)) or path.startswith(("http://", "https://"))
+    if path.startswith(("http://", "https://")):
+        return True
+    return bool(_ARCHIVE.search(path)) and not tf.io.gfile.isdir(path)
 
 
 def check(path: str) -> None:
@@ -157,6 +162,7 @@ def check(path: str) -> None:
     """
     if path.startswith(("http://", "https://")):
         return
+    path = _archive_in(path)
     if is_archive(path):
         _check_file_system(path)
         require(tf.io.gfile.exists(path), "checkpoint", "must exist", path)
@@ -175,6 +181,7 @@ def unpacked(path: str) -> Iterator[str]:
     Raises:
         InputError: The archive can't be fetched or read.
     """
+    path = _archive_in(path)
     if not is_archive(path):
         yield path
     elif path.startswith(("http://", "https://")):
@@ -182,7 +189,27 @@ def unpacked(path: str) -> Iterator[str]:
     else:
         with tempfile.TemporaryDirectory() as folder:
             _unpack(path, folder)
-            yield folder
+            names = os.listdir(folder)
+            inner = os.path.join(folder, names[0]) if len(names) == 1 else folder
+            try:
+                yield inner if os.path.isdir(inner) else folder
+            except InputError as error:  # the folder is gone when the message is read
+                name, constraint = (
+                    text.replace(folder, path) for text in (error.name, error.constraint)
+                )
+                raise InputError(name, constraint, path) from None
+
+
+def _archive_in(path: str) -> str:
+    """The archive in an export of several formats without a SavedModel, else the path itself."""
+    archive = os.path.join(path, "encoder.tar.gz")
+    if (
+        "://" in path
+        or not os.path.isfile(archive)
+        or os.path.isdir(os.path.join(path, "saved_model"))
+    ):
+        return path
+    return archive
 
 
 def _fetch(url: str) -> str:
@@ -190,7 +217,8 @@ def _fetch(url: str) -> str:
 
     try:
         return tensorflow_hub.resolve(url)
-    except (OSError, ValueError, RuntimeError, tarfile.TarError, tf.errors.OpError) as error:
+    except (OSError, ValueError, RuntimeError, http.client.HTTPException, tarfile.TarError,
+            tf.errors.OpError) as error:  # fmt: skip
         raise InputError("checkpoint", f"must be an archive that can be fetched "
                          f"({first_line(error)})", url) from None  # fmt: skip
 
@@ -200,5 +228,6 @@ def _unpack(path: str, folder: str) -> None:
         with tf.io.gfile.GFile(path, "rb") as file, tarfile.open(fileobj=file) as archive:
             archive.extractall(folder, filter="data")
     except (OSError, EOFError, tarfile.TarError, tf.errors.OpError) as error:
-        raise InputError("checkpoint", f"must be a readable .tar.gz ({first_line(error)})",
+        reason = " ".join(str(error).split())
+        raise InputError("checkpoint", f"must be a readable .tar.gz ({reason})",
                          path) from None  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import tensorflow as tf
 
 from simclr_tf import recipes
 from simclr_tf.config import EncoderConfig, ModelConfig, RunConfig
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, require
 from simclr_tf.weights import infer, layout, locate, stored
 
 # Written beside the graph of an exported SavedModel, where TensorFlow ignores it.
@@ -213,19 +215,31 @@ def read_json(path: str) -> dict[str, Any]:
 
 def _read_run(path: str) -> Record:
     settings = read_json(path)
-    class_names = settings.pop("class_names", None)
-    run = recipes.build_run_config(_known(settings, RunConfig))
-    return Record(run.model, run.data.image_size, _names_or_none(class_names))
+    with _naming(path, "must be the record of a run"):
+        class_names = _names_or_none(settings.pop("class_names", None))
+        run = recipes.build_run_config(_known(settings, RunConfig))
+        return Record(run.model, run.data.image_size, class_names)
 
 
 def _read_export(path: str) -> Record:
     content = read_json(path)
-    try:
+    with _naming(path, "must be a record of an export"):
+        require(content["format"] == 1, "format", "must be 1", content["format"])
         model = recipes.build_config(ModelConfig, _known(content["model"], ModelConfig))
-        return Record(model, int(content["image_size"]), _names_or_none(content["class_names"]),
-                      int(content["global_step"]))  # fmt: skip
-    except (KeyError, TypeError) as error:
-        raise InputError(path, f"must be a record of an export ({error!r})", path) from None
+        require(model.encoder.stem != "auto", "stem", "must be given", model.encoder.stem)
+        size, step = int(content["image_size"]), int(content["global_step"])
+        require(size > 0 and step >= 0, "image_size, global_step", "must be natural numbers",
+                (size, step))  # fmt: skip
+        return Record(model, size, _names_or_none(content["class_names"]), step)
+
+
+@contextlib.contextmanager
+def _naming(path: str, constraint: str) -> Iterator[None]:
+    """Turns whatever a damaged record leads to into an error that names the file."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(path, f"{constraint} ({type(error).__name__}: {error})", path) from None
 
 
 def _known(settings: dict[str, Any], config_class: type) -> dict[str, Any]:
@@ -234,5 +248,7 @@ def _known(settings: dict[str, Any], config_class: type) -> dict[str, Any]:
             if name in settings}  # fmt: skip
 
 
-def _names_or_none(names: list[str] | None) -> tuple[str, ...] | None:
+def _names_or_none(names: Any) -> tuple[str, ...] | None:
+    strings = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    require(names is None or strings, "class_names", "must be a list of names", names)
     return None if names is None else tuple(names)

@@ -101,5 +101,10 @@ def test_bad_input_leaves_nothing(run, tmp_path, monkeypatch):
 
 def test_the_target_is_checked_before_anything_is_read(tmp_path):
     (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="output must not exist yet"):
         export_checkpoint(str(tmp_path / "absent"), str(tmp_path / "m"), say=quiet)
+    with pytest.raises(InputError, match="output must be another folder"):
+        export_checkpoint(str(tmp_path / "x" / "run"), str(tmp_path / "x"), say=quiet)
+    with pytest.raises(InputError, match="image_size must be at most 4096. Received: 5000"):
+        export_checkpoint(str(tmp_path / "y"), str(tmp_path / "x"), image_size=5000, say=quiet)

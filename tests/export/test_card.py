@@ -56,7 +56,7 @@ def test_unknown_things_are_said_to_be_unknown():
     card = model_card({**_record(), "class_names": None}, History(source="TF1 checkpoint"))
     assert "How these weights were trained is not recorded here" in card
     assert "read from a TF1 checkpoint" in card
-    assert "Not evaluated at this step" in card
+    assert "No accuracy of this step is recorded" in card
     assert "3 classes, whose names are unknown" in card
     assert "None" not in card and "labels" not in card and "stop-gradient" not in card
 

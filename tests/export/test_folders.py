@@ -7,7 +7,7 @@ import os
 import pytest
 
 from export import folders
-from export.folders import appearing, check_target
+from export.folders import appearing, check_apart, check_target
 from simclr_tf.errors import InputError
 
 
@@ -36,10 +36,17 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert _names(tmp_path) == []
 
 
+def _module(folder, text="network"):
+    """The files of an exported SavedModel."""
+    for name in ("saved_model.pb", "variables/variables.index", "assets.extra/simclr_tf.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        _write(folder, name, text)
+    (folder / "assets").mkdir(exist_ok=True)
+
+
 def test_a_failed_replacement_keeps_the_old_folder(tmp_path, monkeypatch):
     target = tmp_path / "module"
-    target.mkdir()
-    _write(target, text="old")
+    _module(target, text="old")
     rename = folders.tf.io.gfile.rename
 
     def fail_on_new(source, destination):
@@ -57,24 +64,75 @@ def test_a_failed_replacement_keeps_the_old_folder(tmp_path, monkeypatch):
     assert _names(tmp_path) == ["module"]
 
 
-def test_an_existing_export_needs_overwrite(tmp_path):
+def _bundle(folder):
+    folder.mkdir()
+    for name in ("README.md", "encoder.tar.gz"):
+        _write(folder, name)
+    _module(folder / "saved_model")
+
+
+def _conversion(folder):
+    folder.mkdir()
+    _write(folder, "ckpt-3.index")
+    _write(folder, "config.json", text='{"imported_from": "TF1 checkpoint"}')
+
+
+@pytest.mark.parametrize("write", [_module, _bundle, _conversion])
+def test_an_existing_export_needs_overwrite(tmp_path, write):
     target = tmp_path / "module"
-    target.mkdir()
-    for name in ("saved_model.pb", "README.md", "encoder.tar.gz", "ckpt-3.index", "config.json"):
-        _write(target, name)
-    with pytest.raises(InputError, match="must not exist yet"), appearing(str(target)):
+    write(target)
+    with pytest.raises(InputError, match="must not exist yet .--overwrite"), appearing(str(target)):
         pass
     with appearing(str(target), overwrite=True) as partial:
         _write(partial, "encoder.keras")
     assert _names(target) == ["encoder.keras"]
 
 
-@pytest.mark.parametrize("name", ["thesis.tex", "flags.json", "ckpt-best.index"])
+@pytest.mark.parametrize("name", ["thesis.tex", "flags.json", "ckpt-best.index", "assets/x.pdf"])
 def test_a_folder_with_anything_else_is_never_replaced(tmp_path, name):
-    _write(tmp_path)
+    _module(tmp_path)
     _write(tmp_path, name)
     with pytest.raises(InputError, match=f"holds {name}"):
         check_target(str(tmp_path), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["README.md"], ["saved_model.pb"], ["config.json", "ckpt-3.index"], ["ckpt-3.index"]],
+    ids=str,
+)
+def test_names_alone_make_no_export(tmp_path, names):
+    for name in names:
+        _write(tmp_path, name, text="{}")
+    with pytest.raises(InputError, match="must be an earlier export and nothing else"):
+        check_target(str(tmp_path), overwrite=True)
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with appearing(str(tmp_path / "empty")) as partial:
+        _write(partial)
+    assert _names(tmp_path / "empty") == ["saved_model.pb"]
+
+
+def test_a_link_leads_to_its_folder(tmp_path):
+    _module(tmp_path / "real", text="old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with appearing(str(tmp_path / "link"), overwrite=True) as partial:
+        _write(partial, text="new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "saved_model.pb").read_text() == "new"
+    assert _names(tmp_path) == ["link", "real"]
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for output in ("run", "run/.", "link", "."):
+        with pytest.raises(InputError, match="output must be another folder"):
+            check_apart(str(tmp_path / "run"), str(tmp_path / output))
+    check_apart(str(tmp_path / "run"), str(tmp_path / "run" / "export"))
+    check_apart(str(tmp_path / "run"), str(tmp_path / "run2"))
 
 
 def test_a_file_or_nothing_is_no_folder(tmp_path):

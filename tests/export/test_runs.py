@@ -52,7 +52,7 @@ def test_the_card_tells_the_accuracy_after_the_evaluation(tmp_path, live):
     folder = pathlib.Path(export.write(live, 7, ("cat", "dog", "owl")))
     card = folder / "assets.extra" / "README.md"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert "Not evaluated" in card.read_text()
+    assert "No accuracy" in card.read_text()
     (tmp_path / "again").mkdir()
     result = {"eval/label_top_1_accuracy": 0.625, "global_step": 7}
     (tmp_path / "again" / "result_7.json").write_text(json.dumps(result))

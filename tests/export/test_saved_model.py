@@ -143,7 +143,7 @@ def test_an_existing_target_needs_overwrite(live, exported, tmp_path):
     for target, told in ((exported, "overwrite"), (str(tmp_path), "overwrite")):
         with pytest.raises(InputError, match=told):
             export_encoder(live, target)
-    with pytest.raises(InputError, match="nothing else is removed"):
+    with pytest.raises(InputError, match="must be an earlier export and nothing else"):
         export_encoder(live, str(tmp_path), overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
 

@@ -113,7 +113,18 @@ def test_foreign_settings_of_a_later_version_are_passed_over(tmp_path):
     assert_same(load_model(folder).model, model)
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
+@pytest.mark.parametrize(
+    "change", [{"class_names": ["a"]}, {"class_names": 5}, {"image_size": None}]
+)
+def test_a_record_that_cannot_be_right_is_refused(tmp_path, change):
+    folder = save_run(build(), tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match="class_names must be|config.json must be the record"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_bad_record_is_named(tmp_path, text):
     folder = save_run(build(), tmp_path / "run")
     (tmp_path / "run" / "config.json").write_text(text)

@@ -98,6 +98,31 @@ def test_archives_are_unpacked_and_removed(tmp_path):
         assert same == folder
 
 
+def test_an_archive_with_its_folder_in_it_and_an_export_with_an_archive(tmp_path):
+    folder = saved_model(tmp_path / "module")
+    (tmp_path / "release").mkdir()
+    with tarfile.open(tmp_path / "release" / "encoder.tar.gz", "w:gz") as file:
+        file.add(folder, arcname="module")
+    locate.check(str(tmp_path / "release"))
+    with locate.unpacked(str(tmp_path / "release")) as unpacked:
+        assert locate.locate(unpacked).saved_model == unpacked
+
+
+def test_errors_in_an_archive_name_the_archive(tmp_path):
+    archive = tmp_path / "empty.tar.gz"
+    with tarfile.open(archive, "w:gz"):
+        pass
+    with pytest.raises(InputError) as caught, locate.unpacked(str(archive)) as unpacked:
+        locate.locate(unpacked)
+    assert caught.value.received == str(archive)
+
+
+def test_a_keras_file_is_for_keras(tmp_path):
+    (tmp_path / "encoder.keras").write_bytes(b"")
+    with pytest.raises(InputError, match="opens with keras.models.load_model"):
+        locate.locate(str(tmp_path / "encoder.keras"))
+
+
 def test_bad_archives_are_refused(tmp_path):
     (tmp_path / "bad.tar.gz").write_bytes(b"not an archive")
     with pytest.raises(InputError, match="must be a readable"):
