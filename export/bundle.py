@@ -54,9 +54,8 @@ def export_checkpoint(
     _check_formats(formats)
     check_target(output, overwrite)
     check_apart(checkpoint, output)
-    most = LARGEST_IMAGE
-    require(image_size is None or image_size <= most, "image_size", f"must be at most {most}",
-            image_size)  # fmt: skip
+    require(image_size is None or image_size <= LARGEST_IMAGE, "image_size",
+            f"must be at most {LARGEST_IMAGE}", image_size)  # fmt: skip
     loaded = load_model(checkpoint, ft_proj_selector, image_size)
     for line in loaded.report.lines():
         say(line)

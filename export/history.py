@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
+from simclr_tf.errors import InputError
+from simclr_tf.weights.network import read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +88,6 @@ def _evaluated_on(settings: Mapping[str, Any]) -> str | None:
 def _read_json(path: str) -> dict[str, Any]:
     """A JSON object; {} where there is none that can be read. A model card must not stop a run."""
     try:
-        with tf.io.gfile.GFile(path) as file:
-            value = json.load(file)
-    except (tf.errors.OpError, ValueError):
+        return read_json(path)
+    except InputError:
         return {}
-    return value if isinstance(value, dict) else {}

@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from export.card import model_card
 from export.history import History, data_name, read_history
-from export.saved_model import CARD_FILE, RECORD_FILE, export_encoder
+from export.saved_model import CARD_FILE, export_encoder
 from simclr_tf.errors import require
 from simclr_tf.files import write_text_atomically
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.weights.network import EXPORT_RECORD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +68,9 @@ class RunExport:
             split: The part of it.
         """
         folder = self._folder(global_step)
-        if not tf.io.gfile.exists(os.path.join(folder, RECORD_FILE)):
+        if not tf.io.gfile.exists(os.path.join(folder, EXPORT_RECORD)):
             return
-        with tf.io.gfile.GFile(os.path.join(folder, RECORD_FILE)) as file:
+        with tf.io.gfile.GFile(os.path.join(folder, EXPORT_RECORD)) as file:
             record = json.load(file)
         images = f"{data_name(dataset)}, split `{split}`"
         history = self._history(History(global_step=global_step, evaluated_on=images))

@@ -15,11 +15,11 @@ from simclr_tf import recipes
 from simclr_tf.errors import require
 from simclr_tf.files import write_json, write_text_atomically
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.weights.load import USUAL_IMAGE_SIZES
+from simclr_tf.weights.network import EXPORT_RECORD
 
 RECORD_FORMAT = 1
-RECORD_FILE = os.path.join("assets.extra", "simclr_tf.json")
 CARD_FILE = os.path.join("assets.extra", "README.md")
-_DEFAULT_IMAGE_SIZE = {"cifar": 32, "imagenet": 224}
 
 
 def export_encoder(
@@ -64,7 +64,7 @@ def write_saved_model(model: SimCLR, folder: str, history: History | None = None
         signatures=build_signatures(passes, record["image_size"]),
         options=tf.saved_model.SaveOptions(save_debug_info=False),  # it names the writer's files
     )
-    write_json(os.path.join(folder, RECORD_FILE), record)
+    write_json(os.path.join(folder, EXPORT_RECORD), record)
     write_text_atomically(os.path.join(folder, CARD_FILE), model_card(record, history))
 
 
@@ -88,7 +88,7 @@ def describe(model: SimCLR, history: History) -> dict[str, Any]:
         "model": recipes.flatten(model.config),
         "num_classes": model.num_classes,
         "class_names": None if names is None else list(names),
-        "image_size": history.image_size or _DEFAULT_IMAGE_SIZE[stem],
+        "image_size": history.image_size or USUAL_IMAGE_SIZES[stem],
         "global_step": history.global_step,
         "parameters": model.count_params(),
         "endpoints": {name: int(value.shape[-1]) for name, value in endpoints.items()},

@@ -13,7 +13,7 @@ from simclr_tf.weights import infer, locate
 from simclr_tf.weights.network import Record, StoredNetwork, open_network, read_record
 from simclr_tf.weights.restore import RestoreReport, restore_network
 
-_IMAGE_SIZES = {"cifar": 32, "imagenet": 224}
+USUAL_IMAGE_SIZES = {"cifar": 32, "imagenet": 224}
 
 
 class LoadedModel(NamedTuple):
@@ -74,7 +74,7 @@ def load_model(
         report = restore_network(model, network)
     _check_heads(report, config, path)
     stem = config.encoder.stem
-    known_size = record.image_size if record else _IMAGE_SIZES[stem]
+    known_size = record.image_size if record else USUAL_IMAGE_SIZES[stem]
     size = image_size if image_size is not None else known_size
     config.encoder.resolve_stem(size)  # refuses images that the network would shrink away
     return LoadedModel(
