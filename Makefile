@@ -9,6 +9,10 @@ DEV_STAMP := $(VENV)/.requirements-dev.stamp
 # Additional words for run.py or pytest: make demo ARGS="--train_steps=20".
 ARGS ?=
 
+# Tests run in so many processes; most of a test's time is spent tracing, which has one thread.
+WORKERS ?= 2
+PARALLEL = -n $(WORKERS) --dist worksteal
+
 IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 
 # Each candidate is run, not just looked up: a version manager's shim may lead nowhere.
@@ -28,11 +32,11 @@ help:  ## Show this list.
 demo: $(STAMP)  ## Train and evaluate on the embedded data set (ARGS="--flag=value ...").
 	$(BIN)/python run.py --mode=train_then_eval $(ARGS)
 
-test: $(DEV_STAMP)  ## Run all tests (ARGS="tests/models -x").
-	$(BIN)/python -m pytest $(ARGS)
+test: $(DEV_STAMP)  ## Run all tests (ARGS="tests/models -x", WORKERS=0 for one process).
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-fast: $(DEV_STAMP)  ## Run the tests that are not marked slow.
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 lint: $(DEV_STAMP)  ## Check style, format and types.
 	$(BIN)/python -m ruff check .
