@@ -11,10 +11,13 @@ def load_tensorflow() -> None:
 
     Must come before anything else imports it. Its informational lines would bury ours, and on CPUs
     without AVX-512 it leaves oneDNN off, which costs a factor of 2 to 15 per training step
-    (docs/performance.md).
+    (docs/performance.md). With oneDNN it needs two threads, even on one core: with a single one
+    TensorFlow 2.21 aborts in the first training step.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if os.environ["TF_ENABLE_ONEDNN_OPTS"] != "0" and _compute_threads() == 1:
+        os.environ["TF_NUM_INTRAOP_THREADS"] = "2"
     if glob.glob("/dev/nvidia*") or os.path.exists("/dev/dxg"):
         return  # what it says about drivers and libraries is needed then
     # The lines come from C++ before its logging can be set up, so the file itself is redirected.
@@ -28,3 +31,13 @@ def load_tensorflow() -> None:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nothing)
+
+
+def _compute_threads() -> int:
+    """The threads that TensorFlow would give to one operation."""
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):  # absent on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

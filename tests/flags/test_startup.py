@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from flags import startup
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 PROGRAM = """
@@ -32,3 +34,44 @@ def test_nothing_is_said_and_the_error_stream_still_works():
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert done.stderr == "still heard\n"
+
+
+ONE_CORE = """
+import os, runpy, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+sys.argv = ["run.py", *sys.argv[1:]]
+runpy.run_path("run.py", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot pin a process")
+def test_training_runs_on_one_core(tmp_path):
+    """TensorFlow with oneDNN aborts when it has a single thread for an operation."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_NUM_INTRAOP_THREADS"}
+    words = ["--dataset=patterns", "--image_size=32", "--resnet_depth=18", "--eval_split=test",
+             "--width_multiplier=0.0625", "--train_batch_size=32", "--train_steps=2",
+             "--warmup_epochs=0", f"--model_dir={tmp_path / 'run'}"]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_CORE, *words],
+        cwd=ROOT, env=environment, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "run" / "ckpt-2.index").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("1", "2"), ("2", "2"), ("7", "7")], ids=["one", "two", "seven"]
+)
+def test_a_single_thread_becomes_two(monkeypatch, given, expected):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", given)
+    startup.load_tensorflow()
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == expected
+
+
+def test_without_onednn_one_thread_stays(monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    startup.load_tensorflow()
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
