@@ -6,18 +6,25 @@ import glob
 import os
 
 
-def load_tensorflow() -> None:
-    """Imports TensorFlow, without its complaints about CUDA where there is no GPU to use.
+def choose_environment() -> None:
+    """Sets the variables that TensorFlow reads when it is imported, unless they are set already.
 
-    Must come before anything else imports it. Its informational lines would bury ours, and on CPUs
-    without AVX-512 it leaves oneDNN off, which costs a factor of 2 to 15 per training step
-    (docs/performance.md). With oneDNN it needs two threads, even on one core: with a single one
-    TensorFlow 2.21 aborts in the first training step.
+    Its informational lines would bury ours. On CPUs without AVX-512 it leaves oneDNN off, which
+    costs a factor of 2 to 15 per training step (docs/performance.md). With oneDNN it needs two
+    threads, even on one core: with a single one TensorFlow 2.21 aborts in the first training step.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if os.environ["TF_ENABLE_ONEDNN_OPTS"] != "0" and _compute_threads() == 1:
         os.environ["TF_NUM_INTRAOP_THREADS"] = "2"
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow, without its complaints about CUDA where there is no GPU to use.
+
+    Must come before anything else imports it. See `choose_environment`.
+    """
+    choose_environment()
     if glob.glob("/dev/nvidia*") or os.path.exists("/dev/dxg"):
         return  # what it says about drivers and libraries is needed then
     # The lines come from C++ before its logging can be set up, so the file itself is redirected.

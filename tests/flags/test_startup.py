@@ -66,12 +66,12 @@ def test_training_runs_on_one_core(tmp_path):
 def test_a_single_thread_becomes_two(monkeypatch, given, expected):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", given)
-    startup.load_tensorflow()
+    startup.choose_environment()
     assert os.environ["TF_NUM_INTRAOP_THREADS"] == expected
 
 
 def test_without_onednn_one_thread_stays(monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-    startup.load_tensorflow()
+    startup.choose_environment()
     assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
