@@ -15,8 +15,16 @@ BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 def _dispatch(command: parsing.CommandLine) -> None:
     # TensorFlow takes seconds to load; the user has read the first line by then.
     startup.load_tensorflow()
+    if command.mode in ("evaluate", "embed", "neighbors"):
+        _use_encoder(command)
+    else:
+        _run(command)
+
+
+def _run(command: parsing.CommandLine) -> None:
+    """Trains a run, evaluates its checkpoints, or both."""
     from export.runs import RunExport
-    from simclr_tf import modes
+    from simclr_tf.modes import evaluation, train_then_eval, training
 
     config = command.config
     export = RunExport(
@@ -27,11 +35,48 @@ def _dispatch(command: parsing.CommandLine) -> None:
         _trained_in(command),
     )
     if command.mode == "eval":
-        modes.evaluate(config, export)
+        evaluation.evaluate(config, export)
     elif command.mode == "train":
-        modes.train(config, export, command.flags)
+        training.train(config, export, command.flags)
     else:
-        modes.train_then_eval(config, export, command.flags)
+        train_then_eval.train_then_eval(config, export, command.flags)
+
+
+def _use_encoder(command: parsing.CommandLine) -> None:
+    """What any encoder is good for: the paper's protocols, embeddings, neighbours."""
+    from simclr_tf import distribution
+    from simclr_tf.modes import embed, neighbors, scoreboard
+
+    config, chosen = command.config, command.config.retrieval
+    if command.mode == "evaluate":
+        scoreboard.evaluate(config, command.image_size)
+    elif command.mode == "embed":
+        embed.embed(
+            config.data,
+            config.checkpoint,
+            chosen.output,
+            endpoint=config.scoreboard.endpoint,
+            split=command.split,
+            batch_size=config.evaluation.eval_batch_size,
+            image_size=command.image_size,
+            strategy=distribution.build_strategy(config.strategy),
+        )
+    else:
+        neighbors.neighbors(
+            chosen.embeddings,
+            query=chosen.query,
+            checkpoint=config.checkpoint,
+            output=chosen.output,
+            num_neighbors=chosen.num_neighbors,
+            duplicate_similarity=chosen.duplicate_similarity,
+        )
+
+
+def _what(command: parsing.CommandLine) -> str:
+    """The command in a few words, before TensorFlow has loaded."""
+    target = {"embed": command.config.retrieval.output,
+              "neighbors": command.config.retrieval.embeddings}  # fmt: skip
+    return f"{command.mode} in {target.get(command.mode, command.config.model_dir)}"
 
 
 def _trained_in(command: parsing.CommandLine) -> str | None:
@@ -52,7 +97,7 @@ def main(words: Sequence[str]) -> int:
     try:
         command = parsing.parse_command_line(words)
         debug = command.debug
-        print(f"simclr_tf: {command.mode} in {command.config.model_dir}", flush=True)
+        print(f"simclr_tf: {_what(command)}", flush=True)
         for note in command.notes:
             print(f"note: {note}", flush=True)
         _dispatch(command)

@@ -20,6 +20,19 @@ _ENDPOINT_MEANINGS = {
 _LARGEST_UNCROPPED = 32
 _MOST_CLASSES_SHOWN = 20
 
+_KINDS = {
+    "pretrain": " pretrained without labels",
+    "finetune": ", fine-tuned with labels",
+    "supervised": " trained with labels",
+    "distill": ", distilled from another network's classifications",
+}
+_TRAININGS = {
+    "pretrain": "Contrastive pretraining",
+    "finetune": "Fine-tuning with labels",
+    "supervised": "Supervised training on labels alone, with the views of pretraining",
+    "distill": "Distillation from a teacher (SimCLRv2, arXiv 2006.10029)",
+}
+
 # Title -> name of the setting, in the order of the card; settings at None are left out.
 _TRAINING_ROWS = {
     "Training images": "train_split",
@@ -31,11 +44,16 @@ _TRAINING_ROWS = {
     "Warm-up epochs": "warmup_epochs",
     "Weight decay": "weight_decay",
 }
-_PRETRAINING_ROWS = {
-    "Temperature": "temperature",
+_AUGMENTATION_ROWS = {
     "Smallest crop, share of the area": "crop_area_min",
     "Colour distortion, strength": "color_jitter_strength",
     "Blur": "use_blur",
+}
+_MODE_ROWS = {
+    "pretrain": {"Temperature": "temperature", **_AUGMENTATION_ROWS},
+    "finetune": {},
+    "supervised": _AUGMENTATION_ROWS,
+    "distill": {"Temperature": "distill_temperature", "Weight of the teacher": "distill_alpha"},
 }
 
 
@@ -63,10 +81,8 @@ def _title(record: Mapping[str, Any], history: History) -> str:
     dataset = history.settings.get("dataset")
     trained_on = f", trained on {data_name(dataset)}" if dataset else ""
     kind = "image encoder"
-    if history.settings and record["model"]["train_mode"] == "pretrain":
-        kind = "image encoder pretrained without labels"
-    elif history.settings:
-        kind = "image encoder, fine-tuned with labels"
+    if history.settings:
+        kind += _KINDS[record["model"]["train_mode"]]
     return (
         f"# SimCLR {network}{trained_on}\n\n"
         f"An {kind} (SimCLR, [Chen et al. 2020]"
@@ -93,8 +109,8 @@ def _training(record: Mapping[str, Any], history: History) -> str:
     if not settings:
         source = f" They were read from a {history.source}." if history.source else ""
         return f"## Training\n\nHow these weights were trained is not recorded here.{source}"
-    finetuned = record["model"]["train_mode"] == "finetune"
-    titles = _TRAINING_ROWS if finetuned else {**_TRAINING_ROWS, **_PRETRAINING_ROWS}
+    mode = record["model"]["train_mode"]
+    titles = {**_TRAINING_ROWS, **_MODE_ROWS[mode]}
     rows = [("Data", data_name(settings["dataset"]))] if settings.get("dataset") else []
     rows += [
         (title, _shown(settings[name]))
@@ -102,11 +118,11 @@ def _training(record: Mapping[str, Any], history: History) -> str:
         if settings.get(name) is not None
     ]
     rows.append(("Steps", f"{record['global_step']}"))
-    if settings.get("checkpoint"):
-        rows.append(("Started from", f"`{os.path.basename(settings['checkpoint'].rstrip('/'))}`"))
-    how = "Fine-tuning with labels" if finetuned else "Contrastive pretraining"
+    for title, name in (("Started from", "checkpoint"), ("Teacher", "teacher")):
+        if settings.get(name):
+            rows.append((title, f"`{os.path.basename(settings[name].rstrip('/'))}`"))
     recipe = f"; the recipe `{history.recipe}`, changed to these settings" if history.recipe else ""
-    return f"## Training\n\n{how}{recipe}:\n\n{_table(('setting', 'value'), rows)}"
+    return f"## Training\n\n{_TRAININGS[mode]}{recipe}:\n\n{_table(('setting', 'value'), rows)}"
 
 
 def _shown(value: Any) -> str:

@@ -149,7 +149,7 @@ def stock_model(model: SimCLR) -> keras.Model:
     if model.projection_head is not None:
         projected = _projection_head(features, model.projection_head)
     classified = projected
-    if model.config.train_mode == "pretrain":
+    if model.config.pretrains:
         endpoints["proj_head_input"] = classified = features
         endpoints["proj_head_output"] = projected
     if model.linear_head is not None:

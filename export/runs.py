@@ -20,7 +20,7 @@ from simclr_tf.weights.network import EXPORT_RECORD
 
 @dataclasses.dataclass(frozen=True)
 class RunExport:
-    """Writes `model_dir/saved_model/<step>`; what `simclr_tf.modes` calls an `Export`.
+    """Writes `model_dir/saved_model/<step>`; an `Export` of `simclr_tf.modes.common`.
 
     Attributes:
         model_dir: Folder of the run.

@@ -13,8 +13,9 @@ from typing import Any
 from absl import flags
 
 from simclr_tf import config, recipes
+from simclr_tf.protocols.settings import PROTOCOLS
 
-MODES = ("train", "eval", "train_then_eval")
+MODES = ("train", "eval", "train_then_eval", "evaluate", "embed", "neighbors")
 
 # Flags of `run.py` itself, which no configuration object holds: name -> (default, help).
 _RUN = {
@@ -35,6 +36,8 @@ _DATA = {
     "folder or folder:PATH.",
     "data_dir": "Folder of prepared TFDS data sets, or of images with --dataset=folder.",
     "train_split": "TFDS split expression for training.",
+    "label_subset": "Class-balanced part of train_split to train on (few labels): 1%, 10%, "
+    "25_per_class, or a subset file.",
     "eval_split": "TFDS split expression for evaluation. Default: validation, else test.",
     "image_size": "Height and width of the views in pixels.",
     "cache_dataset": "Keep the encoded images in memory.",
@@ -42,7 +45,7 @@ _DATA = {
 }
 _AUGMENT = {
     "color_jitter_strength": "Strength s of the colour distortion; 0 switches it off.",
-    "use_blur": "Gaussian blur in pretraining.",
+    "use_blur": "Gaussian blur with train_mode=pretrain and supervised.",
     "crop_area_min": "Smallest share of the image area that a crop may have.",
     "brightness": "multiplicative (released TF2 code) or additive (the paper's appendix).",
 }
@@ -58,7 +61,8 @@ _MODEL = {
     "ft_proj_selector": "Layers of the projection head kept in fine-tuning.",
     "batch_norm_decay": "Decay of the batch norm statistics.",
     "global_bn": "Batch norm statistics over all replicas.",
-    "train_mode": "pretrain or finetune.",
+    "train_mode": "pretrain, finetune, supervised (labels alone, pretraining's views) or "
+    "distill (needs --teacher).",
     "lineareval_while_pretraining": "Train a linear head behind a stop-gradient.",
     "fine_tune_after_block": "Fine-tune what comes after this block group; -1 all, 4 head only.",
     "zero_init_logits_layer": "Start the linear head at zero.",
@@ -67,6 +71,11 @@ _MODEL = {
 _OBJECTIVE = {
     "temperature": "Temperature tau of the contrastive loss.",
     "hidden_norm": "L2-normalise the embeddings before the contrastive loss.",
+}
+_DISTILL = {
+    "teacher": "With train_mode=distill: weights with a linear head, as for --checkpoint.",
+    "distill_temperature": "Softens the class distributions of teacher and student.",
+    "distill_alpha": "Weight of the distillation loss; the labelled loss has the rest.",
 }
 _OPTIMIZER = {
     "optimizer": "lars, momentum (Nesterov) or adam.",
@@ -95,6 +104,50 @@ _EVALUATION = {
     "eval_timeout_secs": "With --mode=eval: end when no new checkpoint came for so long.",
     "keep_hub_module_max": "SavedModels kept.",
 }
+_SCOREBOARD = {
+    "protocols": "With --mode=evaluate: all, or among " + ", ".join(PROTOCOLS) + ".",
+    "endpoint": "Representation that is evaluated or embedded; h is final_avg_pool.",
+    "feature_cache": "Folder that keeps extracted features for later commands.",
+    "validation_split": "Split expression to choose settings on. Default: a held-out part of "
+    "train_split.",
+    "validation_fraction": "Share of the training images that is held out for it.",
+    "linear_epochs": "Epochs of the linear heads.",
+    "linear_batch_size": "Their batch size, over all replicas.",
+    "linear_learning_rates": "Learning rates per 256 images, with commas; all in one pass.",
+    "linear_optimizer": "momentum or lars.",
+    "knn_neighbors": "Numbers of neighbours, with commas.",
+    "knn_temperature": "Temperature of the votes.",
+    "logreg_values": "Number of L2 strengths from 1e-6 to 1e5.",
+    "logreg_iterations": "L-BFGS iterations at most for each.",
+    "label_fractions": "Label subsets, with commas: 1%, 25_per_class, or a subset file.",
+    "label_epochs": "Epochs of fine-tuning, one number or one for each subset.",
+    "label_batch_size": "Batch size of fine-tuning on them.",
+    "label_learning_rate": "Learning rate per 256 images of fine-tuning on them.",
+    "scratch_learning_rate": "The same for networks that start from random weights.",
+    "scratch_epochs_factor": "Their epochs, as a multiple.",
+    "finetune_steps": "Steps of fine-tuning on all labels.",
+    "finetune_batch_size": "Its batch size.",
+    "finetune_learning_rates": "Its peak learning rates, with commas.",
+    "finetune_weight_decays": "Its weight decays, with commas; divided by the learning rate.",
+    "finetune_after_block": "Fine-tune what comes after this block group; -1 all, 4 head only.",
+    "supervised_steps": "Steps of the supervised baseline; 0: as many images as the encoder saw.",
+    "attribute_images": "Images for the predictors of table 3, at most.",
+    "distill_width": "Width of the student, as a share of the encoder's.",
+    "distill_labels": "Label subset that the teacher is fine-tuned on.",
+    "distill_steps": "Steps of the student.",
+    "transfer_datasets": "Names of the transfer suite's data sets, with commas, or all.",
+    "transfer_finetune": "Fine-tune on each of them too.",
+    "transfer_image_size": "Side of the images there; 0 takes the encoder's.",
+    "compare_with": "Folder of another evaluation, for permutation tests.",
+    "map_points": "Images on the t-SNE map and in the projector; 0 for none.",
+}
+_RETRIEVAL = {
+    "output": "File to write: embeddings (.parquet, .npz), or the picture of neighbors (.png).",
+    "embeddings": "File of embeddings to search.",
+    "query": "Image file, or id in --embeddings. Default: near-duplicates of the whole file.",
+    "num_neighbors": "Neighbours to show.",
+    "duplicate_similarity": "Cosine similarity from which images are near-duplicates.",
+}
 _HARDWARE = {
     "use_tpu": "Run on a TPU.",
     "tpu_name": "Name or grpc:// address of the TPU.",
@@ -116,10 +169,13 @@ AREAS: dict[str, list[tuple[type, dict[str, str]]]] = {
     ],
     "Objective and optimizer": [
         (config.ObjectiveConfig, _OBJECTIVE),
+        (config.DistillConfig, _DISTILL),
         (config.OptimizerConfig, _OPTIMIZER),
     ],
     "Training": [(config.TrainConfig, _TRAIN)],
     "Evaluation": [(config.EvalConfig, _EVALUATION)],
+    "Protocols (--mode=evaluate)": [(config.ProtocolConfig, _SCOREBOARD)],
+    "Embeddings (--mode=embed, neighbors)": [(config.RetrievalConfig, _RETRIEVAL)],
     "Hardware": [(config.StrategyConfig, _HARDWARE)],
 }
 

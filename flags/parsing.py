@@ -7,15 +7,20 @@ import datetime
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from flags import definitions
-from simclr_tf import recipes
+from simclr_tf import config, recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, require
+
+# Modes that take any encoder instead of a run.
+_ENCODER_MODES = ("evaluate", "embed", "neighbors")
+_PATHS = ("model_dir", "data_dir", "checkpoint", "teacher", "feature_cache", "compare_with",
+          "output", "embeddings", "query")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +28,13 @@ class CommandLine:
     """A parsed command line.
 
     Attributes:
-        mode: `train`, `eval` or `train_then_eval`.
+        mode: One of `definitions.MODES`.
         config: The settings of the run.
         flags: Every flag's value by name, as written to `flags.json`.
         notes: Lines to tell the user, such as an accepted flag that has no effect.
         debug: Whether tracebacks are wanted.
+        image_size: Side of the images where one was asked for; None leaves it to the encoder.
+        split: The evaluation split where one was asked for.
     """
 
     mode: str
@@ -35,6 +42,8 @@ class CommandLine:
     flags: dict[str, Any]
     notes: tuple[str, ...]
     debug: bool
+    image_size: int | None = None
+    split: str | None = None
 
 
 class UsageError(ValueError):
@@ -52,33 +61,65 @@ def _read(words: Sequence[str]) -> flags.FlagValues:
     return values
 
 
-def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
-    """The flags that an existing run was started with."""
-    path = os.path.join(model_dir, "flags.json")
+def _recorded_flags(folder: str) -> dict[str, Any]:
+    """The flags that an existing run was started with, {} where there is none."""
+    path = os.path.join(folder, "flags.json")
     if not os.path.isfile(path):
-        return []
+        return {}
     try:
         with open(path) as file:
             recorded = dict(json.load(file))
     except (TypeError, ValueError) as error:
-        raise InputError(path, f"must be a JSON object ({error})", model_dir) from None
+        raise InputError(path, f"must be a JSON object ({error})", folder) from None
+    try:
+        _read(_words(recorded))
+    except UsageError as error:
+        raise InputError(path, f"must hold valid flags ({error})", folder) from None
+    return recorded
+
+
+def _words(recorded: Mapping[str, Any]) -> list[str]:
+    known = definitions.define_flags()
+    return [
+        f"--{name}={value}"
+        for name, value in recorded.items()
+        if name in known and value is not None
+    ]
+
+
+def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
+    """What a run that goes on, or is evaluated, takes over from its start."""
     skipped = {"mode", "recipe", "debug", "model_dir"}
     if given.mode == "eval":
         skipped.add("checkpoint")  # where the run started from, not what it has to show
-    words = [
-        f"--{name}={value}"
-        for name, value in recorded.items()
-        if name in given and name not in skipped and value is not None
-    ]
-    try:
-        _read(words)
-    except UsageError as error:
-        raise InputError(path, f"must hold valid flags ({error})", model_dir) from None
-    return words
+    recorded = _recorded_flags(model_dir)
+    return _words({name: value for name, value in recorded.items() if name not in skipped})
+
+
+def _words_for_protocols(given: flags.FlagValues) -> list[str]:
+    """What `evaluate` takes over from the run that trained the encoder: its images and schedule.
+
+    The architecture comes from the weights. With another data set only the schedule counts.
+    """
+    path = os.path.expanduser(given.checkpoint or given.model_dir or "")
+    parts = [config.AugmentConfig, config.OptimizerConfig, config.TrainConfig]
+    if not given["dataset"].present:
+        parts.append(config.DataConfig)
+    names = {name for part in parts for name in recipes.setting_names(part)}
+    # A checkpoint lies in its run's folder, an export two levels below it.
+    folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
+    for folder in folders:
+        if recorded := _recorded_flags(folder or "."):
+            return _words({name: value for name, value in recorded.items() if name in names})
+    return []
 
 
 def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
     """The name that the run is called after, and the words that the user's flags override."""
+    if given.mode in _ENCODER_MODES:
+        recipe = recipes.recipe_lines(given.recipe) if given.recipe else []
+        words = _words_for_protocols(given) if given.mode == "evaluate" else []
+        return given.mode, [*words, *recipe]
     if given["recipe"].value is not None:
         return given.recipe, recipes.recipe_lines(given.recipe)
     if given["dataset"].present:
@@ -107,13 +148,17 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         InputError: A value breaks its constraint.
     """
     given = _read(words)
+    require(given.mode in definitions.MODES, "mode",
+            f"must be one of {', '.join(definitions.MODES)}", given.mode)  # fmt: skip
     name, base = _foundation(given)
     values = _read([*base, *words])
     require(values.mode in definitions.MODES, "mode",
             f"must be one of {', '.join(definitions.MODES)}", values.mode)  # fmt: skip
-    for path in ("model_dir", "data_dir", "checkpoint"):
+    for path in ("model_dir", "data_dir", "checkpoint", "teacher"):
         if values[path].value:  # shells leave the ~ of --name=~/x alone
             values[path].value = os.path.expanduser(values[path].value)
+    if values.mode == "evaluate":
+        _require_encoder(values, base)
     if not values.model_dir:
         require(values.mode != "eval", "model_dir", "must name the run to evaluate with mode=eval",
                 values.model_dir)  # fmt: skip
@@ -126,8 +171,25 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     notes = []
     if given["train_summary_steps"].present:
         notes.append("--train_summary_steps has no effect here; summaries follow the run's length")
-    config = recipes.build_run_config(settings)
-    return CommandLine(values.mode, config, everything, tuple(notes), values.debug)
+    return CommandLine(
+        values.mode,
+        recipes.build_run_config(settings),
+        everything,
+        tuple(notes),
+        values.debug,
+        image_size=values.image_size if given["image_size"].present else None,
+        split=values.eval_split if given["eval_split"].present else None,
+    )
+
+
+def _require_encoder(values: flags.FlagValues, base: Sequence[str]) -> None:
+    """An encoder and images are needed; a run in `model_dir` has both."""
+    require(bool(values.checkpoint or values.model_dir), "checkpoint",
+            "or --model_dir must name an encoder with --mode=evaluate",
+            values.checkpoint)  # fmt: skip
+    known = values["dataset"].present or any(word.startswith("--dataset=") for word in base)
+    require(known, "dataset", "must be given: the encoder's own is not recorded beside it",
+            values.checkpoint or values.model_dir)  # fmt: skip
 
 
 def describe_error(error: Exception) -> str:

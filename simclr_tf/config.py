@@ -14,12 +14,14 @@ import re
 from typing import Any
 
 from simclr_tf.errors import InputError, require
+from simclr_tf.protocols.settings import ProtocolConfig
+from simclr_tf.retrieval.settings import RetrievalConfig
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
 STEMS = ("auto", "cifar", "imagenet")
 PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
 OPTIMIZERS = ("lars", "momentum", "adam")
-TRAIN_MODES = ("pretrain", "finetune")
+TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
 PRECISIONS = ("float32", "bfloat16")
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
@@ -51,11 +53,14 @@ class DataConfig:
     the embedded sets `patterns` and `digits`, `folder` (with `data_dir`) or `folder:PATH`.
     Splits are TFDS split expressions (`train[:10%]`). `eval_split=None` takes `validation` as the
     reference does, `test` where there is no such split, and else evaluates nothing and says so.
+    `label_subset` trains on a class-balanced part of `train_split` (B.5): `1%`, `25_per_class`, or
+    the path of a subset file.
     """
 
     dataset: str = "imagenet2012"
     data_dir: str | None = None
     train_split: str = "train"
+    label_subset: str | None = None
     eval_split: str | None = None
     image_size: int = 224
     cache_dataset: bool = False
@@ -64,6 +69,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(bool(self.dataset), "dataset", "must name a data set", self.dataset)
         require(bool(self.train_split), "train_split", "must name a split", self.train_split)
+        require(self.label_subset != "", "label_subset", "must name a subset", self.label_subset)
         require(self.eval_split != "", "eval_split", "must name a split", self.eval_split)
         _require_at_least("image_size", self.image_size, 8)
 
@@ -186,6 +192,9 @@ class ModelConfig:
         train_mode: `pretrain` builds encoder, projection head and, where `lineareval_while_
             pretraining` and labels allow, the linear head behind a stop-gradient. `finetune`
             builds the encoder, the first `ft_proj_selector` layers of the head and the linear head.
+            `supervised` trains encoder and linear head on labels alone, with pretraining's
+            augmentation: the baseline of sections 5.1 and 6. `distill` trains encoder and linear
+            head on the class distributions of a teacher (see `DistillConfig`).
         fine_tune_after_block: With `finetune`, -1 trains everything, 0 all after the stem, k all
             after block group k, 4 the linear head only. Frozen parts keep their BN statistics.
         precision: Arithmetic of the layers; variables and BN statistics are float32 always.
@@ -204,10 +213,19 @@ class ModelConfig:
         _require_choice("train_mode", self.train_mode, TRAIN_MODES)
         _require_choice("precision", self.precision, PRECISIONS)
         _require_choice("fine_tune_after_block", self.fine_tune_after_block, (-1, 0, 1, 2, 3, 4))
-        if self.train_mode == "pretrain":
+        if self.train_mode != "finetune":
             require(self.fine_tune_after_block == -1, "fine_tune_after_block",
-                    "needs train_mode=finetune (pretraining trains everything: -1)",
+                    "needs train_mode=finetune (the other modes train everything: -1)",
                     self.fine_tune_after_block)  # fmt: skip
+        if self.train_mode in ("supervised", "distill"):
+            require(self.projection.ft_proj_selector == 0, "ft_proj_selector",
+                    f"must be 0 with train_mode={self.train_mode}, which has no projection head",
+                    self.projection.ft_proj_selector)  # fmt: skip
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether the contrastive loss trains the encoder; in the other modes it is the logits'."""
+        return self.train_mode == "pretrain"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +237,31 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         _require_positive("temperature", self.temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig:
+    """Distillation into a student (SimCLRv2, arXiv 2006.10029, section 2, equations 2 and 3).
+
+    Attributes:
+        teacher: SimCLR weights with a linear head, of any format; with `train_mode=distill` only.
+            Published weights that were fine-tuned from a layer of the projection head do not say
+            so themselves: `python -m export import --ft_proj_selector=1` makes weights that do.
+        distill_temperature: Softens the distributions of teacher and student alike. SimCLRv2 takes
+            1.0 for a smaller student and 0.1 for one of the teacher's size, and finds that it
+            matters little.
+        distill_alpha: Weight of the distillation term; the labelled cross entropy has the rest.
+            1 needs no labels.
+    """
+
+    teacher: str | None = None
+    distill_temperature: float = 1.0
+    distill_alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.teacher != "", "teacher", "must be a path to weights", self.teacher)
+        _require_positive("distill_temperature", self.distill_temperature)
+        _require_finite("distill_alpha", self.distill_alpha, 0, 1, "must lie in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,12 +377,21 @@ class RunConfig:
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    distill: DistillConfig = DistillConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvalConfig = EvalConfig()
+    scoreboard: ProtocolConfig = ProtocolConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
     strategy: StrategyConfig = StrategyConfig()
 
     def __post_init__(self) -> None:
         require(bool(self.model_dir), "model_dir", "must name a folder", self.model_dir)
+        if self.model.train_mode == "distill":
+            require(self.distill.teacher is not None, "teacher",
+                    "must be given with train_mode=distill", self.distill.teacher)  # fmt: skip
+        else:
+            require(self.distill.teacher is None, "teacher", "needs train_mode=distill",
+                    self.distill.teacher)  # fmt: skip
         resolved = self.model.encoder.resolve_stem(self.data.image_size)
         object.__setattr__(self, "model", dataclasses.replace(self.model, encoder=resolved))

@@ -22,7 +22,7 @@ from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
 from simclr_tf.training import checkpoints, lengths
-from simclr_tf.weights import locate
+from simclr_tf.weights import load, locate
 
 ViewFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -40,6 +40,7 @@ class Experiment:
         eval_split: The split to evaluate on, None when there is none.
         excluded_ids: Ids of undecodable training images, left out with `skip_bad_images`.
         notes: What the user should know: skipped evaluations, an odd schedule, bad images.
+        teacher: Frozen, with `train_mode=distill` and training; else None.
     """
 
     run: RunConfig
@@ -50,6 +51,18 @@ class Experiment:
     eval_split: str | None
     excluded_ids: tuple[str, ...]
     notes: tuple[str, ...]
+    teacher: load.LoadedModel | None = None
+
+    @property
+    def num_classes(self) -> int | None:
+        """Width of the linear head: the teacher's, else that of the labels; None without any."""
+        return self.source.num_classes if self.teacher is None else self.teacher.model.num_classes
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """Names of the linear head's classes, None where unknown."""
+        names = self.source.class_names
+        return self.teacher.class_names if names is None and self.teacher is not None else names
 
 
 def check_writable(model_dir: str, name: str = "model_dir") -> None:
@@ -97,9 +110,10 @@ def _bad_images(run: RunConfig, source: sources.Source, split: str) -> tuple[str
     return tuple(decode.find_bad_examples(source.examples(split)))
 
 
-def _label_notes(source: sources.Source, eval_split: str | None) -> list[str]:
+def _label_notes(run: RunConfig, source: sources.Source, eval_split: str | None) -> list[str]:
     if source.num_classes is None:
-        return [f"{source.name} has no labels: linear head, kNN and evaluation are skipped"]
+        skipped = "linear head, kNN" if run.model.pretrains else "kNN"
+        return [f"{source.name} has no labels: {skipped} and evaluation are skipped"]
     if eval_split is None:
         return [f"{source.name} has no validation or test split: evaluation is skipped"]
     return []
@@ -123,12 +137,10 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     distribution.check_divisible("train_batch_size", run.train.train_batch_size, strategy)
     distribution.check_divisible("eval_batch_size", run.evaluation.eval_batch_size, strategy)
     source = sources.open_source(run.data)
-    labels_missing = run.model.train_mode == "finetune" and source.num_classes is None
-    require(not labels_missing, "dataset", "must have labels with train_mode=finetune",
-            run.data.dataset)  # fmt: skip
+    _check_labels(run, source)
     checkpoints.check_same_classes(run.model_dir, source.class_names)
     eval_split = _choose_eval_split(run, source)
-    notes = _label_notes(source, eval_split)
+    notes = _label_notes(run, source, eval_split)
     if eval_split is not None and _shares_images(source, run.data.train_split, eval_split):
         notes.append("the evaluation split holds training images: kNN and logistic regression, "
                      "which would find them again, are left out")  # fmt: skip
@@ -150,7 +162,66 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     warning = schedule.schedule_warning(run.optimizer, batch, num_examples, steps.total_steps)
     if warning:
         notes.append(warning)
-    return Experiment(run, strategy, source, num_examples, steps, eval_split, bad, tuple(notes))
+    teacher = _load_teacher(run, strategy, source)
+    if teacher is not None:
+        notes.extend(_teacher_notes(run, teacher))
+    return Experiment(
+        run, strategy, source, num_examples, steps, eval_split, bad, tuple(notes), teacher
+    )
+
+
+def _check_labels(run: RunConfig, source: sources.Source) -> None:
+    if source.num_classes is not None:
+        return
+    mode = run.model.train_mode
+    require(mode not in ("finetune", "supervised"), "dataset",
+            f"must have labels with train_mode={mode}", run.data.dataset)  # fmt: skip
+    require(mode != "distill" or run.distill.distill_alpha == 1, "distill_alpha",
+            "must be 1 with images that have no labels", run.distill.distill_alpha)  # fmt: skip
+
+
+def _load_teacher(
+    run: RunConfig, strategy: tf.distribute.Strategy, source: sources.Source
+) -> load.LoadedModel | None:
+    """The frozen teacher with its own architecture, checked against the student's images."""
+    path = run.distill.teacher
+    if path is None:
+        return None
+    with strategy.scope():
+        try:
+            teacher = load.load_model(path)
+            teacher.model.config.encoder.resolve_stem(run.data.image_size)
+        except InputError as error:
+            renamed = {"checkpoint": "teacher", "image_size": "image_size of the teacher's views"}
+            name = renamed.get(error.name, error.name)
+            raise InputError(name, error.constraint, error.received) from None
+    _check_classes(teacher, source, path)
+    teacher.model.trainable = False
+    return teacher
+
+
+def _check_classes(teacher: load.LoadedModel, source: sources.Source, path: str) -> None:
+    require(teacher.model.linear_head is not None, "teacher", "must have a linear head, as a "
+            "network that was trained with labels has", path)  # fmt: skip
+    count, names = teacher.model.num_classes, teacher.class_names
+    require(source.num_classes in (None, count), "teacher",
+            f"must have the {source.num_classes} classes of {source.name}",
+            f"{path} with {count}")  # fmt: skip
+    if names is not None and source.class_names is not None:
+        require(list(names) == list(source.class_names), "teacher",
+                f"must have the classes of {source.name}: {', '.join(source.class_names[:10])}",
+                f"{path} with {', '.join(names[:10])}")  # fmt: skip
+
+
+def _teacher_notes(run: RunConfig, teacher: load.LoadedModel) -> list[str]:
+    encoder, size = teacher.model.config.encoder, run.data.image_size
+    step = f", step {teacher.global_step}" if teacher.global_step else ""
+    notes = [f"the teacher is a ResNet-{encoder.resnet_depth}, width {encoder.width_multiplier:g}, "
+             f"of {teacher.model.num_classes} classes{step}"]  # fmt: skip
+    if teacher.image_size != size:
+        notes.append(f"the teacher was trained on images of {teacher.image_size} px and sees the "
+                     f"student's views of {size} px")  # fmt: skip
+    return notes
 
 
 def last_step(experiment: Experiment) -> int | None:
@@ -173,7 +244,7 @@ def make_model(experiment: Experiment) -> SimCLR:
     with experiment.strategy.scope():
         # Initialisers draw from Keras's generator; the same seed gives the same weights.
         keras.utils.set_random_seed(run.train.seed)
-        return build_model(run.model, experiment.source.num_classes, run.data.image_size)
+        return build_model(run.model, experiment.num_classes, run.data.image_size)
 
 
 def make_optimizer(experiment: Experiment, model: SimCLR) -> keras.optimizers.Optimizer:
@@ -200,12 +271,12 @@ def view_functions(
     train_mode: str, image_size: int, augment: AugmentConfig
 ) -> Sequence[ViewFunction]:
     """The functions (image, seed) -> view of one training example, one per view."""
-    if train_mode == "pretrain":
+    if train_mode in ("pretrain", "supervised"):
 
         def view(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             return policy.pretrain_view(image, seed, image_size, augment)
 
-        return [view, view]
+        return [view, view] if train_mode == "pretrain" else [view]
     return [
         lambda image, seed: policy.finetune_view(image, seed, image_size, augment.crop_area_min)
     ]

@@ -26,6 +26,23 @@ from simclr_tf.errors import InputError
         (lambda: config.TrainConfig(train_batch_size=1), "train_batch_size"),
         (lambda: config.TrainConfig(seed=-1), "seed"),
         (lambda: config.ModelConfig(fine_tune_after_block=2), "fine_tune_after_block"),
+        (lambda: config.ModelConfig(train_mode="train"), "train_mode"),
+        (
+            lambda: config.ModelConfig(train_mode="supervised", fine_tune_after_block=2),
+            "fine_tune_after_block",
+        ),
+        (
+            lambda: config.ModelConfig(
+                train_mode="distill", projection=config.ProjectionConfig(ft_proj_selector=1)
+            ),
+            "ft_proj_selector",
+        ),
+        (lambda: config.DistillConfig(teacher=""), "teacher"),
+        (lambda: config.DistillConfig(distill_temperature=0), "distill_temperature"),
+        (lambda: config.DistillConfig(distill_alpha=1.1), "distill_alpha"),
+        (lambda: config.DistillConfig(distill_alpha=-0.1), "distill_alpha"),
+        (lambda: config.RunConfig("x", model=config.ModelConfig(train_mode="distill")), "teacher"),
+        (lambda: config.RunConfig("x", distill=config.DistillConfig(teacher="y")), "teacher"),
         (lambda: config.DataConfig(image_size=4), "image_size"),
         (lambda: config.RunConfig(model_dir=""), "model_dir"),
     ],
@@ -34,6 +51,13 @@ def test_bad_values_are_refused_by_name(build, name):
     with pytest.raises(InputError) as caught:
         build()
     assert caught.value.name == name
+
+
+def test_distillation_is_pure_and_unsoftened_unless_asked():
+    model = config.ModelConfig(train_mode="distill")
+    run = config.RunConfig("x", model=model, distill=config.DistillConfig(teacher="y"))
+    assert (run.distill.distill_alpha, run.distill.distill_temperature) == (1, 1)
+    assert not run.model.pretrains
 
 
 def test_learning_rate_scaling_is_the_papers():

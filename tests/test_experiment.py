@@ -1,3 +1,4 @@
+import dataclasses
 import os
 
 import numpy as np
@@ -5,7 +6,10 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import experiment, recipes
+from simclr_tf.config import EncoderConfig
 from simclr_tf.errors import InputError
+from simclr_tf.models.simclr import build_model
+from simclr_tf.training import checkpoints
 
 
 def settings(folder, photos, **changes):
@@ -96,6 +100,94 @@ def test_resuming_in_the_middle_sees_the_same_batches(tmp_path, photos):
         batch = next(resumed)
         for name, value in expected.items():
             np.testing.assert_array_equal(batch[name], value)
+
+
+def test_supervised_training_sees_one_view_of_pretraining(tmp_path, photos):
+    augment = {"color_jitter_strength": 0.5, "use_blur": True}
+    pretraining = experiment.prepare(settings(tmp_path, photos, **augment), trains=True)
+    supervised = experiment.prepare(
+        settings(tmp_path, photos, train_mode="supervised", **augment), trains=True
+    )
+    expected = next(iter(experiment.train_batches(pretraining, start_step=0)))
+    batch = next(iter(experiment.train_batches(supervised, start_step=0)))
+    assert set(batch) == {"view_0", "label"}
+    np.testing.assert_array_equal(batch["view_0"], expected["view_0"])
+
+
+@pytest.fixture(scope="module")
+def unlabeled(tmp_path_factory, photos):
+    root = tmp_path_factory.mktemp("unlabeled")
+    for path in photos.rglob("*.png"):
+        (root / path.name).write_bytes(path.read_bytes())
+    return root
+
+
+@pytest.fixture(scope="module")
+def save_teacher(tmp_path_factory):
+    """`save_teacher(class_names, **model_settings)` writes a run and returns its folder."""
+
+    def save(class_names, **changes):
+        folder = tmp_path_factory.mktemp("teacher")
+        run = settings(folder, "x", image_size=32, train_mode="supervised")
+        run = dataclasses.replace(run, model=dataclasses.replace(run.model, **changes))
+        model = build_model(run.model, len(class_names), 32)
+        checkpoints.record_config(run, class_names)
+        tf.train.Checkpoint(model=model).write(str(folder / "ckpt-5"))
+        return str(folder)
+
+    return save
+
+
+def distilling(folder, photos, teacher, **changes):
+    return settings(folder, photos, train_mode="distill", teacher=teacher, **changes)
+
+
+def test_a_student_takes_its_classes_from_the_teacher(tmp_path, unlabeled, save_teacher):
+    teacher = save_teacher(["a", "b", "c"])
+    found = experiment.prepare(distilling(tmp_path, unlabeled, teacher), trains=True)
+    assert (found.num_classes, found.class_names) == (3, ("a", "b", "c"))
+    assert found.source.num_classes is None
+    assert not found.teacher.model.trainable_variables
+    assert any("the teacher is a ResNet-18" in note for note in found.notes)
+    assert any("kNN and evaluation are skipped" in note for note in found.notes)
+    student = experiment.make_model(found)
+    assert student.linear_head.kernel.shape == (32, 3) and student.projection_head is None
+    evaluated = experiment.prepare(distilling(tmp_path, unlabeled, "gone"), trains=False)
+    assert evaluated.teacher is None, "evaluation needs no teacher"
+
+
+@pytest.mark.parametrize("labels", ["labelled", "unlabeled"])
+def test_teachers_that_do_not_fit_are_refused(tmp_path, photos, unlabeled, save_teacher, labels):
+    images = photos if labels == "labelled" else unlabeled
+    cases = [
+        ("no SimCLR", str(tmp_path / "nothing"), "teacher "),
+        ("headless", save_teacher(["a"], train_mode="pretrain",
+                                  lineareval_while_pretraining=False),
+         "teacher must have a linear head"),
+    ]  # fmt: skip
+    if labels == "labelled":
+        cases += [
+            ("other number", save_teacher(["cat", "dog", "owl"]), "the 2 classes of .* with 3"),
+            ("other names", save_teacher(["dog", "cat"]), "the classes of .*: cat, dog"),
+        ]
+    for title, teacher, message in cases:
+        with pytest.raises(InputError, match=message):
+            experiment.prepare(distilling(tmp_path, images, teacher), trains=True)
+            pytest.fail(title)
+
+
+def test_a_labelled_share_needs_labels(tmp_path, unlabeled):
+    with pytest.raises(InputError, match="distill_alpha must be 1 with images that have no labels"):
+        experiment.prepare(distilling(tmp_path, unlabeled, "x", distill_alpha=0.5), trains=True)
+    with pytest.raises(InputError, match="must have labels with train_mode=supervised"):
+        experiment.prepare(settings(tmp_path, unlabeled, train_mode="supervised"), trains=True)
+
+
+def test_views_too_small_for_the_teacher_are_refused(tmp_path, photos, save_teacher):
+    encoder = EncoderConfig(18, 1 / 16, stem="imagenet")
+    teacher = save_teacher(["cat", "dog"], encoder=encoder)
+    with pytest.raises(InputError, match="image_size.*at least 32 with stem=imagenet"):
+        experiment.prepare(distilling(tmp_path, photos, teacher), trains=True)
 
 
 def test_evaluation_counts_every_image_once(tmp_path, photos):

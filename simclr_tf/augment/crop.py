@@ -103,6 +103,28 @@ def center_crop(
     return images.resize_bicubic(image[..., y : y + side, x : x + side, :], size)
 
 
+def resized_center(image: tf.Tensor, size: int) -> tf.Tensor:
+    """The image with its shorter side resized bicubically, then its central square (B.8).
+
+    The longer side is resized in proportion, rounded to whole pixels.
+
+    Args:
+        image: (H, W, 3), uint8 or floating in [0, 1].
+        size: Length of the shorter side, and side of the square, in pixels.
+
+    Returns:
+        float32 (size, size, 3), not clipped, see `center_crop`.
+    """
+    image = images.check_image(image)
+    lengths = images.lengths(image)  # (2,)
+    exact = tf.cast(lengths, tf.float32) * (size / tf.cast(tf.reduce_min(lengths), tf.float32))
+    resized = tf.image.resize(
+        images.unit_range(image), tf.cast(tf.round(exact), tf.int32), method="bicubic"
+    )  # (H', W', 3), the shorter of H' and W' is size
+    y, x = tf.unstack((tf.shape(resized)[:2] - size + 1) // 2)  # as in `center_crop`
+    return resized[y : y + size, x : x + size]
+
+
 def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors the image left to right with probability 0.5 (Appendix A)."""
     return flip_from(image, seeds.uniforms(seed, FLIP_DRAWS))

@@ -1,4 +1,4 @@
-"""The three ways an image becomes a network input.
+"""The ways an image becomes a network input.
 
 Inputs are (H, W, 3), uint8 or floating in [0, 1], of any size; the static shape may be unknown.
 """
@@ -70,6 +70,22 @@ def eval_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     if proportion == 1 and image.shape[:2] == (image_size, image_size):
         return _finish(images.unit_range(image), image_size)
     return _finish(crop.center_crop(image, image_size, proportion), image_size)
+
+
+def transfer_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
+    """The image for transfer to another data set: no randomness (B.8).
+
+    The shorter side is resized bicubically to `image_size`, whatever the size of the image, then
+    the central square is taken: all of a square image is seen, nothing is cropped from it.
+
+    Args:
+        image: (H, W, 3), uint8 or floating in [0, 1].
+        image_size: Side of the result in pixels; 224 in the paper.
+
+    Returns:
+        float32 (image_size, image_size, 3) in [0, 1].
+    """
+    return _finish(crop.resized_center(image, image_size), image_size)
 
 
 def _draws(seed: tf.Tensor, counts: tuple[int, ...]) -> list[list[tf.Tensor]]:

@@ -53,6 +53,7 @@ class FolderSource:
     class_names: tuple[str, ...] | None
     record_bytes: int = 200
     always_cached: bool = False
+    multi_label: bool = False
 
     @property
     def name(self) -> str:
@@ -69,15 +70,20 @@ class FolderSource:
         """None without labels."""
         return None if self.class_names is None else len(self.class_names)
 
+    def ranges(self, split: str, setting: str = "train_split") -> list[split_arithmetic.Range]:
+        """The images of a split expression as (name of the split, first, end) of each term."""
+        renamed = re.sub(r"\bval(id)?\b", "validation", split)
+        return split_arithmetic.ranges(renamed, split_arithmetic.split_infos(self.splits), setting)
+
     def num_examples(self, split: str, setting: str = "train_split") -> int:
         """Number of images in a split expression."""
-        return split_arithmetic.count(self._ranges(split, setting))
+        return split_arithmetic.count(self.ranges(split, setting))
 
     def records(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
         """Ids and labels, in an order that depends on the paths but mixes the classes."""
         paths: list[bytes] = []
         labels: list[int] = []
-        for name, first, end in self._ranges(split, setting):
+        for name, first, end in self.ranges(split, setting):
             chosen = self.content[name]
             paths += [os.fsencode(path) for path in chosen.paths[first:end]]
             labels += self._labels(chosen)[first:end]
@@ -107,10 +113,6 @@ class FolderSource:
             return [-1] * len(split.paths)
         index = {name: i for i, name in enumerate(self.class_names)}
         return [index[name] for name in split.classes]
-
-    def _ranges(self, split: str, setting: str) -> list[split_arithmetic.Range]:
-        renamed = re.sub(r"\bval(id)?\b", "validation", split)
-        return split_arithmetic.ranges(renamed, split_arithmetic.split_infos(self.splits), setting)
 
 
 def open_folder(path: str, setting: str) -> FolderSource:

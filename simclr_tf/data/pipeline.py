@@ -7,6 +7,7 @@ uninterrupted run would have seen.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from simclr_tf.augment.seeds import example_seed
 from simclr_tf.data.decode import decode_image
-from simclr_tf.data.sources import Source
+from simclr_tf.data.sources import Source, require_single_label
 from simclr_tf.errors import InputError, require
 
 TrainView = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
@@ -62,6 +63,7 @@ def train_batches(
     cache: bool = False,
     excluded_ids: Sequence[str] = (),
     shard: tuple[int, int] = (0, 1),
+    multi_label: bool = False,
 ) -> tf.data.Dataset:
     """An endless stream of batches, each image once per epoch and never twice in a batch.
 
@@ -81,14 +83,19 @@ def train_batches(
         excluded_ids: Ids of images of the split to leave out.
         shard: (index, count): of every global batch, deliver part `index` of `count` equal parts.
             Other parts are not decoded.
+        multi_label: Whether the caller can handle the labels of a multi-label data set.
 
     Returns:
         Dicts with `view_0`, `view_1`, ... (B / count, S, S, 3) as the view functions return them,
-        and `label`, int64 (B / count,), -1 where unlabeled.
+        and `label`, int64 (B / count,), -1 where unlabeled; (B / count, C) of a multi-label data
+        set, see `Source.records`.
 
     Raises:
-        InputError: Fewer images than a batch, or a batch that cannot be divided.
+        InputError: Fewer images than a batch, a batch that cannot be divided, or a multi-label
+            data set where `multi_label` is not set.
     """
+    if not multi_label:
+        require_single_label(source)
     steps = steps_per_epoch(source, split, batch_size, len(excluded_ids))
     index, count = shard
     require(batch_size % count == 0, "train_batch_size",
@@ -152,13 +159,11 @@ def eval_batches(
         setting: Name of the setting that holds the split expression, for errors.
 
     Returns:
-        Dicts with `image`, float32 (B, S, S, 3); `label`, int64 (B,), -1 where unlabeled; `weight`,
-        float32 (B,), 1 for an image and 0 for filling.
+        Dicts with `image`, float32 (B, S, S, 3); `label`, int64 (B,), -1 where unlabeled, or (B, C)
+        of a multi-label data set, see `Source.records`; `weight`, float32 (B,), 1 for an image and
+        0 for filling.
     """
-    source.num_examples(split, setting)
-    records, read = _records(source, split, excluded_ids, cache=False, setting=setting)
-    if max_examples is not None:
-        records = records.take(max_examples)
+    records, read = _eval_records(source, split, excluded_ids, max_examples, setting)
 
     def to_image(record: Example) -> Example:
         example = read(record)
@@ -168,6 +173,38 @@ def eval_batches(
 
     images = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE)
     return _finish(images.batch(batch_size).map(lambda batch: _fill(batch, batch_size)))
+
+
+def example_ids(
+    source: Source,
+    split: str,
+    excluded_ids: Sequence[str] = (),
+    max_examples: int | None = None,
+    setting: str = "eval_split",
+) -> list[str]:
+    """The ids of the images of `eval_batches` with the same arguments, in the same order.
+
+    No image is decoded, and those of a folder are not read.
+
+    Raises:
+        InputError: No such split, or nothing in it.
+    """
+    records, _ = _eval_records(source, split, excluded_ids, max_examples, setting)
+    ids = records.map(lambda record: record["id"])
+    return [os.fsdecode(example_id) for example_id in ids.as_numpy_iterator()]
+
+
+def _eval_records(
+    source: Source,
+    split: str,
+    excluded_ids: Sequence[str],
+    max_examples: int | None,
+    setting: str,
+) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
+    """The records of an evaluation in their order, and the function that reads one."""
+    source.num_examples(split, setting)
+    records, read = _records(source, split, excluded_ids, cache=False, setting=setting)
+    return records if max_examples is None else records.take(max_examples), read
 
 
 def _records(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -25,6 +26,7 @@ class Source(Protocol):
         splits: Number of images per split.
         num_classes: None without labels.
         class_names: None without labels, or when the data set does not tell them.
+        multi_label: Whether an image may be of several classes; labels are vectors then.
         record_bytes: Mean size of a record, an estimate.
         always_cached: Small enough to be kept in memory, still encoded, without being asked.
     """
@@ -42,10 +44,21 @@ class Source(Protocol):
     def class_names(self) -> tuple[str, ...] | None: ...  # noqa: D102
 
     @property
+    def multi_label(self) -> bool: ...  # noqa: D102
+
+    @property
     def record_bytes(self) -> int: ...  # noqa: D102
 
     @property
     def always_cached(self) -> bool: ...  # noqa: D102
+
+    def ranges(self, split: str, setting: str = "train_split") -> list[tuple[str, int, int]]:
+        """The images of a split expression as (name of the split, first, end) of each term.
+
+        Raises:
+            InputError: No such split, or nothing in it.
+        """
+        ...
 
     def num_examples(self, split: str, setting: str = "train_split") -> int:
         """Number of images in a split expression.
@@ -60,7 +73,11 @@ class Source(Protocol):
         ...
 
     def records(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
-        """Dicts with `id` (string), `label` (int64, -1 without label) and what `read` needs."""
+        """Dicts with `id` (string), `label` and what `read` needs.
+
+        The label is an int64 scalar, -1 without label. With `multi_label` it is int64 (C,): 1 for
+        a class of the image, 0 for a class that is absent, -1 for one that is not to be counted.
+        """
         ...
 
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -77,6 +94,124 @@ class Source(Protocol):
     def location(self, example_id: str) -> str:
         """Where a user finds the example: the path of the file, or the data set and the id."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class WrappedSource:
+    """A source that passes on another one; what differs is overridden in sub-classes."""
+
+    base: Source
+
+    @property
+    def name(self) -> str:
+        """Of the wrapped source."""
+        return self.base.name
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        """Number of images per split."""
+        return self.base.splits
+
+    @property
+    def num_classes(self) -> int | None:
+        """Of the wrapped source."""
+        return self.base.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Of the wrapped source."""
+        return self.base.class_names
+
+    @property
+    def multi_label(self) -> bool:
+        """Of the wrapped source."""
+        return self.base.multi_label
+
+    @property
+    def record_bytes(self) -> int:
+        """Of the wrapped source."""
+        return self.base.record_bytes
+
+    @property
+    def always_cached(self) -> bool:
+        """Of the wrapped source."""
+        return self.base.always_cached
+
+    def ranges(self, split: str, setting: str = "train_split") -> list[tuple[str, int, int]]:
+        """The images of a split expression as (name of the split, first, end) of each term."""
+        return self.base.ranges(split, setting)
+
+    def num_examples(self, split: str, setting: str = "train_split") -> int:
+        """Number of images in a split expression."""
+        return self.base.num_examples(split, setting)
+
+    def records(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
+        """See `Source.records`."""
+        return self.base.records(split, setting)
+
+    def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """See `Source.read`."""
+        return self.base.read(record)
+
+    def examples(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
+        """Encoded images, in the order of `records`."""
+        return self.records(split, setting).map(self.read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def location(self, example_id: str) -> str:
+        """Where a user finds the example."""
+        return self.base.location(example_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabeledSource(WrappedSource):
+    """A source without its labels, e.g. to pretrain on a multi-label data set."""
+
+    @property
+    def num_classes(self) -> int | None:
+        """None."""
+        return None
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """None."""
+        return None
+
+    @property
+    def multi_label(self) -> bool:
+        """False."""
+        return False
+
+    def records(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
+        """Records whose label is -1."""
+        no_label = tf.constant(-1, tf.int64)
+        return self.base.records(split, setting).map(lambda record: {**record, "label": no_label})
+
+
+def require_single_label(source: Source, setting: str = "dataset") -> None:
+    """Refuses a multi-label data set where every image must be of one class.
+
+    Args:
+        source: The data set.
+        setting: Name of the setting that names the data set, for errors.
+
+    Raises:
+        InputError: An image of the data set may be of several classes.
+    """
+    require(not source.multi_label, setting,
+            "must have one label per image here, not several", source.name)  # fmt: skip
+
+
+def divide_split(
+    source: Source, split: str, fraction: float, setting: str = "train_split"
+) -> tuple[str, str]:
+    """`splits.divide` for a split expression of a source: what is kept, and what is held out.
+
+    Raises:
+        InputError: As in `splits.divide`.
+    """
+    from simclr_tf.data import splits
+
+    return splits.divide_ranges(source.ranges(split, setting), fraction, split, setting)
 
 
 def open_source(config: DataConfig) -> Source:

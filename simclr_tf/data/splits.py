@@ -58,6 +58,50 @@ def count(found: list[Range]) -> int:
     return sum(end - first for _, first, end in found)
 
 
+def divide(
+    split: str, infos: Mapping[str, tfds.core.SplitInfo], fraction: float, setting: str
+) -> tuple[str, str]:
+    """Holds out a part of a split expression, as for a validation set (B.8).
+
+    Of every range of the expression the end is held out. No image is read for it: TFDS shuffles
+    when it prepares a data set, and the order of a folder mixes its classes, so an end is a random
+    sample. The parts are the same in every run.
+
+    Args:
+        split: A TFDS split expression.
+        infos: The available splits.
+        fraction: Share of each range to hold out, in (0, 1), rounded to whole images.
+        setting: Name of the setting that holds the expression, for errors.
+
+    Returns:
+        Split expressions of what is kept and of what is held out, neither of them empty.
+
+    Raises:
+        InputError: As in `ranges`; the fraction is out of bounds, or there is one image only.
+    """
+    return divide_ranges(ranges(split, infos, setting), fraction, split, setting)
+
+
+def divide_ranges(found: list[Range], fraction: float, split: str, setting: str) -> tuple[str, str]:
+    """`divide` for an expression that is resolved already."""
+    require(0 < fraction < 1, "fraction", "must lie between 0 and 1", fraction)
+    cuts = [_cut(first, end, fraction) for _, first, end in found]
+    kept = [(name, first, cut) for (name, first, _), cut in zip(found, cuts, strict=True)]
+    held = [(name, cut, end) for (name, _, end), cut in zip(found, cuts, strict=True) if cut < end]
+    require(bool(held), setting, "must hold at least two images, one of them is held out", split)
+    return _expression(kept), _expression(held)
+
+
+def _cut(first: int, end: int, fraction: float) -> int:
+    """Where a range is cut: at least one image on either side, if there are two."""
+    size = end - first
+    return end - min(max(round(size * fraction), 1), size - 1)
+
+
+def _expression(found: list[Range]) -> str:
+    return "+".join(f"{name}[{first}:{end}]" for name, first, end in found)
+
+
 def _end(term: Any, info: tfds.core.SplitInfo) -> int:
     return info.num_examples if term.to is None else term.to
 

@@ -7,7 +7,6 @@ import dataclasses
 import difflib
 import logging
 import os
-import pathlib
 import socket
 import urllib.parse
 import urllib.request
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from etils import epath
 
 from simclr_tf.data import embedded, tfrecords
 from simclr_tf.data import splits as split_arithmetic
@@ -26,7 +26,13 @@ _SMALL_BYTES = 2**28  # on disk: CIFAR has 60 to 200 MB
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSource:
-    """See `simclr_tf.data.sources.Source`. Ids are TFDS's own: name of the shard and position."""
+    """See `simclr_tf.data.sources.Source`. Ids are TFDS's own: name of the shard and position.
+
+    Labels come from a feature `label`. Where there is none but a list `labels` instead, the data
+    set is multi-label. With a second list `labels_no_difficult` (VOC 2007, whose rules leave
+    objects that are hard to recognise out of account) a class that is in the first list only is
+    not to be counted for that image, neither as present nor as absent.
+    """
 
     builder: tfds.core.DatasetBuilder
     name: str
@@ -38,14 +44,18 @@ class TfdsSource:
 
     @property
     def num_classes(self) -> int | None:
-        """None without a feature `label` that holds classes."""
-        label = self._features.get("label")
-        return int(label.num_classes) if isinstance(label, tfds.features.ClassLabel) else None
+        """None without a feature `label` or `labels` that holds classes."""
+        return None if self._classes is None else int(self._classes.num_classes)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """None without labels."""
-        return None if self.num_classes is None else tuple(self._features["label"].names)
+        return None if self._classes is None else tuple(self._classes.names)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether images have a list of classes, and no single one."""
+        return "label" not in self._features and tfrecords.class_list(self.builder.info) is not None
 
     @property
     def record_bytes(self) -> int:
@@ -57,9 +67,13 @@ class TfdsSource:
         """Whether the whole set is small."""
         return 0 < self._bytes <= _SMALL_BYTES
 
+    def ranges(self, split: str, setting: str = "train_split") -> list[split_arithmetic.Range]:
+        """The images of a split expression as (name of the split, first, end) of each term."""
+        return split_arithmetic.ranges(split, self._infos, setting)
+
     def num_examples(self, split: str, setting: str = "train_split") -> int:
         """Number of images in a split expression."""
-        return split_arithmetic.count(split_arithmetic.ranges(split, self._infos, setting))
+        return split_arithmetic.count(self.ranges(split, setting))
 
     def records(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
         """Examples: what TFDS stores of an image is read at once."""
@@ -71,7 +85,7 @@ class TfdsSource:
 
     def examples(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
         """Encoded images, in the order of the shards."""
-        split_arithmetic.ranges(split, self._infos, setting)
+        self.ranges(split, setting)
         if tfrecords.is_readable(self.builder.info):
             return tfrecords.examples(self.builder.info, split, self.record_bytes)
         return self._examples_by_tfds(split)
@@ -81,18 +95,38 @@ class TfdsSource:
         return f"{self.name} ({example_id})"
 
     def _examples_by_tfds(self, split: str) -> tf.data.Dataset:
-        labeled = self.num_classes is not None
-        wanted = {name: True for name in ("image", "label") if name == "image" or labeled}
+        names = ["image", *self._label_features]
         with _without_deprecation_notes():
             dataset = self.builder.as_dataset(
                 split=split,
                 shuffle_files=False,
                 decoders=tfds.decode.PartialDecoding(
-                    wanted, decoders={"image": tfds.decode.SkipDecoding()}
+                    dict.fromkeys(names, True), decoders={"image": tfds.decode.SkipDecoding()}
                 ),
                 read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
             )
-        return dataset.map(_as_example)
+        return dataset.map(self._as_example)
+
+    def _as_example(self, stored: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if self.multi_label:
+            label = _multi_hot([stored[name] for name in self._label_features], self.num_classes)
+        else:
+            label = tf.cast(stored.get("label", -1), tf.int64)
+        return {"id": stored["tfds_id"], "image": stored["image"], "label": label}
+
+    @property
+    def _label_features(self) -> list[str]:
+        """Names of the features that the label is made of."""
+        if not self.multi_label:
+            return [] if self.num_classes is None else ["label"]
+        return [name for name in ("labels", "labels_no_difficult") if name in self._features]
+
+    @property
+    def _classes(self) -> tfds.features.ClassLabel | None:
+        label = self._features.get("label")
+        if label is None:
+            return tfrecords.class_list(self.builder.info)
+        return label if isinstance(label, tfds.features.ClassLabel) else None
 
     @property
     def _bytes(self) -> int:
@@ -132,8 +166,29 @@ def open_tfds(dataset: str, data_dir: str | None) -> TfdsSource:
     return TfdsSource(builder, dataset)
 
 
+def prepared_dir(dataset: str, data_dir: str | None) -> epath.Path | None:
+    """Where a data set lies prepared; looks at the disk only and never downloads.
+
+    Args:
+        dataset: TFDS name, with its config if it has several; without version.
+        data_dir: TFDS folder; None for TFDS's default, which honours $TFDS_DATA_DIR.
+
+    Returns:
+        The folder of its newest version, which `open_tfds` takes as `data_dir`, or None.
+    """
+    root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / dataset
+    if not root.is_dir():
+        return None
+    versions = [
+        tfds.core.Version(folder.name)
+        for folder in root.iterdir()
+        if tfds.core.Version.is_valid(folder.name) and (folder / "dataset_info.json").exists()
+    ]
+    return root / str(max(versions)) if versions else None
+
+
 def _builder(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    if data_dir is not None and (pathlib.Path(data_dir) / "dataset_info.json").is_file():
+    if data_dir is not None and (epath.Path(data_dir) / "dataset_info.json").exists():
         return tfds.builder_from_directory(data_dir)
     try:
         return tfds.builder(dataset, data_dir=data_dir, try_gcs=False)
@@ -192,9 +247,14 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:200]}"
 
 
-def _as_example(stored: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    label = stored.get("label", tf.constant(-1, tf.int64))
-    return {"id": stored["tfds_id"], "image": stored["image"], "label": tf.cast(label, tf.int64)}
+def _multi_hot(lists: list[tf.Tensor], num_classes: int | None) -> tf.Tensor:
+    """1 for the classes of the last list, -1 for those of the first alone, else 0; int64 (C,)."""
+    hits = [
+        tf.reduce_any(tf.one_hot(classes, num_classes, True, False, dtype=tf.bool), axis=0)
+        for classes in lists
+    ]  # (C,) each
+    counted, present = tf.cast(hits[-1], tf.int64), tf.cast(hits[0], tf.int64)
+    return tf.ensure_shape(2 * counted - present, (num_classes,))
 
 
 @contextlib.contextmanager

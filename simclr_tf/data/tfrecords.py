@@ -18,14 +18,26 @@ _FILES_AT_ONCE = 8
 
 
 def is_readable(info: tfds.core.DatasetInfo) -> bool:
-    """Whether `examples` understands the files: TFRecord, plain image, class label or none."""
+    """Whether `examples` understands the files: TFRecord, plain image, class label or none.
+
+    Lists of labels are left to TFDS, which knows how it stored them.
+    """
     features = dict(info.features)
     label = features.get("label")
+    if label is None and class_list(info) is not None:
+        return False
     return (
         info.file_format == tfds.core.FileFormat.TFRECORD
         and type(features["image"]) is tfds.features.Image
         and (label is None or type(label) is tfds.features.ClassLabel)
     )
+
+
+def class_list(info: tfds.core.DatasetInfo) -> tfds.features.ClassLabel | None:
+    """The classes of a feature `labels` that lists the classes of an image, or None."""
+    labels = dict(info.features).get("labels")
+    listed = labels.feature if isinstance(labels, tfds.features.Sequence) else None
+    return listed if isinstance(listed, tfds.features.ClassLabel) else None
 
 
 def examples(info: tfds.core.DatasetInfo, split: str, record_bytes: int) -> tf.data.Dataset:

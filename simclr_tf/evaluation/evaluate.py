@@ -16,7 +16,8 @@ from simclr_tf.evaluation.features import (
     extract_features,
 )
 from simclr_tf.evaluation.knn import knn_accuracy
-from simclr_tf.evaluation.linear import linear_probe, top_k_accuracy
+from simclr_tf.evaluation.linear import linear_probe
+from simclr_tf.evaluation.metrics import top_k_accuracy
 
 TOP_1 = "eval/label_top_1_accuracy"
 TOP_5 = "eval/label_top_5_accuracy"

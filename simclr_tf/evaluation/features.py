@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +21,7 @@ class Features(NamedTuple):
 
     Attributes:
         features: (N, D) float32; the first of the endpoints that were asked for.
-        labels: (N,) int64, or None where the data set has none.
+        labels: (N,) int64, (N, C) for a data set with several labels an image, None without.
         endpoints: Every endpoint asked for, by name, (N, ...) float32.
     """
 
@@ -35,6 +35,88 @@ class Features(NamedTuple):
         return self.endpoints.get(LOGITS_ENDPOINT)
 
 
+class FeatureBatch(NamedTuple):
+    """What an encoder gave for the n real examples of one batch.
+
+    Attributes:
+        endpoints: (n, ...) float32 by name.
+        labels: (n,) or, for several labels an image, (n, C) int64; None without labels.
+    """
+
+    endpoints: dict[str, np.ndarray]
+    labels: np.ndarray | None
+
+
+def iterate_features(
+    encode: Callable[[tf.Tensor], EncoderOutput],
+    batches: tf.data.Dataset,
+    *,
+    endpoints: Sequence[str] = (FINAL_ENDPOINT,),
+    optional_endpoints: Sequence[str] = (),
+    max_examples: int | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Iterator[FeatureBatch]:
+    """Runs a frozen encoder once over a data set and hands out its features batch by batch.
+
+    Args: as for `extract_features`. The memory taken does not grow with the data set.
+
+    Raises:
+        InputError: An endpoint is missing, images are not float32, or a feature is NaN or infinite
+            (with the example's index).
+    """
+    require(len(endpoints) > 0, "endpoints", "must name at least one endpoint", list(endpoints))
+    if max_examples is not None:
+        require(max_examples >= 1, "max_examples", "must be at least 1", max_examples)
+    dtype = batches.element_spec["image"].dtype
+    require(dtype == tf.float32, "batches", "must hold float32 images in [0, 1]", dtype.name)
+
+    def select(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _select(encode(images), endpoints, optional_endpoints)
+
+    count = 0
+    for outputs, batch in _outputs(select, batches, strategy):
+        size = len(outputs[endpoints[0]])
+        rows = _real_rows(batch, size, None if max_examples is None else max_examples - count)
+        arrays = {}
+        for name, values in outputs.items():
+            arrays[name] = np.asarray(values, np.float32)[rows]  # (n, ...)
+            _refuse_non_finite(name, arrays[name], first_index=count)
+        labels = np.asarray(batch["label"], np.int64)[rows] if "label" in batch else None
+        count += len(rows)
+        yield FeatureBatch(arrays, labels)
+        if count == max_examples:
+            return
+
+
+def _outputs(
+    select: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    batches: tf.data.Dataset,
+    strategy: tf.distribute.Strategy | None,
+) -> Iterator[tuple[dict[str, tf.Tensor], Mapping[str, tf.Tensor]]]:
+    """The selected endpoints of every batch beside the rest of the batch, whole and in order."""
+    # Errors pass as they are without AutoGraph; a Keras model needs no conversion.
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        image_spec = batches.element_spec["image"]
+        step = tf.function(
+            select,
+            input_signature=[tf.TensorSpec(image_spec.shape, tf.float32)],
+            autograph=False,
+        )
+        for batch in batches:
+            yield step(batch["image"]), batch
+        return
+
+    @tf.function(autograph=False)
+    def gathered(batch: Mapping[str, Any]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        outputs = strategy.run(select, args=(batch["image"],))
+        rest = {name: value for name, value in batch.items() if name != "image"}
+        # Replicas hold consecutive parts of the batch: gathering them restores its order.
+        return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), (outputs, rest))
+
+    for batch in strategy.experimental_distribute_dataset(batches):
+        yield gathered(batch)
+
+
 def extract_features(
     encode: Callable[[tf.Tensor], EncoderOutput],
     batches: tf.data.Dataset,
@@ -43,6 +125,7 @@ def extract_features(
     endpoints: Sequence[str] = (FINAL_ENDPOINT,),
     optional_endpoints: Sequence[str] = (),
     max_examples: int | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Features:
     """Runs a frozen encoder once over a data set.
 
@@ -52,13 +135,16 @@ def extract_features(
     Args:
         encode: Maps images (B, S, S, 3), float32 in [0, 1], to features (B, D) or to a mapping
             of endpoints. A bare tensor counts as the first of `endpoints`.
-        batches: Elements `{'image': (B, S, S, 3)}` with optional `'label'` (B,) and `'weight'`
-            (B,). Weight 0 marks padding, which is dropped: N counts the real examples exactly.
-            Labels that are negative throughout (as in unlabeled TFDS splits) count as absent.
+        batches: Elements `{'image': (B, S, S, 3)}` with optional `'label'` (B,) or (B, C) and
+            `'weight'` (B,). Weight 0 marks padding, which is dropped: N counts the real examples
+            exactly. Labels that are negative throughout (as in unlabeled TFDS splits) count as
+            absent.
         on_batch: Called after each batch with the number of examples extracted so far.
         endpoints: Names that the encoder must give.
         optional_endpoints: Names that are taken along where the encoder gives them.
         max_examples: Stop after so many examples; None takes all.
+        strategy: Splits every batch over its replicas; the result is in the order of the data set
+            all the same. None computes on one device.
 
     Returns:
         Features of N examples.
@@ -67,36 +153,27 @@ def extract_features(
         InputError: An endpoint is missing, images are not float32, there is no example, only some
             of them are labeled, or a feature is NaN or infinite (with the example's index).
     """
-    require(len(endpoints) > 0, "endpoints", "must name at least one endpoint", list(endpoints))
-    if max_examples is not None:
-        require(max_examples >= 1, "max_examples", "must be at least 1", max_examples)
-    spec = batches.element_spec["image"]
-    require(spec.dtype == tf.float32, "batches", "must hold float32 images in [0, 1]",
-            spec.dtype.name)  # fmt: skip
-    step = tf.function(
-        lambda images: _select(encode(images), endpoints, optional_endpoints),
-        input_signature=[tf.TensorSpec(spec.shape, tf.float32)],
-        autograph=False,  # Errors pass as they are; a Keras model needs no conversion.
-    )
     parts: dict[str, list[np.ndarray]] = {}
     labels: list[np.ndarray] = []
     count = 0
-    for batch in batches:
-        rows = _real_rows(batch, None if max_examples is None else max_examples - count)
-        for name, values in step(batch["image"]).items():
-            array = np.asarray(values, np.float32)[rows]  # (rows, D)
-            _refuse_non_finite(name, array, first_index=count)
-            parts.setdefault(name, []).append(array)
-        if "label" in batch:
-            labels.append(np.asarray(batch["label"], np.int64)[rows])
-        count += len(rows)
+    for batch in iterate_features(
+        encode,
+        batches,
+        endpoints=endpoints,
+        optional_endpoints=optional_endpoints,
+        max_examples=max_examples,
+        strategy=strategy,
+    ):
+        for name, values in batch.endpoints.items():
+            parts.setdefault(name, []).append(values)
+        if batch.labels is not None:
+            labels.append(batch.labels)
+        count += len(batch.endpoints[endpoints[0]])
         if on_batch is not None:
             on_batch(count)
-        if count == max_examples:
-            break
     require(count > 0, "batches", "must hold at least one example", count)
     arrays = {name: np.concatenate(chunks) for name, chunks in parts.items()}
-    return Features(arrays[endpoints[0]], _labels_or_none(labels), arrays)
+    return Features(arrays[endpoints[0]], labels_or_none(labels), arrays)
 
 
 def _select(
@@ -113,11 +190,11 @@ def _select(
     return {name: tf.cast(output[name], tf.float32) for name in names}
 
 
-def _real_rows(batch: Mapping[str, tf.Tensor], at_most: int | None) -> np.ndarray:
+def _real_rows(batch: Mapping[str, tf.Tensor], size: int, at_most: int | None) -> np.ndarray:
     if "weight" in batch:
         rows = np.flatnonzero(np.asarray(batch["weight"]) != 0)
     else:
-        rows = np.arange(batch["image"].shape[0])
+        rows = np.arange(size)
     return rows[:at_most]
 
 
@@ -129,10 +206,17 @@ def _refuse_non_finite(name: str, array: np.ndarray, first_index: int) -> None:
         raise InputError(name, f"must be finite at example {first_index + row}", float(value))
 
 
-def _labels_or_none(chunks: Sequence[np.ndarray]) -> np.ndarray | None:
+def labels_or_none(chunks: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The labels of all batches in one array; None where there are none, or all are negative.
+
+    Raises:
+        InputError: Only some of the examples are labeled.
+    """
     if not chunks:
         return None
-    labels = np.concatenate(chunks)  # (N,)
+    labels = np.concatenate(chunks)  # (N,) or (N, C)
+    if labels.ndim == 2:  # -1 means there that a class does not count for an image
+        return labels
     absent = labels < 0
     if absent.all():
         return None

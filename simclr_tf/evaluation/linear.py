@@ -66,31 +66,6 @@ def linear_probe(
     return float(np.mean(classifier.predict(scaler.transform(test_x)) == test_y))
 
 
-def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of examples whose class is among the k largest logits.
-
-    Of equal logits the lower class ranks first, so a head that says the same for every class gets
-    chance, not 100 %. With fewer than k classes all of them are counted: 1.0.
-
-    Args:
-        logits: (N, classes) finite floats.
-        labels: (N,) integers in [0, classes).
-        k: At least 1.
-
-    Raises:
-        InputError: Shapes do not fit, a logit is not finite, or a label is out of range.
-    """
-    logits, labels = _checked("logits", logits, labels)
-    classes = logits.shape[1]
-    require(k >= 1, "k", "must be at least 1", k)
-    require(bool(np.all((labels >= 0) & (labels < classes))), "labels",
-            f"must lie in [0, {classes})", (int(labels.min()), int(labels.max())))  # fmt: skip
-    own = np.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1)
-    earlier = np.arange(classes)[None, :] < labels[:, None]  # (N, classes)
-    rank = np.sum((logits > own) | ((logits == own) & earlier), axis=1)  # (N,)
-    return float(np.mean(rank < k))
-
-
 def raw_pixel_features(images: np.ndarray) -> np.ndarray:
     """Pixels as features: what a data set gives away without any representation.
 

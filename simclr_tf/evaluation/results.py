@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -32,7 +33,7 @@ def write_results(
     Raises:
         InputError: A metric is NaN or infinite. Neither file is touched then.
     """
-    result: dict[str, float] = {name: float(value) for name, value in metrics.items()}
+    result: dict[str, Any] = {name: float(value) for name, value in metrics.items()}
     for name, value in result.items():
         if value != value or value in (float("inf"), float("-inf")):
             raise InputError(name, f"must be finite at step {global_step}", value)
@@ -40,15 +41,58 @@ def write_results(
     folder = os.fspath(model_dir)
     # The numbered file first: whoever sees a new result.json finds its step's file too.
     write_json(os.path.join(folder, f"result_{int(global_step)}.json"), result)
-    if _recorded_step(os.path.join(folder, "result.json")) <= int(global_step):
-        write_json(os.path.join(folder, "result.json"), result)
+    newest = _read(os.path.join(folder, "result.json"))
+    if _step_of(newest) <= int(global_step):
+        # The protocols' sections are of the same weights where they are of the same step.
+        kept = {key: newest[key] for key in ("protocols_step", "protocols") if key in newest}
+        same = kept.get("protocols_step") == int(global_step)
+        write_json(os.path.join(folder, "result.json"), {**result, **(kept if same else {})})
     return result
 
 
-def _recorded_step(path: str) -> int:
-    """The step in an existing result file, -1 without a readable one."""
+def write_protocol(
+    folder: str | os.PathLike[str], name: str, section: Mapping[str, Any], global_step: int
+) -> dict[str, Any]:
+    """Puts one protocol's section into `result.json`, under `protocols`, atomically.
+
+    Everything else in the file stays: the metrics of the same encoder's training run, and sections
+    of other protocols. Only sections of another step are dropped, since they are of other weights.
+
+    Args:
+        folder: Folder of the evaluation.
+        name: Of the protocol.
+        section: Its figures.
+        global_step: Step of the encoder, 0 where it has none.
+
+    Returns:
+        All sections, by protocol.
+
+    Raises:
+        InputError: A figure is NaN or infinite; the file is not touched then.
+    """
+    path = os.path.join(os.fspath(folder), "result.json")
+    result = _read(path)
+    same_step = result.get("protocols_step", global_step) == global_step
+    sections = dict(result.get("protocols", {})) if same_step else {}
+    sections[name] = dict(section)
+    result.setdefault("global_step", int(global_step))
+    write_json(path, {**result, "protocols_step": int(global_step), "protocols": sections})
+    return sections
+
+
+def _step_of(result: Mapping[str, Any]) -> int:
+    """The step of a result file's content, -1 where there is none."""
+    try:
+        return int(result["global_step"])
+    except (ValueError, KeyError, TypeError):
+        return -1
+
+
+def _read(path: str) -> dict[str, Any]:
+    """The content of a result file, {} without a readable one."""
     try:
         with tf.io.gfile.GFile(path) as file:
-            return int(json.load(file)["global_step"])
-    except (tf.errors.OpError, ValueError, KeyError, TypeError):
-        return -1
+            content = json.load(file)
+    except (tf.errors.OpError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

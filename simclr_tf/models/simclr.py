@@ -26,35 +26,36 @@ class SimCLR(keras.Model):
     Attributes:
         encoder: The ResNet.
         projection_head: Pretraining: the whole head, None for mode `none`. Fine-tuning: its first
-            `ft_proj_selector` layers, None for 0.
+            `ft_proj_selector` layers, None for 0. Other modes: None.
         linear_head: Pretraining: present with labels and `lineareval_while_pretraining`.
-            Fine-tuning: always present.
+            Other modes: always present.
         detach_linear_head: Whether a stop-gradient stands before the linear head. True in
             pretraining: the head then measures the encoder without teaching it.
 
     Args:
         config: Settings, with a resolved stem.
-        num_classes: Width of the linear head; None for a data set without labels.
+        num_classes: Width of the linear head; None for a data set without labels. A student has
+            as many as its teacher, whatever its own images' labels.
         name: Name of the model.
 
     Raises:
-        InputError: Fine-tuning without labels, fewer than one class, or an unresolved stem.
+        InputError: No classes outside pretraining, fewer than one, or an unresolved stem.
     """
 
     def __init__(self, config: ModelConfig, num_classes: int | None = None, name: str = "simclr"):
-        finetune = config.train_mode == "finetune"
-        require(num_classes is not None or not finetune, "dataset",
-                "must have labels for train_mode=finetune", num_classes)  # fmt: skip
+        require(num_classes is not None or config.pretrains, "dataset",
+                f"must have labels for train_mode={config.train_mode}", num_classes)  # fmt: skip
         require(num_classes is None or num_classes >= 1, "num_classes",
                 "must be at least 1", num_classes)  # fmt: skip
         super().__init__(name=name, dtype=POLICIES[config.precision])
         self.config = config
         self.num_classes = num_classes
-        self.detach_linear_head = not finetune
+        self.detach_linear_head = config.pretrains
         self.encoder = ResNet(config.encoder, config.batch_norm, POLICIES[config.precision])
         self.projection_head = _projection_head(config)
         self.linear_head = None
-        if num_classes is not None and (finetune or config.lineareval_while_pretraining):
+        needed = not config.pretrains or config.lineareval_while_pretraining
+        if num_classes is not None and needed:
             self.linear_head = LinearHead(num_classes, config.zero_init_logits_layer)
         self._create_variables()
         self._freeze(config.fine_tune_after_block)  # reaches only layers that exist
@@ -74,11 +75,11 @@ class SimCLR(keras.Model):
         endpoints = self.encoder(images, training=training)
         features = endpoints["final_avg_pool"]  # (N, D)
         projected = self._project(features, training)
-        if self.config.train_mode == "pretrain":
+        if self.config.pretrains:
             endpoints["proj_head_input"] = features
             endpoints["proj_head_output"] = projected
         if self.linear_head is not None:
-            classified = features if self.config.train_mode == "pretrain" else projected
+            classified = features if self.config.pretrains else projected
             if self.detach_linear_head:
                 classified = tf.stop_gradient(classified)
             endpoints["logits_sup"] = self.linear_head(classified)  # (N, classes)
@@ -103,13 +104,12 @@ class SimCLR(keras.Model):
         features = self.encoder(images)["final_avg_pool"]
         classified = self._project(features, training=False)
         if self.linear_head is not None:
-            self.linear_head(features if self.config.train_mode == "pretrain" else classified)
+            self.linear_head(features if self.config.pretrains else classified)
 
 
 def _projection_head(config: ModelConfig) -> ProjectionHead | None:
     projection = config.projection
-    pretrain = config.train_mode == "pretrain"
-    used = projection.depth if pretrain else projection.ft_proj_selector
+    used = projection.depth if config.pretrains else projection.ft_proj_selector
     if used == 0:
         return None
     return ProjectionHead(projection, config.batch_norm, used, POLICIES[config.precision])
@@ -129,7 +129,7 @@ def build_model(config: ModelConfig, num_classes: int | None, image_size: int) -
         The model.
 
     Raises:
-        InputError: The images are too small for the network, or fine-tuning lacks labels.
+        InputError: The images are too small for the network, or labels that it needs are missing.
     """
     config = dataclasses.replace(config, encoder=config.encoder.resolve_stem(image_size))
     model = SimCLR(config, num_classes)

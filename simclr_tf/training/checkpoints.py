@@ -28,7 +28,7 @@ _FREE_SETTINGS = frozenset(
     {"model_dir", "data_dir", "cache_dataset", "skip_bad_images", "eval_split",
      "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "checkpoint"}
 )  # fmt: skip
-_FREE_SECTIONS = ("evaluation", "strategy")
+_FREE_SECTIONS = ("evaluation", "scoreboard", "retrieval", "strategy")
 
 # What a checkpoint's reader must agree on with its writer.
 MODEL_SETTINGS = frozenset(

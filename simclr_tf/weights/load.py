@@ -89,9 +89,9 @@ def load_model(
 
 
 def _check_heads(report: RestoreReport, config: ModelConfig, path: str) -> None:
-    """Only fine-tuning may leave something out: the layers of the head above its choice."""
+    """Only pretraining needs all that is stored; the others drop layers of the projection head."""
     faults = list(report.new)
-    if config.train_mode == "pretrain":
+    if config.pretrains:
         faults += [f"{name} has no place in the model" for name in report.unused]
     if faults:
         raise InputError("checkpoint", f"must hold complete heads ({'; '.join(faults[:5])})", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from simclr_tf.augment import crop, seeds
 from simclr_tf.errors import InputError
@@ -124,3 +125,30 @@ def test_flip_mirrors_half_of_the_images(random_image):
     mirrored = (views == image[:, ::-1]).all((1, 2, 3))
     assert (mirrored | (views == image).all((1, 2, 3))).all()
     assert abs(mirrored.mean() - 0.5) < 3.3 * np.sqrt(0.25 / 2000)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "resized"),
+    [((10, 16), 24, (24, 38)), ((17, 10), 25, (42, 25)), ((9, 9), 30, (30, 30))],
+)
+def test_resized_center_is_bicubic(shape, size, resized, random_image):
+    """Against Pillow, whose kernel is the same where it enlarges."""
+    image = random_image(*shape)
+    enlarged = np.stack(
+        [
+            np.asarray(Image.fromarray(image[..., c]).resize(resized[::-1], Image.BICUBIC))
+            for c in range(3)
+        ],
+        axis=-1,
+    )
+    # 38 - 24 = 14 columns go, 7 on either side; 42 - 25 = 17 rows, the odd one first.
+    y, x = (resized[0] - size + 1) // 2, (resized[1] - size + 1) // 2
+    expected = enlarged[y : y + size, x : x + size]
+    found = crop.resized_center(image, size).numpy()
+    assert found.shape == (size, size, 3)
+    np.testing.assert_allclose(found, expected, atol=2e-3)  # TensorFlow tabulates the kernel
+
+
+def test_resized_center_refuses_other_shapes():
+    with pytest.raises(InputError, match="shape"):
+        crop.resized_center(np.zeros((2, 8, 8, 3), np.float32), 4)

@@ -130,3 +130,37 @@ def test_eval_view_at_32_px_takes_the_central_square_of_others():
     image = np.zeros((64, 192, 3), np.float32)
     image[:, 64:128] = 1.0
     np.testing.assert_allclose(policy.eval_view(image, 32), np.ones((32, 32, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 60), (90, 24), (7, 24), (1, 1), (1, 90), (90, 1)])
+def test_transfer_view_of_any_shape(shape, random_image):
+    as_bytes = np.round(random_image(*shape) * 255).astype(np.uint8)
+    view, from_float = policy.transfer_view(as_bytes, 24), policy.transfer_view(as_bytes / 255, 24)
+    assert view.shape == (24, 24, 3) and view.dtype == tf.float32
+    assert float(tf.reduce_min(view)) >= 0 and float(tf.reduce_max(view)) <= 1
+    np.testing.assert_allclose(view, from_float, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [24, 32, 224])
+def test_transfer_view_of_the_right_size_is_the_image(size, random_image):
+    """No proportion is cropped, unlike in `eval_view` above 32 px."""
+    image = random_image(size, size)
+    np.testing.assert_array_equal(policy.transfer_view(image, size), image)
+
+
+def test_transfer_view_crops_the_longer_side_only(random_image):
+    image = random_image(20, 50)
+    np.testing.assert_array_equal(policy.transfer_view(image, 20), image[:, 15:35])
+    np.testing.assert_array_equal(
+        policy.transfer_view(image.transpose(1, 0, 2), 20), image[:, 15:35].transpose(1, 0, 2)
+    )
+
+
+def test_transfer_view_is_traced_as_it_runs(random_image):
+    traced = tf.function(
+        lambda image: policy.transfer_view(image, 30), input_signature=[tf.TensorSpec(None)]
+    )
+    assert traced.get_concrete_function().output_shapes == (30, 30, 3)
+    for shape in ((30, 30), (45, 20), (20, 45)):
+        image = random_image(*shape)
+        np.testing.assert_allclose(traced(image), policy.transfer_view(image, 30), atol=1e-6)

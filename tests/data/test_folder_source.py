@@ -127,3 +127,9 @@ def test_a_slice_holds_all_classes(write_images):
     source = _open(write_images(names))
     labels = [label for _, label in _examples(source, "train[:50%]")]
     assert 8 <= sum(labels) <= 22
+
+
+def test_ranges(write_images):
+    source = _open(write_images(["train/0.png", "train/1.png", "valid/2.png"]))
+    assert source.ranges("valid+train[1:]") == [("validation", 0, 1), ("train", 1, 2)]
+    assert source.multi_label is False

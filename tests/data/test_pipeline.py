@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.data import decode, folder_source, pipeline, tfds_source
+from simclr_tf.data import decode, folder_source, pipeline, sources, tfds_source
 from simclr_tf.errors import InputError
 
 N = 23
@@ -250,3 +250,70 @@ def test_large_splits_go_through_a_bounded_buffer(source, monkeypatch):
     assert pipeline._shuffle_buffer(source, "train", True) == N
     order = _order(source, 2 * STEPS)
     assert len(set(_flat(order[:STEPS]))) == STEPS * BATCH
+
+
+@pytest.mark.parametrize("max_examples", [None, 1, 7, 100])
+def test_example_ids_are_those_of_the_evaluation(source, max_examples):
+    excluded = ["a/00.png", "b/05.png"]
+    options = {"excluded_ids": excluded, "max_examples": max_examples}
+    ids = pipeline.example_ids(source, "train", **options)
+    batches = pipeline.eval_batches(
+        source, "train", batch_size=4, image_size=8, view_fn=_resized, **options
+    )
+    values = [
+        int(image[0, 0, 0])
+        for batch in batches.as_numpy_iterator()
+        for image, weight in zip(batch["image"], batch["weight"], strict=True)
+        if weight
+    ]
+    assert len(ids) == min(N - 2, max_examples or N)
+    assert [int(example_id[-6:-4]) for example_id in ids] == values
+
+
+def test_example_ids_without_reading_images(source):
+    for path in source.root.rglob("*.png"):
+        path.write_bytes(b"broken")
+    assert len(set(pipeline.example_ids(source, "train[:9]"))) == 9
+    with pytest.raises(InputError) as caught:
+        pipeline.example_ids(source, "validation")
+    assert caught.value.name == "eval_split"
+
+
+class _Bits(sources.WrappedSource):
+    """Image i has the classes of the bits of i, and class 0 is never counted."""
+
+    multi_label = True
+    num_classes = 5
+
+    def records(self, split, setting="train_split"):
+        def relabel(record):
+            number = tf.strings.to_number(tf.strings.substr(record["id"], -6, 2), tf.int64)
+            bits = number // tf.constant([1, 2, 4, 8, 16], tf.int64) % 2
+            return {**record, "label": tf.concat([[-tf.ones((), tf.int64)], bits[1:]], 0)}
+
+        return self.base.records(split, setting).map(relabel)
+
+
+def _bits(number):
+    return [-1] + [number >> k & 1 for k in range(1, 5)]
+
+
+def test_multi_label_evaluation(source):
+    bits = _Bits(source)
+    batches = pipeline.eval_batches(bits, "train", batch_size=10, image_size=8, view_fn=_resized)
+    assert batches.element_spec["label"].shape == (10, 5)
+    found = list(batches.as_numpy_iterator())
+    labels = np.concatenate([batch["label"] for batch in found])
+    weights = np.concatenate([batch["weight"] for batch in found])
+    numbers = [int(i[-6:-4]) for i in pipeline.example_ids(bits, "train")]
+    assert labels.tolist() == [_bits(number) for number in numbers] + [[0] * 5] * 7
+    assert weights.tolist() == [1.0] * N + [0.0] * 7 and labels.dtype == np.int64
+
+
+def test_multi_label_training(source):
+    bits = _Bits(source)
+    with pytest.raises(InputError, match="one label per image") as caught:
+        _batches(bits, 1)
+    assert caught.value.name == "dataset"
+    for batch in _batches(bits, STEPS, multi_label=True):
+        assert batch["label"].tolist() == [_bits(number) for number in _values(batch)]

@@ -44,3 +44,39 @@ def test_refused(split, constraint):
     assert caught.value.received == split
     assert constraint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("split", "fraction", "kept", "held_out"),
+    [
+        ("train", 0.1, [("train", 0, 45)], [("train", 45, 50)]),
+        ("train[10:20]", 0.25, [("train", 10, 18)], [("train", 18, 20)]),  # round(2.5) is 2
+        ("train+test", 0.5, [("train", 0, 25), ("test", 0, 4)],
+         [("train", 25, 50), ("test", 4, 8)]),
+        ("train", 1e-6, [("train", 0, 49)], [("train", 49, 50)]),
+        ("train", 0.999, [("train", 0, 1)], [("train", 1, 50)]),
+        ("train[:1]+test", 0.5, [("train", 0, 1), ("test", 0, 4)], [("test", 4, 8)]),
+    ],
+)  # fmt: skip
+def test_divide(split, fraction, kept, held_out):
+    infos = splits.split_infos(SIZES)
+    parts = splits.divide(split, infos, fraction, "train_split")
+    found = [splits.ranges(part, infos, "train_split") for part in parts]
+    assert found == [kept, held_out]
+    assert not splits.overlap(found[0] + found[1])
+    whole = splits.count(splits.ranges(split, infos, "train_split"))
+    assert splits.count(found[0]) + splits.count(found[1]) == whole
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.1, float("nan")])
+def test_divide_refuses_the_fraction(fraction):
+    with pytest.raises(InputError) as caught:
+        splits.divide("train", splits.split_infos(SIZES), fraction, "train_split")
+    assert caught.value.name == "fraction"
+
+
+@pytest.mark.parametrize("split", ["train[:1]", "train[:1]+test[:1]", "validation"])
+def test_divide_refuses_the_split(split):
+    with pytest.raises(InputError) as caught:
+        splits.divide(split, splits.split_infos(SIZES), 0.5, "train_split")
+    assert caught.value.name == "train_split" and caught.value.received == split

@@ -6,9 +6,10 @@ import socket
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf.data import tfds_source
+from simclr_tf.data import embedded, tfds_source
 from simclr_tf.errors import InputError
 
 
@@ -137,3 +138,101 @@ def test_no_label(tmp_path):
     assert source.num_classes is None and source.class_names is None
     (example,) = source.examples("train").as_numpy_iterator()
     assert example["label"] == -1 and set(example) == {"id", "image", "label"}
+
+
+NAMES = ("cat", "dog", "bird", "car")
+# Lists of all classes of an image, and of those with an object that is not marked difficult.
+OBJECTS = [
+    (["cat", "dog"], ["cat"]),
+    (["bird"], ["bird"]),
+    ([], []),
+    (["car", "cat", "dog"], ["car", "cat", "dog"]),
+    (["dog"], []),
+]
+# By hand: 1 present, 0 absent, -1 present as difficult only; columns as in NAMES.
+LABELS = [[1, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 1], [0, -1, 0, 0]]
+
+
+class Objects(Waveforms, skip_registration=True):
+    """The labels of VOC 2007; image i is filled with i."""
+
+    with_difficult = True
+
+    def _info(self):
+        listed = tfds.features.Sequence(tfds.features.ClassLabel(names=NAMES))
+        features = {"image": tfds.features.Image(shape=(4, 4, 3)), "labels": listed}
+        if self.with_difficult:
+            features["labels_no_difficult"] = listed
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i, (labels, no_difficult) in enumerate(OBJECTS):
+            example = {"image": np.full((4, 4, 3), i, np.uint8), "labels": labels}
+            if self.with_difficult:
+                example["labels_no_difficult"] = no_difficult
+            yield i, example
+
+
+class PlainObjects(Objects, skip_registration=True):
+    """A list of labels alone."""
+
+    with_difficult = False
+
+
+def _prepared(builder_class, folder):
+    builder = builder_class(data_dir=str(folder))
+    with embedded.quiet():
+        builder.download_and_prepare()
+    return tfds_source.TfdsSource(builder, "objects")
+
+
+def _labels_by_image(source):
+    """Labels in the order of OBJECTS, by the value of the images."""
+    found = list(source.examples("train").as_numpy_iterator())
+    values = [int(tf.io.decode_png(example["image"])[0, 0, 0]) for example in found]
+    assert all(example["label"].dtype == np.int64 for example in found)
+    return [found[values.index(i)]["label"].tolist() for i in range(len(OBJECTS))]
+
+
+def test_multi_label(tmp_path):
+    source = _prepared(Objects, tmp_path)
+    assert source.multi_label and source.num_classes == 4 and source.class_names == NAMES
+    assert _labels_by_image(source) == LABELS
+    assert source.records("train").element_spec["label"].shape == (4,)
+
+
+def test_multi_label_without_the_code_of_the_data_set(tmp_path):
+    version = _prepared(Objects, tmp_path).builder.data_path
+    source = tfds_source.open_tfds("voc/2007", str(version))
+    assert source.multi_label and _labels_by_image(source) == LABELS
+
+
+def test_multi_label_with_one_list(tmp_path):
+    source = _prepared(PlainObjects, tmp_path)
+    assert source.multi_label
+    assert _labels_by_image(source) == np.abs(LABELS).tolist()
+
+
+def test_one_label_is_not_several(digits):
+    assert digits.multi_label is False
+
+
+def test_ranges(digits):
+    assert digits.ranges("test[:2]+train[-3:]") == [("test", 0, 2), ("train", 1_439, 1_442)]
+
+
+def test_prepared_dir(tmp_path):
+    for version in ("1.0.0", "2.9.0", "2.10.0"):
+        (tmp_path / "some" / "config" / version).mkdir(parents=True)
+        (tmp_path / "some" / "config" / version / "dataset_info.json").write_text("{}")
+    (tmp_path / "some" / "config" / "3.0.0").mkdir()  # not finished
+    (tmp_path / "some" / "config" / "3.0.0.incompleteX").mkdir()
+    (tmp_path / "some" / "config" / "notes.txt").write_text("")
+    newest = tfds_source.prepared_dir("some/config", str(tmp_path))
+    assert newest is not None and newest.name == "2.10.0"
+    assert tfds_source.prepared_dir("some", str(tmp_path)) is None
+    assert tfds_source.prepared_dir("other", str(tmp_path)) is None
+    assert tfds_source.prepared_dir("other", str(tmp_path / "absent")) is None

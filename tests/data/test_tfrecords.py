@@ -83,3 +83,17 @@ def test_other_features_are_left_to_tfds(sharded, monkeypatch):
     other = {"image": Spectrum(shape=(4, 4, 3)), "label": info.features["label"]}
     monkeypatch.setattr(type(info), "features", other)
     assert not tfrecords.is_readable(info)
+
+
+def test_lists_of_labels_are_left_to_tfds(sharded, monkeypatch):
+    info = sharded.builder.info
+    image, label = info.features["image"], info.features["label"]
+    several = {"image": image, "labels": tfds.features.Sequence(label)}
+    monkeypatch.setattr(type(info), "features", several)
+    assert tfrecords.class_list(info) is label
+    assert not tfrecords.is_readable(info)
+    numbers = {"image": image, "labels": tfds.features.Sequence(tfds.features.Scalar(np.int64))}
+    monkeypatch.setattr(type(info), "features", numbers)
+    assert tfrecords.class_list(info) is None and tfrecords.is_readable(info)
+    monkeypatch.setattr(type(info), "features", {**several, "label": label})
+    assert tfrecords.is_readable(info)

@@ -1,4 +1,4 @@
-"""Linear probe against its own optimality condition, top-k by sorting, baselines by loops."""
+"""Linear probe against its own optimality condition, baselines by loops."""
 
 import warnings
 
@@ -90,37 +90,6 @@ def test_bad_input(change, text):
     good = {"train_features": x, "train_labels": y, "test_features": x, "test_labels": y}
     with pytest.raises(InputError, match=text):
         linear.linear_probe(**{**good, **change})
-
-
-@pytest.mark.parametrize("k", [1, 3, 5, 10, 12])
-def test_top_k_equals_sorting(k):
-    rng = np.random.default_rng(k)
-    logits, labels = rng.integers(0, 6, (200, 10)).astype(float), rng.integers(0, 10, 200)
-    hits = 0
-    for row, label in zip(logits, labels, strict=True):
-        ranked = sorted(range(10), key=lambda index: (-row[index], index))
-        hits += label in ranked[:k]
-    assert linear.top_k_accuracy(logits, labels, k) == hits / 200
-
-
-def test_constant_logits_give_chance():
-    assert linear.top_k_accuracy(np.zeros((10, 10)), np.arange(10), 1) == 0.1
-    assert linear.top_k_accuracy(np.zeros((10, 10)), np.arange(10), 5) == 0.5
-
-
-@pytest.mark.parametrize(
-    "logits, labels, k",
-    [
-        (np.zeros((2, 3)), np.array([0, 3]), 1),
-        (np.zeros((2, 3)), np.array([0, -1]), 1),
-        (np.zeros((2, 3)), np.array([0]), 1),
-        (np.full((2, 3), np.nan), np.array([0, 1]), 1),
-        (np.zeros((2, 3)), np.array([0, 1]), 0),
-    ],
-)
-def test_top_k_bad_input(logits, labels, k):
-    with pytest.raises(InputError):
-        linear.top_k_accuracy(logits, labels, k)
 
 
 def test_raw_pixels():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simclr_tf.errors import InputError
-from simclr_tf.evaluation.results import write_results
+from simclr_tf.evaluation.results import write_protocol, write_results
 
 METRICS = {"eval/label_top_1_accuracy": np.float32(0.5), "eval/regularization_loss": 0.25}
 
@@ -41,3 +41,29 @@ def test_non_finite_metrics_are_refused_by_name(tmp_path, bad):
     with pytest.raises(InputError, match="eval/knn_20_accuracy must be finite at step 3"):
         write_results(tmp_path, {**METRICS, "eval/knn_20_accuracy": bad}, 3)
     assert os.listdir(tmp_path) == []
+
+
+def test_sections_of_protocols_add_up_and_other_metrics_stay(tmp_path):
+    write_results(tmp_path, {"eval/knn_20_accuracy": 0.5}, 7)
+    write_protocol(tmp_path, "knn", {"plain": {"k_1": 0.25}}, 7)
+    sections = write_protocol(tmp_path, "linear", {"top_1_accuracy": 0.75}, 7)
+    assert list(sections) == ["knn", "linear"]
+    stored = json.loads((tmp_path / "result.json").read_text())
+    assert stored["eval/knn_20_accuracy"] == 0.5
+    assert stored["protocols"]["knn"] == {"plain": {"k_1": 0.25}}
+    write_results(tmp_path, {"eval/knn_20_accuracy": 0.6}, 7)
+    stored = json.loads((tmp_path / "result.json").read_text())
+    assert stored["eval/knn_20_accuracy"] == 0.6 and len(stored["protocols"]) == 2
+
+
+def test_sections_of_other_weights_are_dropped(tmp_path):
+    write_protocol(tmp_path, "knn", {"plain": 0.25}, 7)
+    assert list(write_protocol(tmp_path, "linear", {"x": 1}, 8)) == ["linear"]
+    write_results(tmp_path, {"eval/knn_20_accuracy": 0.6}, 9)
+    assert "protocols" not in json.loads((tmp_path / "result.json").read_text())
+
+
+def test_a_damaged_result_file_is_replaced(tmp_path):
+    (tmp_path / "result.json").write_text("[1")
+    write_protocol(tmp_path, "knn", {"plain": 0.25}, 7)
+    assert json.loads((tmp_path / "result.json").read_text())["global_step"] == 7

@@ -73,6 +73,21 @@ def test_fine_tuning_has_no_temperature():
     assert "Temperature" not in card and "stop-gradient" not in card and "/home" not in card
 
 
+def test_supervised_training_has_the_views_of_pretraining():
+    card = model_card(_record(train_mode="supervised"), History(settings=SETTINGS))
+    assert "image encoder trained with labels" in card and "on labels alone" in card
+    assert "| Blur | no |" in card and "Temperature" not in card and "stop-gradient" not in card
+
+
+def test_a_student_names_its_teacher_without_the_path():
+    settings = {**SETTINGS, "teacher": "/home/me/runs/big/", "distill_temperature": 0.5,
+                "distill_alpha": 1.0}  # fmt: skip
+    card = model_card(_record(train_mode="distill"), History(settings=settings))
+    assert "distilled from another network" in card
+    assert "| Teacher | `big` |" in card and "| Temperature | 0.5 |" in card
+    assert "/home" not in card and "Blur" not in card
+
+
 def test_an_encoder_alone_has_no_logits():
     record = {**_record(), "endpoints": {"final_avg_pool": 512}, "num_classes": None}
     card = model_card(record, History())

@@ -117,6 +117,19 @@ def test_finetuning_reaches_every_variable(mode, selector, width):
     assert _missing(model, ["logits_sup"]) == []
 
 
+@pytest.mark.parametrize("train_mode", ["supervised", "distill"])
+def test_supervised_networks_and_students_are_encoder_and_linear_head(train_mode):
+    model = SimCLR(_config(train_mode=train_mode, lineareval_while_pretraining=False), 3)
+    assert model.projection_head is None and not model.detach_linear_head
+    assert {v.name.split("/")[0] for v in model.variables} == {"encoder", "linear_head"}
+    outputs = model(_images(), training=True)
+    assert "proj_head_output" not in outputs
+    assert _missing(model, ["logits_sup"]) == []
+    head = model.linear_head
+    expected = outputs["final_avg_pool"].numpy() @ head.kernel.numpy() + head.bias.numpy()
+    np.testing.assert_allclose(outputs["logits_sup"], expected, atol=1e-5)
+
+
 def test_logits_are_the_linear_head_of_the_selected_layer():
     model = SimCLR(_config(selector=1, train_mode="finetune"), 3)
     outputs = model(_images())
@@ -180,8 +193,9 @@ def test_build_model_resolves_the_stem_and_makes_no_later_variables():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(InputError, match="dataset must have labels for train_mode=finetune"):
-        SimCLR(_config(train_mode="finetune"), None)
+    for mode in ("finetune", "supervised", "distill"):
+        with pytest.raises(InputError, match=f"dataset must have labels for train_mode={mode}"):
+            SimCLR(_config(train_mode=mode), None)
     with pytest.raises(InputError, match="num_classes"):
         SimCLR(_config(), 0)
     with pytest.raises(InputError, match="image_size"):

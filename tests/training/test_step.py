@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.config import ObjectiveConfig, OptimizerConfig
+from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.training import step as step_lib
@@ -35,7 +35,16 @@ def make_step(model, mode, rate=0.1):
     return tf.function(run), means, optimizer
 
 
-@pytest.mark.parametrize("mode", ["pretrain", "finetune"])
+def make_distill_step(student, teacher, labelled=True, rate=0.1, **settings):
+    optimizer = build_optimizer(DECAY, rate, variable_roles(student))
+    optimizer.build(student.trainable_variables)
+    means = step_lib.Means(step_lib.metric_names(student, "distill", labelled))
+    distill = DistillConfig(teacher="x", **settings)
+    run = step_lib.build_distill_step(student, teacher, optimizer, distill, DECAY, means, labelled)
+    return tf.function(run), means
+
+
+@pytest.mark.parametrize("mode", ["pretrain", "finetune", "supervised"])
 def test_repeating_one_batch_lowers_the_loss_and_moves_every_variable(tiny_model, mode):
     model = tiny_model(train_mode=mode)
     before = [variable.numpy() for variable in model.trainable_variables]
@@ -90,8 +99,68 @@ def test_linear_head_does_not_teach_the_encoder(tiny_model):
         np.testing.assert_array_equal(first, second)
 
 
+def probabilities(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def test_a_students_loss_mixes_teacher_and_labels(tiny_model):
+    """The scalars of one step against NumPy, with half the images unlabeled."""
+    student = tiny_model(train_mode="distill")
+    teacher = tiny_model(seed=1, train_mode="finetune")
+    labels = np.array([0, 1, 2, 1, -1, -1, -1, -1])
+    data = batch(np.random.default_rng(0), labels=labels)
+    theirs = probabilities(teacher(data["view_0"], training=False)["logits_sup"].numpy() / 0.5)
+    logits = tiny_model(train_mode="distill")(data["view_0"], training=True)["logits_sup"].numpy()
+    run, means = make_distill_step(student, teacher, distill_temperature=0.5, distill_alpha=0.75)
+    run(data)
+    values = means.result()
+    distilled = -(theirs * np.log(probabilities(logits / 0.5))).sum(axis=1).mean()
+    supervised = -np.log(probabilities(logits)[np.arange(4), labels[:4]]).mean()
+    close = {"rel": 1e-3}  # batch norm over eight images
+    assert values["train/distill_loss"] == pytest.approx(distilled, **close)
+    assert values["train/supervised_loss"] == pytest.approx(supervised, **close)
+    same = (logits.argmax(axis=1) == theirs.argmax(axis=1)).mean()
+    assert values["train/distill_agreement"] == pytest.approx(same)
+    right = (logits.argmax(axis=1)[:4] == labels[:4]).mean()
+    assert values["train/supervised_acc"] == pytest.approx(right)
+    total = 0.75 * distilled + 0.25 * supervised + values["train/weight_decay"]
+    assert values["train/total_loss"] == pytest.approx(total, **close)
+
+
+def test_distilling_teaches_the_student_and_leaves_the_teacher_alone(tiny_model):
+    student, teacher = tiny_model(train_mode="distill"), tiny_model(seed=1, train_mode="pretrain")
+    teacher.linear_head.bias.assign([4.0, 0.0, 0.0])  # a teacher of opinions
+    before = [variable.numpy() for variable in teacher.variables]
+    students = [variable.numpy() for variable in student.trainable_variables]
+    run, means = make_distill_step(student, teacher, labelled=False)
+    data = batch(np.random.default_rng(0), labels=(-1,) * 8)
+    losses = []
+    for _ in range(12):
+        run(data)
+        losses.append(means.result()["train/distill_loss"])
+        means.reset()
+    assert losses[-1] < losses[0] - 0.1
+    assert "train/supervised_loss" not in means.result()
+    for variable, old in zip(teacher.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), old, err_msg=variable.name)
+    for variable, old in zip(student.trainable_variables, students, strict=True):
+        assert not np.array_equal(variable.numpy(), old), variable.name
+
+
+def test_an_accuracy_weighs_as_much_as_its_images(tiny_model):
+    """A batch without labels does not lower the students' accuracy of the interval."""
+    means = step_lib.Means(("train/supervised_acc", "train/total_loss"))
+    for accuracy, count in ((1.0, 3.0), (0.0, 1.0), (0.0, 0.0)):
+        values = {"train/supervised_acc": accuracy, "train/total_loss": accuracy}
+        means.update(values, {"train/supervised_acc": count})
+    assert means.result() == pytest.approx(
+        {"train/supervised_acc": 0.75, "train/total_loss": 1 / 3}
+    )
+
+
 PROGRAM = """
-import json, sys
+import dataclasses, json, sys
 import numpy as np, tensorflow as tf, tf_keras as keras
 from simclr_tf import distribution
 from simclr_tf.config import *
@@ -119,9 +188,31 @@ with strategy.scope():
     train_step = step.build_pretrain_step(model, optimizer, ObjectiveConfig(), settings, means)
 run = loop.compile_steps(train_step, strategy)
 run(iter(distribution.distribute(strategy, data)), tf.constant(1))
-values = {v.name: float(np.sum(v.numpy() * np.arange(1, v.numpy().size + 1).reshape(v.shape)
-                               / v.numpy().size)) for v in model.variables}
-print("RESULT" + json.dumps({**means.result(), **values}))
+def digests(model):
+    return {v.name: float(np.sum(v.numpy() * np.arange(1, v.numpy().size + 1).reshape(v.shape)
+                                 / v.numpy().size)) for v in model.variables}
+
+values = {**means.result(), **digests(model)}
+
+# Distillation, with labels on the first replica alone.
+data = tf.data.Dataset.from_tensor_slices(
+    {"view_0": views[0].reshape(32, 8, 8, 3),
+     "label": np.tile([0, 1, 2, -1, -1, -1, -1, -1], 4)}).batch(8, drop_remainder=True)
+with strategy.scope():
+    teacher = build_model(config, 3, 32)
+    student = build_model(dataclasses.replace(config, train_mode="distill"), 3, 32)
+    optimizer = build_optimizer(settings, 0.1, variable_roles(student))
+    optimizer.build(student.trainable_variables)
+    means = step.Means(step.metric_names(student, "distill"))
+    distill = DistillConfig("x", distill_temperature=0.1, distill_alpha=0.5)
+    train_step = step.build_distill_step(student, teacher, optimizer, distill, settings, means)
+before = [v.numpy() for v in teacher.variables]
+run = loop.compile_steps(train_step, strategy)
+run(iter(distribution.distribute(strategy, data)), tf.constant(1))
+assert all(np.array_equal(v.numpy(), old) for v, old in zip(teacher.variables, before))
+distilled = {**means.result(), **digests(student)}
+values.update({"distill " + name: value for name, value in distilled.items()})
+print("RESULT" + json.dumps(values))
 """
 
 

@@ -1,0 +1,173 @@
+"""Extracted features, each computed once: in memory for one command, or on disk for all later ones.
+
+A stored entry is a folder named by a key of encoder, data and preprocessing, with one file of raw
+float32 rows per endpoint, the labels, and `features.json`. It is written beside its place while the
+features stream in and renamed when complete, so that what is there is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from simclr_tf.errors import InputError, require
+from simclr_tf.evaluation.features import FINAL_ENDPOINT, FeatureBatch, Features, labels_or_none
+from simclr_tf.files import write_json
+
+DESCRIPTION = "features.json"
+LABELS = "labels.npy"
+# Raised when what is stored changes its meaning; part of every key.
+FORMAT_VERSION = 1
+
+
+class FeatureStore:
+    """Features by what they depend on.
+
+    Args:
+        folder: Where they are kept; None keeps them in memory as long as the object lives.
+
+    Raises:
+        InputError: The folder can't be made.
+    """
+
+    def __init__(self, folder: str | None = None):
+        self._folder = None if folder is None else pathlib.Path(folder).expanduser()
+        self._memory: dict[str, Features] = {}
+        if self._folder is not None:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError("feature_cache", f"must be a folder that can be written "
+                                 f"({error.strerror})", str(folder)) from None  # fmt: skip
+
+    def get(
+        self, identity: Mapping[str, Any], make: Callable[[], Iterator[FeatureBatch]]
+    ) -> Features:
+        """The features that `identity` describes, made only if they are not there yet.
+
+        Args:
+            identity: Everything that decides their values, as JSON: fingerprint of the encoder,
+                data set, version and split, preprocessing, image size, endpoints. An empty or
+                missing `encoder` (a plain callable) is remembered in memory only.
+            make: Yields them batch by batch; every batch has the same endpoints.
+
+        Returns:
+            Arrays in memory, or read-only maps of the stored files.
+
+        Raises:
+            InputError: There is no example, or the disk is full.
+        """
+        key = _key(identity)
+        if key not in self._memory:
+            if self._folder is None or not identity.get("encoder"):
+                self._memory[key] = collect(make())
+            else:
+                self._memory[key] = self._stored(self._folder / key, identity, make)
+        return self._memory[key]
+
+    def _stored(
+        self,
+        place: pathlib.Path,
+        identity: Mapping[str, Any],
+        make: Callable[[], Iterator[FeatureBatch]],
+    ) -> Features:
+        found = _read(place)
+        if found is None:
+            try:
+                _write(place, identity, make())
+            except OSError as error:
+                raise InputError("feature_cache", f"must have room for the features "
+                                 f"({error.strerror})", str(place.parent)) from None  # fmt: skip
+            found = _read(place)
+        assert found is not None
+        return found
+
+
+def collect(batches: Iterator[FeatureBatch], first: str | None = None) -> Features:
+    """All batches in memory; `first` names the endpoint that is `Features.features`."""
+    parts: dict[str, list[np.ndarray]] = {}
+    labels: list[np.ndarray] = []
+    for batch in batches:
+        for name, values in batch.endpoints.items():
+            parts.setdefault(name, []).append(values)
+        if batch.labels is not None:
+            labels.append(batch.labels)
+    require(len(parts) > 0, "batches", "must hold at least one example", 0)
+    arrays = {name: np.concatenate(chunks) for name, chunks in parts.items()}
+    return Features(arrays[first or next(iter(arrays))], labels_or_none(labels), arrays)
+
+
+def _key(identity: Mapping[str, Any]) -> str:
+    described = json.dumps({**identity, "format": FORMAT_VERSION}, sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:32]
+
+
+def _write(
+    place: pathlib.Path, identity: Mapping[str, Any], batches: Iterator[FeatureBatch]
+) -> None:
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    try:
+        shapes, labels = _stream(scratch, batches)
+        if labels is not None:
+            np.save(scratch / LABELS, labels)
+        write_json(scratch / DESCRIPTION, {"identity": dict(identity), "shapes": shapes})
+        # Another process may have been faster; its features are the same.
+        with contextlib.suppress(OSError):
+            os.rename(scratch, place)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _stream(
+    scratch: pathlib.Path, batches: Iterator[FeatureBatch]
+) -> tuple[dict[str, list[int]], np.ndarray | None]:
+    """Appends every batch to one file per endpoint; returns shapes by endpoint, and the labels."""
+    shapes: dict[str, list[int]] = {}
+    labels: list[np.ndarray] = []
+    with contextlib.ExitStack() as stack:
+        files: dict[str, BinaryIO] = {}
+        for batch in batches:
+            for name, values in batch.endpoints.items():
+                if name not in files:
+                    files[name] = stack.enter_context(open(_rows_file(scratch, name), "wb"))
+                    shapes[name] = [0, *values.shape[1:]]
+                files[name].write(np.ascontiguousarray(values, np.float32).data)
+                shapes[name][0] += len(values)
+            if batch.labels is not None:
+                labels.append(batch.labels)
+    require(len(shapes) > 0, "batches", "must hold at least one example", 0)
+    return shapes, labels_or_none(labels)
+
+
+def _rows_file(folder: pathlib.Path, endpoint: str) -> pathlib.Path:
+    return folder / f"{endpoint}.float32"
+
+
+def _read(place: pathlib.Path) -> Features | None:
+    """The stored features, None where there are none or files are missing or cut off."""
+    if not place.is_dir():
+        return None
+    try:
+        shapes = json.loads((place / DESCRIPTION).read_text())["shapes"]
+        arrays: dict[str, np.ndarray] = {}
+        for name, shape in shapes.items():
+            path = _rows_file(place, name)
+            if path.stat().st_size != 4 * int(np.prod(shape)):
+                raise ValueError(path)
+            arrays[name] = np.memmap(path, np.float32, mode="r", shape=tuple(shape))
+        has_labels = (place / LABELS).is_file()
+        labels = np.load(place / LABELS, allow_pickle=False) if has_labels else None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        shutil.rmtree(place, ignore_errors=True)  # damaged: made again
+        return None
+    first = FINAL_ENDPOINT if FINAL_ENDPOINT in arrays else next(iter(arrays))
+    return Features(arrays[first], labels, arrays)

@@ -1,0 +1,343 @@
+"""L2-regularised logistic regression on frozen features, by L-BFGS: the paper's transfer protocol.
+
+Appendix B.8: multinomial logistic regression, 45 strengths between 1e-6 and 1e5 of which a
+validation set chooses one, then a last fit on training and validation examples together. The
+objective here is
+
+    sum over examples of the cross-entropy + value / 2 * (sum of squared weights),
+
+the bias unpenalised. The paper says neither "sum" nor "mean"; the sum is what scikit-learn
+minimises with C = 1 / value. Features are penalised as they are, like the paper's, for which no
+scaling is described; `FitSettings.standardize` changes that.
+
+`simclr_tf/evaluation/logistic_problem.py` holds the objective and the optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from simclr_tf.errors import require
+from simclr_tf.evaluation.logistic_problem import (
+    FitSettings,
+    LogisticModel,
+    Problem,
+    Solution,
+    check_labels,
+    decision,
+)
+from simclr_tf.evaluation.rows import (
+    RowChain,
+    Rows,
+    RowSubset,
+    check_rows,
+    full_float32,
+    require_rows,
+)
+
+REGULARIZATION_VALUES = np.logspace(-6, 5, 45)
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+class PathPoint(NamedTuple):
+    """One fit on the way along the regularisation values.
+
+    Attributes:
+        value: Strength of the penalty.
+        score: The metric on the validation part.
+        solution: The fit: its model, and what it took.
+    """
+
+    value: float
+    score: float
+    solution: Solution
+
+
+class LogisticPath(NamedTuple):
+    """The fits for all values.
+
+    Attributes:
+        values: (V,) from the strongest to the weakest.
+        scores: (V,) the metric on the validation part.
+        chosen: The value with the best score, the strongest of several.
+        model: The fit with it, on the training part alone.
+        iterations: (V,) L-BFGS steps.
+        converged: (V,) False where `max_iterations` ended a fit.
+    """
+
+    values: np.ndarray
+    scores: np.ndarray
+    chosen: float
+    model: LogisticModel
+    iterations: np.ndarray
+    converged: np.ndarray
+
+
+class LogisticResult(NamedTuple):
+    """What the protocol finds.
+
+    Attributes:
+        value: The strength that was chosen.
+        values: (V,) all of them, from the strongest to the weakest.
+        validation_scores: (V,) their metric on the validation part.
+        test_scores: (V,) the metric of each fit of the path on the test part, for plots, not for
+            choosing; None without test labels.
+        model: The fit with the chosen value on training and validation part together.
+        test_logits: (M, C) float32 of that model.
+    """
+
+    value: float
+    values: np.ndarray
+    validation_scores: np.ndarray
+    test_scores: np.ndarray | None
+    model: LogisticModel
+    test_logits: np.ndarray
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Share of (N, C) logits that are largest at the label; of equal ones the lowest class is."""
+    return float(np.mean(np.argmax(logits, axis=1) == labels))
+
+
+def fit_logistic(
+    features: Rows,
+    labels: np.ndarray,
+    value: float,
+    num_classes: int,
+    *,
+    start: LogisticModel | None = None,
+    settings: FitSettings | None = None,
+) -> LogisticModel:
+    """Fits one regression.
+
+    Args:
+        features: (N, D), in memory or mapped from a file (`simclr_tf/evaluation/rows.py`).
+        labels: (N,) integers in [0, num_classes), or (N, num_classes) for several labels. A class
+            without an example is allowed: its logits sink.
+        value: Strength of the penalty, above 0.
+        num_classes: Number of classes.
+        start: A model to start from; None starts from zero.
+        settings: None takes the defaults.
+
+    Raises:
+        InputError: Shapes do not fit, a feature is not finite (the error gives the row), a label
+            is out of range, or all labels are the same.
+    """
+    _check_values([value])
+    settings = settings or FitSettings()
+    with full_float32():
+        problem = Problem(features, labels, num_classes, settings, "training")
+        return problem.solve(value, start).model
+
+
+def logistic_path(
+    train_features: Rows,
+    train_labels: np.ndarray,
+    validation_features: Rows,
+    validation_labels: np.ndarray,
+    num_classes: int,
+    *,
+    values: Sequence[float] | np.ndarray = REGULARIZATION_VALUES,
+    metric: Metric = accuracy,
+    settings: FitSettings | None = None,
+    on_value: Callable[[PathPoint], None] | None = None,
+) -> LogisticPath:
+    """Fits all values, from the strongest to the weakest, each from the one before.
+
+    Args:
+        train_features: See `fit_logistic`.
+        train_labels: See `fit_logistic`.
+        validation_features: (M, D).
+        validation_labels: (M,), or (M, num_classes) for several labels.
+        num_classes: Number of classes.
+        values: Strengths, above 0, in any order.
+        metric: Takes (M, C) logits and the labels; more is better.
+        settings: None takes the defaults.
+        on_value: Called after each fit.
+
+    Raises:
+        InputError: See `fit_logistic`; or a score is not finite.
+    """
+    ordered = np.sort(_check_values(values))[::-1]
+    settings = settings or FitSettings()
+    validation_features = check_rows("validation features", validation_features)
+    validation_labels = check_labels(
+        "validation", validation_labels, len(validation_features), num_classes, settings
+    )
+    best: PathPoint | None = None
+    points: list[tuple[float, int, bool]] = []
+    model = None
+    with full_float32():
+        problem = Problem(train_features, train_labels, num_classes, settings, "training")
+        _require_width(validation_features, problem.features, "validation features")
+        for value in ordered.tolist():
+            solution = problem.solve(value, model)
+            model = solution.model
+            score = float(metric(decision(model, validation_features), validation_labels))
+            require(bool(np.isfinite(score)), "metric", "must give a finite score", score)
+            point = PathPoint(value, score, solution)
+            points.append((score, solution.iterations, solution.converged))
+            if best is None or score > best.score:
+                best = point
+            if on_value is not None:
+                on_value(point)
+    assert best is not None
+    scores, iterations, converged = (np.array(column) for column in zip(*points, strict=True))
+    return LogisticPath(ordered, scores, best.value, best.solution.model, iterations, converged)
+
+
+def logistic_regression(
+    train_features: Rows,
+    train_labels: np.ndarray,
+    test_features: Rows,
+    num_classes: int,
+    *,
+    validation_features: Rows | None = None,
+    validation_labels: np.ndarray | None = None,
+    validation_fraction: float = 0.1,
+    test_labels: np.ndarray | None = None,
+    values: Sequence[float] | np.ndarray = REGULARIZATION_VALUES,
+    metric: Metric | None = None,
+    multi_label: bool = False,
+    standardize: bool = False,
+    max_iterations: int = 1000,
+    seed: int = 0,
+    on_value: Callable[[float, float], None] | None = None,
+) -> LogisticResult:
+    """The whole protocol of appendix B.8: choose a value, refit on both parts, test once.
+
+    Args:
+        train_features: (N, D), in memory or mapped from a file.
+        train_labels: (N,), or (N, num_classes) for several labels; see `fit_logistic`.
+        test_features: (M, D).
+        num_classes: Number of classes.
+        validation_features: (V, D); None holds a part of the training examples out.
+        validation_labels: Theirs; given with them.
+        validation_fraction: The part to hold out, see `split_validation`; examples with several
+            labels are drawn regardless of them.
+        test_labels: Only to score every fit of the path too.
+        values: As in `logistic_path`.
+        metric: As in `logistic_path`; None is accuracy.
+        multi_label: See `FitSettings`.
+        standardize: See `FitSettings`.
+        max_iterations: See `FitSettings`.
+        seed: Draws the examples to hold out.
+        on_value: Called after each fit of the path with the value and its validation score.
+
+    Raises:
+        InputError: See `logistic_path` and `split_validation`.
+    """
+    settings = FitSettings(
+        multi_label=multi_label, standardize=standardize, max_iterations=max_iterations
+    )
+    require((validation_features is None) == (validation_labels is None), "validation labels",
+            "must be given with the validation features, and only then",
+            None if validation_labels is None else "labels alone")  # fmt: skip
+    metric = metric or accuracy
+    train_features = require_rows("training features", train_features)
+    train_labels = check_labels(
+        "training", train_labels, len(train_features), num_classes, settings
+    )
+    test_features = check_rows("test features", test_features)
+    _require_width(test_features, train_features, "test features")
+    if test_labels is not None:
+        test_labels = check_labels("test", test_labels, len(test_features), num_classes, settings)
+    if validation_features is None or validation_labels is None:
+        parts = _held_out(train_features, train_labels, validation_fraction, seed)
+        everything, all_labels = train_features, train_labels
+    else:
+        parts = (train_features, train_labels, validation_features, validation_labels)
+        everything, all_labels = _together(*parts)
+    test_scores: list[float] = []
+
+    def on_point(point: PathPoint) -> None:
+        if test_labels is not None:
+            logits = decision(point.solution.model, test_features)
+            test_scores.append(float(metric(logits, test_labels)))
+        if on_value is not None:
+            on_value(point.value, point.score)
+
+    path = logistic_path(
+        *parts, num_classes, values=values, metric=metric, settings=settings, on_value=on_point
+    )
+    model = fit_logistic(
+        everything, all_labels, path.chosen, num_classes, start=path.model, settings=settings
+    )
+    return LogisticResult(
+        path.chosen, path.values, path.scores, np.array(test_scores) if test_scores else None,
+        model, decision(model, test_features),
+    )  # fmt: skip
+
+
+def _held_out(
+    features: Rows, labels: np.ndarray, fraction: float, seed: int
+) -> tuple[Rows, np.ndarray, Rows, np.ndarray]:
+    """Features and labels of the part to train on and of the part to choose on."""
+    strata = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
+    kept, held = split_validation(strata, fraction, seed)
+    return RowSubset(features, kept), labels[kept], RowSubset(features, held), labels[held]
+
+
+def _together(
+    train_features: Rows,
+    train_labels: np.ndarray,
+    validation_features: Rows,
+    validation_labels: np.ndarray,
+) -> tuple[Rows, np.ndarray]:
+    validation_features = require_rows("validation features", validation_features)
+    _require_width(validation_features, train_features, "validation features")
+    return (
+        RowChain([train_features, validation_features]),
+        np.concatenate([train_labels, np.asarray(validation_labels)]),
+    )
+
+
+def split_validation(
+    labels: np.ndarray, fraction: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Holds out a part of the training examples, the same share of each class.
+
+    Depends on the labels, the fraction and the seed alone; a class's choice on its own labels.
+
+    Args:
+        labels: (N,) integers, at least 0.
+        fraction: Of each class in the validation part, rounded to whole examples (halves up), but
+            at least one example of each class stays for training. In (0, 1).
+        seed: Draws the examples.
+
+    Returns:
+        Row numbers of the training and of the validation part, ascending, int64.
+
+    Raises:
+        InputError: A setting is out of range, or no example would be held out.
+    """
+    labels = np.asarray(labels)
+    whole = labels.ndim == 1 and len(labels) > 0 and np.issubdtype(labels.dtype, np.integer)
+    require(whole and bool(labels.min() >= 0), "labels", "must be (N,) integers of at least 0",
+            (labels.shape, str(labels.dtype)))  # fmt: skip
+    require(0 < fraction < 1, "fraction", "must lie between 0 and 1", fraction)
+    held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels).tolist():
+        members = np.flatnonzero(labels == label)
+        count = min(int(fraction * len(members) + 0.5), len(members) - 1)
+        order = np.random.default_rng([seed, label]).permutation(len(members))
+        held_out[members[order[:count]]] = True
+    require(bool(held_out.any()), "fraction", "must hold out at least one example", fraction)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _check_values(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    array = np.asarray(values, np.float64)
+    good = array.ndim == 1 and array.size > 0 and bool(np.all((array > 0) & (array < np.inf)))
+    require(good, "values", "must be numbers above 0", array.tolist())
+    return array
+
+
+def _require_width(features: Rows, like: Rows, name: str) -> None:
+    require(features.shape[1] == like.shape[1], name,
+            f"must have the training features' {like.shape[1]} dimensions",
+            features.shape[1])  # fmt: skip

@@ -1,0 +1,1 @@
+"""What `run.py` can do, one module each: its flags become their arguments."""

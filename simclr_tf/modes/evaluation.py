@@ -1,0 +1,149 @@
+"""`--mode=eval`: the checkpoints of a run as they appear, or one checkpoint of any format."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from simclr_tf import experiment as experiment_lib
+from simclr_tf.config import RunConfig
+from simclr_tf.data import decode
+from simclr_tf.errors import InputError
+from simclr_tf.evaluation import evaluate as protocols
+from simclr_tf.evaluation import results
+from simclr_tf.experiment import Experiment
+from simclr_tf.models.roles import variable_roles
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.modes.common import Export, Say, describe_export, print_line, write_export
+from simclr_tf.optimizers.factory import weight_decay_loss
+from simclr_tf.training import checkpoints
+from simclr_tf.training.summaries import Summaries
+from simclr_tf.weights import restore
+
+
+def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> None:
+    """Evaluates and exports every checkpoint of a run as it appears, until the last one.
+
+    With `run.checkpoint` just that one is evaluated. Ends with a message when no new checkpoint
+    came for `eval_timeout_secs`.
+
+    Raises:
+        InputError: Bad settings, no labels or split to evaluate on, or a checkpoint that does not
+            fit.
+    """
+    experiment = experiment_lib.prepare(run, trains=False)
+    for note in experiment.notes:
+        say(f"note: {note}")
+    if not can_evaluate(experiment):
+        raise InputError("dataset", "must have labels and an evaluation split with mode=eval",
+                         run.data.dataset)  # fmt: skip
+    model = experiment_lib.make_model(experiment)
+    if run.checkpoint is not None:
+        prefixes = iter([run.checkpoint])
+    else:
+        prefixes = checkpoints.follow_checkpoints(
+            run.model_dir,
+            last_step=experiment_lib.last_step(experiment),
+            timeout_secs=run.evaluation.eval_timeout_secs,
+            say=say,
+        )
+    for prefix in prefixes:
+        report = restore.restore_weights(model, prefix)
+        for line in report.lines():
+            say(f"{prefix}: {line}")
+        # A head that the checkpoint lacks is random: neither scored nor exported.
+        complete = not any(name.startswith("linear_head/") for name in report.new)
+        global_step = report.global_step
+        evaluate_step(experiment, model, global_step, say, with_head=complete)
+        if complete:
+            write_export(export, experiment, model, global_step, say)
+            describe_export(export, experiment, global_step)
+
+
+def can_evaluate(experiment: Experiment) -> bool:
+    """Whether there are labels and a split to evaluate on."""
+    return experiment.eval_split is not None and experiment.source.num_classes is not None
+
+
+def evaluate_step(
+    experiment: Experiment,
+    model: SimCLR,
+    global_step: int,
+    say: Say,
+    untrained: Mapping[str, float] | None = None,
+    with_head: bool = True,
+) -> dict[str, float]:
+    """Evaluates, writes the events and result files of a step, and returns the metrics.
+
+    The metrics of the untrained encoder, where given, are kept in the result files beside them.
+    """
+    run = experiment.run
+    started = time.monotonic()
+    l2 = weight_decay_loss(model.trainable_variables, variable_roles(model), run.optimizer)
+    evaluation = evaluate_model(
+        experiment,
+        model,
+        probe=run.evaluation.linear_probe,
+        with_head=with_head,
+        regularization_loss=float(l2),
+    )
+    folder = os.path.join(run.model_dir, run.evaluation.eval_name or "")
+    summaries = Summaries(folder)
+    summaries.scalars(global_step, evaluation.metrics)
+    summaries.close()
+    baseline = {
+        name.replace("eval/", "untrained/"): value for name, value in (untrained or {}).items()
+    }
+    results.write_results(folder, {**evaluation.metrics, **baseline}, global_step)
+    for note in evaluation.notes:
+        say(f"note: {note}")
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items())
+    say(f"evaluated step {global_step} in {time.monotonic() - started:.0f} s: {shown}")
+    return evaluation.metrics
+
+
+def evaluate_model(
+    experiment: Experiment,
+    model: SimCLR,
+    *,
+    probe: bool,
+    with_head: bool = True,
+    regularization_loss: float | None = None,
+) -> protocols.Evaluation:
+    """Scores a model on the evaluation split; training images are the bank of kNN and probe."""
+    run, split = experiment.run, experiment.eval_split
+    assert split is not None and experiment.source.num_classes is not None
+    settings = run.evaluation
+    most = settings.eval_steps * settings.eval_batch_size or None
+    bank = None
+    if (settings.knn or probe) and experiment_lib.bank_is_separate(experiment):
+        bank = experiment_lib.eval_batches(
+            experiment,
+            run.data.train_split,
+            max_examples=settings.knn_bank_size,
+            setting="train_split",
+        )
+    images = experiment_lib.eval_batches(experiment, split, max_examples=most)
+    with (
+        decode.naming_bad_image(experiment.source, run.data.train_split),
+        decode.naming_bad_image(experiment.source, split, "eval_split"),
+    ):
+        return protocols.evaluate_encoder(
+            lambda batch: _endpoints(model, batch, with_head),
+            images,
+            bank,
+            experiment.source.num_classes,
+            ks=(20, 200) if bank is not None and settings.knn else (),
+            probe=probe and bank is not None,
+            regularization_loss=regularization_loss,
+        )
+
+
+def _endpoints(model: SimCLR, images: tf.Tensor, with_head: bool) -> dict[str, tf.Tensor]:
+    outputs = model(images, training=False)
+    if not with_head:
+        outputs.pop("logits_sup", None)
+    return outputs

@@ -1,0 +1,261 @@
+"""`--mode=neighbors`: the images nearest to one, or all near-duplicates of a file."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.augment import policy
+from simclr_tf.errors import InputError, require
+from simclr_tf.evaluation import encoders, features
+from simclr_tf.experiment import check_writable
+from simclr_tf.modes.common import Say, print_line
+from simclr_tf.retrieval import images, picture
+from simclr_tf.retrieval import neighbors as search
+from simclr_tf.retrieval.embeddings import Embeddings, read_embeddings, to_vectors
+
+# In the picture; the text lists everything.
+_PICTURED_NEIGHBORS = 50
+_PICTURED_GROUPS, _PICTURED_OF_GROUP = 10, 7
+_QUERY_SIDE = 640  # pixels of the query in the picture, twice a tile
+
+
+class _Query(NamedTuple):
+    """What is looked for.
+
+    Attributes:
+        name: As shown.
+        vector: (D,) float32.
+        row: Its own row in the file, which is no neighbour; None where it is not in the file.
+        image: uint8 (H, W, 3), None where it is absent.
+    """
+
+    name: str
+    vector: np.ndarray
+    row: int | None
+    image: np.ndarray | None
+
+
+def neighbors(
+    embeddings: str | None,
+    *,
+    query: str | None = None,
+    num_neighbors: int = 10,
+    duplicate_similarity: float = 0.95,
+    checkpoint: str | None = None,
+    output: str | None = None,
+    say: Say = print_line,
+) -> str | None:
+    """Shows the images nearest to a query, or the near-duplicates among all images.
+
+    Similarity is the cosine of the embeddings. The text goes to `say`, the picture to `output`.
+
+    Args:
+        embeddings: A file that `mode=embed` wrote.
+        query: An image file, which the recorded encoder embeds now, or the id of an image in the
+            file; the query itself is left out of its neighbours. None groups the near-duplicates
+            of the whole file.
+        num_neighbors: At most so many neighbours; near-duplicates of the query beyond them are
+            listed as well.
+        duplicate_similarity: Similarity from which images are near-duplicates.
+        checkpoint: The encoder, where it no longer lies where it was recorded; it must be the same.
+        output: The picture, `.png`; None writes `<stem>.neighbors.png` beside `embeddings`.
+        say: Receives lines for the user.
+
+    Returns:
+        The path of the picture, None when there was nothing to draw.
+
+    Raises:
+        InputError: Bad file, query, setting or encoder.
+    """
+    require(bool(embeddings), "embeddings", "must name a file that mode=embed wrote", embeddings)
+    assert embeddings is not None
+    require(num_neighbors >= 1, "num_neighbors", "must be at least 1", num_neighbors)
+    require(0 < duplicate_similarity <= 1, "duplicate_similarity", "must lie in (0, 1]",
+            duplicate_similarity)  # fmt: skip
+    target = _picture_path(embeddings, output)
+    content = read_embeddings(embeddings)
+    say(_describe(embeddings, content))
+    if query is None:
+        drawn = _show_duplicates(content, duplicate_similarity, target, say)
+    else:
+        found = _resolve(query, content, checkpoint)
+        drawn = _show_nearest(content, found, num_neighbors, duplicate_similarity, target, say)
+    if drawn:
+        say(f"picture: {target}")
+    return target if drawn else None
+
+
+def _picture_path(embeddings: str, output: str | None) -> str:
+    if output is None:
+        target = os.path.expanduser(os.path.splitext(embeddings)[0] + ".neighbors.png")
+    else:
+        require(output.lower().endswith(".png"), "output", "must end in .png with mode=neighbors",
+                output)  # fmt: skip
+        target = os.path.expanduser(output)
+    require(not os.path.isdir(target), "output", "must name a file, not a folder", target)
+    check_writable(os.path.dirname(os.path.abspath(target)), "output")
+    return target
+
+
+def _describe(path: str, content: Embeddings) -> str:
+    metadata = content.metadata
+    count, dimension = content.vectors.shape
+    origin = ", ".join(
+        str(metadata[key]) for key in ("endpoint", "checkpoint", "dataset") if metadata.get(key)
+    )
+    return f"{path}: {count} images, {dimension} numbers each ({origin})"
+
+
+def _resolve(query: str, content: Embeddings, checkpoint: str | None) -> _Query:
+    """An existing file counts as such, even where it is called like an id."""
+    path = pathlib.Path(query).expanduser()
+    if path.is_file():
+        vector = _embed_file(path, content, checkpoint)
+        row = _row_of_file(path, content)
+        return _Query(query, vector, row, images.read_image(path))
+    if query not in content.ids:
+        raise InputError("query", "must be an image file, or an id in the file of embeddings "
+                         f"(such as {content.ids[0]})", query)  # fmt: skip
+    row = content.ids.index(query)
+    image = images.load_images(content.metadata, [query], _QUERY_SIDE)[0]
+    return _Query(query, content.vectors[row], row, image)
+
+
+def _row_of_file(path: pathlib.Path, content: Embeddings) -> int | None:
+    """The row of an image file that lies in the folder of the embeddings."""
+    folder = images.image_folder(content.metadata)
+    if folder is None:
+        return None
+    try:
+        below = path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        return None
+    return content.ids.index(below) if below in content.ids else None
+
+
+def _embed_file(path: pathlib.Path, content: Embeddings, checkpoint: str | None) -> np.ndarray:
+    """(D,) float32: the embedding of an image file, by the encoder of the file."""
+    image = images.read_image(path)
+    require(image is not None, str(path), "must be a readable JPEG, PNG, GIF or BMP image",
+            path.name)  # fmt: skip
+    metadata = content.metadata
+    missing = [key for key in ("fingerprint", "endpoint", "image_size") if key not in metadata]
+    require(not missing, "embeddings", "must say which encoder wrote it to compare an image file; "
+            f"its metadata lacks {', '.join(missing)}", sorted(metadata))  # fmt: skip
+    encoder = _open_encoder(metadata, checkpoint)
+    view = policy.eval_view(tf.constant(image), encoder.image_size)  # (S, S, 3)
+    batches = tf.data.Dataset.from_tensors({"image": view[None]})
+    endpoint = metadata["endpoint"]
+    batch = next(features.iterate_features(encoder.encode, batches, endpoints=(endpoint,)))
+    vector = to_vectors(batch.endpoints[endpoint])[0]  # (D,)
+    dimension = content.vectors.shape[1]
+    require(len(vector) == dimension, "checkpoint", f"must give {dimension} numbers as in the file",
+            len(vector))  # fmt: skip
+    return vector
+
+
+def _open_encoder(metadata: dict[str, Any], checkpoint: str | None) -> encoders.FrozenEncoder:
+    path = checkpoint or metadata.get("checkpoint")
+    require(bool(path), "checkpoint", "must name the encoder of the embeddings", path)
+    try:
+        encoder = encoders.open_encoder(str(path), metadata["image_size"])
+    except InputError as error:
+        if checkpoint is not None:
+            raise
+        raise InputError(
+            "checkpoint",
+            f"must say where the encoder of the embeddings lies now: {error.constraint}",
+            error.received,
+        ) from error
+    recorded = metadata["fingerprint"]  # "" for a function that nobody can identify
+    require(encoder.fingerprint == recorded, "checkpoint",
+            f"must be the encoder of the embeddings, with the fingerprint {recorded}; "
+            f"{path} has another", encoder.fingerprint)  # fmt: skip
+    return encoder
+
+
+def _show_nearest(
+    content: Embeddings,
+    query: _Query,
+    num_neighbors: int,
+    duplicate_similarity: float,
+    target: str,
+    say: Say,
+) -> bool:
+    """Lists and draws; returns whether there was anything to draw."""
+    similarities = search.similarities_to(content.vectors, query.vector)  # (N,)
+    order = np.argsort(-similarities, kind="stable")
+    order = order[order != query.row] if query.row is not None else order
+    if len(order) == 0:
+        say("there is no other image in the file")
+        return False
+    limit = duplicate_similarity - search.ROUNDING
+    num_duplicates = int((similarities[order] >= limit).sum())
+    listed = order[: max(num_neighbors, num_duplicates)]
+    say(f"nearest to {query.name}:")
+    for rank, index in enumerate(listed, start=1):
+        mark = "  near-duplicate" if rank <= num_duplicates else ""
+        say(f"{rank:4}  {similarities[index]:.3f}  {_named(content, index)}{mark}")
+    at_least = f"(similarity of at least {duplicate_similarity})"
+    duplicates = f"{_count(num_duplicates, 'near-duplicate')} {at_least}"
+    say(duplicates)
+    shown = listed[: min(num_neighbors, _PICTURED_NEIGHBORS)]
+    tiles = _tiles(content, shown, similarities[shown], limit)
+    title = f"{len(shown)} nearest of {_count(len(order), 'image')}; {duplicates}"
+    picture.save_neighbors(target, title, picture.Tile(query.image, query.name, "query"), tiles)
+    return True
+
+
+def _show_duplicates(content: Embeddings, similarity: float, target: str, say: Say) -> bool:
+    """Lists and draws; returns whether there was anything to draw."""
+    groups = search.near_duplicates(content.vectors, similarity)
+    num_images = sum(len(group.indices) for group in groups)
+    at_least = f"(similarity of at least {similarity})"
+    found = f"{_count(len(groups), 'group')} of near-duplicates {at_least}"
+    summary = f"{found}, {num_images} of {_count(len(content.ids), 'image')}"
+    say(summary)
+    if not groups:
+        return False
+    for number, (indices, similarities) in enumerate(groups, start=1):
+        say(f"{number:4}  {_named(content, indices[0])}")
+        for index, value in zip(indices[1:], similarities[1:], strict=True):
+            say(f"       {value:.3f}  {_named(content, index)}")
+    if len(groups[0].indices) > max(10, len(content.ids) // 2):
+        say("note: one group holds most images; a higher --duplicate_similarity tells more")
+    rows = []
+    for indices, similarities in groups[:_PICTURED_GROUPS]:
+        tiles = _tiles(content, indices[:_PICTURED_OF_GROUP], similarities, limit=None)
+        absent = [picture.Tile(None, "")] * (len(indices) - len(tiles))  # counted, not drawn
+        rows.append([tiles[0]._replace(note="first"), *tiles[1:], *absent])
+    if len(groups) > len(rows):
+        summary = f"First {len(rows)} of {summary}"
+    picture.save_groups(target, summary, rows, columns=_PICTURED_OF_GROUP)
+    return True
+
+
+def _tiles(
+    content: Embeddings, indices: np.ndarray, similarities: np.ndarray, limit: float | None
+) -> list[picture.Tile]:
+    """The images with their similarities; those from `limit` on are marked as near-duplicates."""
+    loaded = images.load_images(content.metadata, [content.ids[index] for index in indices])
+    tiles = []
+    for index, value, image in zip(indices, similarities, loaded, strict=False):
+        label = content.label_name(index)
+        note = f"{value:.3f}" if label is None else f"{value:.3f}  {label}"
+        is_duplicate = limit is not None and bool(value >= limit)
+        tiles.append(picture.Tile(image, content.ids[index], note, is_duplicate))
+    return tiles
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _named(content: Embeddings, index: int) -> str:
+    label = content.label_name(index)
+    return content.ids[index] if label is None else f"{content.ids[index]}  [{label}]"

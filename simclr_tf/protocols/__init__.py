@@ -1,0 +1,1 @@
+"""The paper's evaluation protocols, each on any encoder and any data set."""

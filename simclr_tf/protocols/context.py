@@ -1,0 +1,260 @@
+"""What every protocol gets, and what it gives back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf import distribution
+from simclr_tf.augment import policy
+from simclr_tf.config import AugmentConfig, OptimizerConfig, TrainConfig
+from simclr_tf.data import decode, pipeline
+from simclr_tf.data.fingerprint import fingerprint
+from simclr_tf.data.sources import Source, divide_split
+from simclr_tf.errors import InputError, require
+from simclr_tf.evaluation.encoders import FrozenEncoder
+from simclr_tf.evaluation.feature_store import FeatureStore
+from simclr_tf.evaluation.features import FeatureBatch, Features, iterate_features
+from simclr_tf.files import write_bytes_atomically
+from simclr_tf.protocols.settings import ProtocolConfig
+from simclr_tf.report.progress import Progress
+
+Say = Callable[[str], None]
+EvalView = Callable[[tf.Tensor, int], tf.Tensor]
+
+PREDICTIONS_FOLDER = "predictions"
+PROJECTION = "proj_head_output"
+
+
+class Row(NamedTuple):
+    """One line of the scoreboard."""
+
+    what: str
+    result: str
+    how: str = ""
+
+
+class Section(NamedTuple):
+    """What a protocol found.
+
+    Attributes:
+        title: Name for people.
+        rows: Lines of the scoreboard.
+        metrics: Everything as JSON, for `result.json`; accuracies lie in [0, 1].
+        notes: Sentences about what was skipped or limited.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    metrics: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """An encoder, a data set, and how to evaluate.
+
+    Attributes:
+        encoder: What is evaluated.
+        source: The data set.
+        train_split: Split expression with the labelled training images.
+        test_split: Split expression that counts.
+        settings: Of the protocols.
+        folder: Where pictures and predictions are written.
+        strategy: Where it computes.
+        store: Features that are extracted already.
+        augment: Policy of the supervised baseline; its smallest crop holds for every training.
+        optimizer: Of the supervised baseline: the encoder's own.
+        train: Batch, length and seed of the encoder's training.
+        eval_batch_size: Images per forward pass, over all replicas.
+        data_dir: Where the data sets of the transfer suite are looked for.
+        ft_proj_selector: Layers of the projection head that fine-tuning keeps (SimCLRv2).
+        excluded_ids: Images that can't be decoded.
+        say: Receives lines for the user.
+    """
+
+    encoder: FrozenEncoder
+    source: Source
+    train_split: str
+    test_split: str
+    settings: ProtocolConfig = ProtocolConfig()
+    folder: str = "."
+    strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
+    store: FeatureStore = dataclasses.field(default_factory=FeatureStore)
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    eval_batch_size: int = 256
+    data_dir: str | None = None
+    ft_proj_selector: int = 0
+    excluded_ids: tuple[str, ...] = ()
+    say: Say = print
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set.
+
+        Raises:
+            InputError: It has no labels.
+        """
+        classes = self.source.num_classes
+        if classes is None:
+            raise InputError("dataset", "must have labels for this protocol", self.source.name)
+        return classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, or their numbers."""
+        return self.source.class_names or tuple(str(i) for i in range(self.num_classes))
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random."""
+        return self.train.seed
+
+    def train_parts(self) -> tuple[str, str]:
+        """Split expressions to train on and to choose settings on."""
+        if self.settings.validation_split is not None:
+            return self.train_split, self.settings.validation_split
+        return divide_split(self.source, self.train_split, self.settings.validation_fraction)
+
+    def batch_size(self, wanted: int, available: int) -> int:
+        """`wanted`, or as much of it as there are images, as a multiple of the replicas."""
+        replicas = self.strategy.num_replicas_in_sync
+        size = min(wanted, available) // replicas * replicas
+        require(size > 0, "train_split", f"must hold an image for each of {replicas} replicas",
+                available)  # fmt: skip
+        return size
+
+    def eval_batches(
+        self,
+        split: str,
+        *,
+        source: Source | None = None,
+        view: EvalView = policy.eval_view,
+        image_size: int | None = None,
+        max_examples: int | None = None,
+        setting: str = "eval_split",
+    ) -> tf.data.Dataset:
+        """A split in order, without augmentation; see `pipeline.eval_batches`."""
+        distribution.check_divisible("eval_batch_size", self.eval_batch_size, self.strategy)
+        return pipeline.eval_batches(
+            source or self.source,
+            split,
+            batch_size=self.eval_batch_size,
+            image_size=image_size or self.encoder.image_size,
+            view_fn=view,
+            excluded_ids=self.excluded_ids,
+            max_examples=max_examples,
+            setting=setting,
+        )
+
+    def features(
+        self,
+        split: str,
+        *,
+        endpoints: tuple[str, ...] | None = None,
+        source: Source | None = None,
+        view: EvalView = policy.eval_view,
+        image_size: int | None = None,
+        setting: str = "train_split",
+    ) -> Features:
+        """Frozen features of a split, extracted once however many protocols ask.
+
+        Args:
+            split: A split expression.
+            endpoints: What to extract; None takes the setting `endpoint`.
+            source: Another data set than the context's.
+            view: From an image to the network's input.
+            image_size: Side of the input; None takes the encoder's.
+            setting: Name of the setting that holds the split expression, for errors.
+        """
+        names = endpoints or (self.settings.endpoint,)
+        of = source or self.source
+        size = image_size or self.encoder.image_size
+        total = of.num_examples(split, setting) - len(self.excluded_ids)
+        identity = {
+            "encoder": self.encoder.fingerprint,
+            # A callable has no fingerprint: it is told from others as long as it lives.
+            "object": "" if self.encoder.fingerprint else id(self.encoder.encode),
+            "data": fingerprint(of, split, setting),
+            "split": split,
+            "excluded": sorted(self.excluded_ids),
+            "view": view.__name__,
+            "image_size": size,
+            "endpoints": list(names),
+        }
+
+        def make() -> Iterator[FeatureBatch]:
+            batches = self.eval_batches(
+                split, source=of, view=view, image_size=size, setting=setting
+            )
+            with decode.naming_bad_image(of, split, setting):
+                yield from self._with_progress(
+                    iterate_features(
+                        self.encoder.encode, batches, endpoints=names, strategy=self.strategy
+                    ),
+                    f"features of {of.name} {split}",
+                    total,
+                )
+
+        found = self.store.get(identity, make)
+        return found._replace(features=found.endpoints[names[0]])
+
+    def _with_progress(
+        self, batches: Iterator[FeatureBatch], label: str, total: int
+    ) -> Iterator[FeatureBatch]:
+        count = 0
+        with Progress(total, label=label, unit="images") as bar:
+            for batch in batches:
+                yield batch
+                count += len(next(iter(batch.endpoints.values())))
+                bar.update(count, count, {})
+
+    def path(self, name: str) -> str:
+        """A file in the folder of the evaluation."""
+        return os.path.join(self.folder, name)
+
+    def write_predictions(self, name: str, labels: np.ndarray, scores: np.ndarray) -> None:
+        """Keeps labels and predictions of a test set, for comparisons between models.
+
+        Args:
+            name: Of the protocol, and the data set where there are several.
+            labels: (N,), or (N, C) with several labels an image.
+            scores: (N, C) logits; kept whole with several labels, else their argmax.
+        """
+        predicted = scores if labels.ndim == 2 else scores.argmax(axis=1)
+        write_npz(self.path(os.path.join(PREDICTIONS_FOLDER, f"{name}.npz")),
+                  {"labels": labels, "predictions": predicted})  # fmt: skip
+
+
+def write_npz(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a compressed `.npz` file, atomically."""
+    buffer = io.BytesIO()
+    named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez_compressed(buffer, **named)
+    write_bytes_atomically(path, buffer.getvalue())
+
+
+@contextlib.contextmanager
+def unchanged(encoder: FrozenEncoder) -> Iterator[None]:
+    """Holds a protocol to its promise that the encoder, BN statistics included, stays as it is.
+
+    Raises:
+        RuntimeError: A variable changed inside the block.
+    """
+    from simclr_tf.evaluation.encoders import frozen_state
+
+    before = frozen_state(encoder)
+    yield
+    after = frozen_state(encoder)
+    changed = sorted(name for name in before if before[name] != after.get(name))
+    if changed:
+        raise RuntimeError(f"a frozen encoder must not change. Received changes in: {changed[:5]}")

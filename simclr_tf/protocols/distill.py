@@ -1,0 +1,93 @@
+"""Distillation (SimCLRv2, arXiv 2006.10029): a fine-tuned teacher into a smaller student."""
+
+from __future__ import annotations
+
+from simclr_tf.config import DistillConfig
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.protocols.context import Context, Row, Section
+from simclr_tf.protocols.fitting import (
+    Plan,
+    Score,
+    build_classifier,
+    fit,
+    momentum_optimizer,
+    require_network,
+    score,
+)
+from simclr_tf.protocols.semi_supervised import Labels, open_labels
+from simclr_tf.report.units import format_percent
+
+BATCH_SIZE = 128
+
+
+def check(context: Context) -> None:
+    """Refuses an encoder that can't be trained."""
+    require_network(context.encoder, "distillation")
+
+
+def run(context: Context) -> Section:
+    """Fine-tunes a teacher on few labels and teaches a student with it on all images, unlabelled.
+
+    Beside it the same student learns from those labels alone, for as many steps.
+
+    Raises:
+        InputError: No labels, or the encoder is no SimCLR network.
+    """
+    settings = context.settings
+    labelled = open_labels(context, settings.distill_labels)
+    few = labelled.num_images
+    teacher = _teacher(context, labelled)
+    taught = score(context, teacher, context.test_split)
+    batch_size = context.batch_size(
+        BATCH_SIZE, min(few, context.source.num_examples(context.train_split))
+    )
+    plan = Plan(settings.distill_steps, batch_size,
+                momentum_optimizer(settings.scratch_learning_rate))  # fmt: skip
+    student = build_classifier(context, pretrained=False, width_share=settings.distill_width)
+    fit(
+        context, student, context.source, context.train_split, plan, "distillation",
+        teacher=teacher, distill=DistillConfig(),
+    )  # fmt: skip
+    distilled = score(context, student, context.test_split)
+    context.write_predictions("distilled", distilled.labels, distilled.logits)
+    alone = build_classifier(context, pretrained=False, width_share=settings.distill_width)
+    fit(context, alone, labelled.source, labelled.split, plan, "student on the labels alone")
+    baseline = score(context, alone, context.test_split)
+    context.write_predictions("student_alone", baseline.labels, baseline.logits)
+    return _section(context, plan, few, student, {"teacher": taught, "student": distilled,
+                                                  "student_on_labels_alone": baseline})  # fmt: skip
+
+
+def _teacher(context: Context, labelled: Labels) -> SimCLR:
+    """The encoder fine-tuned as in the semi-supervised protocol."""
+    settings = context.settings
+    batch_size = context.batch_size(settings.label_batch_size, labelled.num_images)
+    rules = dict(zip(settings.fractions, settings.epochs * len(settings.fractions), strict=False))
+    epochs = rules.get(settings.distill_labels, settings.epochs[-1])
+    steps = max(1, round(epochs * (labelled.num_images // batch_size)))
+    plan = Plan(steps, batch_size, momentum_optimizer(settings.label_learning_rate))
+    model = build_classifier(context, pretrained=True)
+    fit(context, model, labelled.source, labelled.split, plan, "teacher, fine-tuning")
+    return model
+
+
+def _section(
+    context: Context, plan: Plan, few: int, student: SimCLR, scores: dict[str, Score]
+) -> Section:
+    settings = context.settings
+    width = student.config.encoder.width_multiplier
+    images = context.source.num_examples(context.train_split)
+    steps = f"{plan.steps} steps of {plan.batch_size}"
+    rows = (
+        Row("Teacher", format_percent(scores["teacher"].top_1),
+            f"fine-tuned on {settings.distill_labels} labels ({few} images)"),
+        Row(f"Student, {settings.distill_width:g} of the width, distilled",
+            format_percent(scores["student"].top_1),
+            f"width {width:g}, {images} unlabelled images, {steps}"),
+        Row("The same student, labels alone",
+            format_percent(scores["student_on_labels_alone"].top_1),
+            f"{few} labelled images, {steps}"),
+    )  # fmt: skip
+    metrics = {name: found.metrics() for name, found in scores.items()}
+    metrics["student"]["width_multiplier"] = width
+    return Section("Distillation (SimCLRv2)", rows, {**metrics, "steps": plan.steps})

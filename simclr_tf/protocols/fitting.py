@@ -1,0 +1,276 @@
+"""Training a classifier inside a protocol, and its score on a test set.
+
+The steps, schedules and optimizers are those of `--mode=train`; there is no folder, no checkpoint
+and no summary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from simclr_tf import distribution
+from simclr_tf.augment import policy
+from simclr_tf.config import DistillConfig, OptimizerConfig
+from simclr_tf.data import decode, pipeline
+from simclr_tf.data.sources import Source
+from simclr_tf.errors import InputError, require
+from simclr_tf.evaluation.encoders import FrozenEncoder
+from simclr_tf.evaluation.features import LOGITS_ENDPOINT, iterate_features
+from simclr_tf.evaluation.metrics import mean_per_class_accuracy, top_k_accuracy
+from simclr_tf.models.roles import variable_roles
+from simclr_tf.models.simclr import SimCLR, build_model
+from simclr_tf.optimizers import factory, schedule
+from simclr_tf.protocols.context import Context
+from simclr_tf.report.progress import Progress
+from simclr_tf.training import loop, step
+from simclr_tf.training.lengths import Lengths
+
+TrainView = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One training: `steps` steps of `batch_size` images with a cosine schedule."""
+
+    steps: int
+    batch_size: int
+    optimizer: OptimizerConfig
+
+
+class Score(NamedTuple):
+    """Accuracies on a test set, and what they come from.
+
+    Attributes:
+        top_1: In [0, 1].
+        top_5: In [0, 1]; of all classes where there are fewer than five.
+        mean_per_class: In [0, 1], classes without a test image left out.
+        logits: (N, C) float32.
+        labels: (N,) int64.
+    """
+
+    top_1: float
+    top_5: float
+    mean_per_class: float
+    logits: np.ndarray
+    labels: np.ndarray
+
+    def metrics(self) -> dict[str, float]:
+        """The accuracies, for `result.json`."""
+        return {"top_1_accuracy": self.top_1, "top_5_accuracy": self.top_5,
+                "mean_per_class_accuracy": self.mean_per_class}  # fmt: skip
+
+
+def momentum_optimizer(
+    learning_rate: float, batch_size: int = 256, weight_decay: float = 0.0
+) -> OptimizerConfig:
+    """Nesterov momentum 0.9 without warm-up, as in B.5, B.6 and B.8.
+
+    Args:
+        learning_rate: Per 256 images; with `batch_size` given, the peak itself for that batch.
+        batch_size: Batch whose peak `learning_rate` is.
+        weight_decay: L2 on everything but batch norm.
+    """
+    return OptimizerConfig(
+        optimizer="momentum",
+        learning_rate=learning_rate * 256 / batch_size,
+        warmup_epochs=0,
+        weight_decay=weight_decay,
+    )
+
+
+def require_network(encoder: FrozenEncoder, what: str) -> SimCLR:
+    """The SimCLR network behind an encoder.
+
+    Raises:
+        InputError: There is none: a foreign SavedModel or a callable can only be used frozen.
+    """
+    if encoder.model is None:
+        raise InputError("checkpoint", f"must be a SimCLR network for {what} (other encoders can "
+                         "be evaluated frozen)", encoder.path or encoder.name)  # fmt: skip
+    return encoder.model
+
+
+def build_classifier(
+    context: Context,
+    *,
+    pretrained: bool,
+    width_share: float = 1.0,
+    ft_proj_selector: int = 0,
+    after_block: int = -1,
+    batch_norm_decay: float | None = None,
+) -> SimCLR:
+    """A network for supervised training, built in the strategy's scope.
+
+    Args:
+        context: Encoder and data set; the architecture is the encoder's.
+        pretrained: Whether it starts from the encoder's weights, or from random ones.
+        width_share: Width as a share of the encoder's; only below 1 from random weights.
+        ft_proj_selector: Layers of the projection head that are kept (SimCLRv2).
+        after_block: As `fine_tune_after_block`.
+        batch_norm_decay: Of the moving statistics; None keeps the encoder's.
+
+    Raises:
+        InputError: The encoder is no SimCLR network or lacks the layers of the head.
+    """
+    network = require_network(context.encoder, "fine-tuning")
+    config = network.config
+    decay = config.batch_norm.batch_norm_decay if batch_norm_decay is None else batch_norm_decay
+    config = dataclasses.replace(
+        config,
+        encoder=dataclasses.replace(
+            config.encoder, width_multiplier=config.encoder.width_multiplier * width_share
+        ),
+        projection=dataclasses.replace(config.projection, ft_proj_selector=ft_proj_selector),
+        batch_norm=dataclasses.replace(config.batch_norm, batch_norm_decay=decay),
+        train_mode="finetune",
+        fine_tune_after_block=after_block,
+        zero_init_logits_layer=pretrained,
+    )
+    with context.strategy.scope():
+        keras.utils.set_random_seed(context.seed)
+        model = build_model(config, context.num_classes, context.encoder.image_size)
+    if pretrained:
+        _copy_weights(network, model)
+    return model
+
+
+def _copy_weights(source: SimCLR, target: SimCLR) -> None:
+    """Everything below the linear head, by name."""
+    values = {variable.name: variable for variable in source.variables}
+    wanted = [v for v in target.variables if not v.name.startswith("linear_head/")]
+    missing = [v.name for v in wanted if v.name not in values]
+    require(not missing, "ft_proj_selector", "must not exceed the projection head's layers in the "
+            "checkpoint", missing[:3])  # fmt: skip
+    for variable in wanted:
+        variable.assign(values[variable.name].numpy())
+
+
+def crop_and_flip(context: Context) -> TrainView:
+    """The augmentation of every supervised protocol (B.5, B.6, B.8)."""
+
+    def view(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        size, smallest = context.encoder.image_size, context.augment.crop_area_min
+        return policy.finetune_view(image, seed, size, smallest)
+
+    return view
+
+
+def color_policy(context: Context) -> TrainView:
+    """The whole augmentation of pretraining, one view per image."""
+
+    def view(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return policy.pretrain_view(image, seed, context.encoder.image_size, context.augment)
+
+    return view
+
+
+def fit(
+    context: Context,
+    model: SimCLR,
+    source: Source,
+    split: str,
+    plan: Plan,
+    label: str,
+    *,
+    view: TrainView | None = None,
+    teacher: SimCLR | None = None,
+    distill: DistillConfig | None = None,
+) -> None:
+    """Trains a classifier in place.
+
+    Args:
+        context: Strategy, seed and excluded images.
+        model: From `build_classifier`.
+        source: The training images.
+        split: Split expression of them.
+        plan: Length, batch and optimizer.
+        label: In front of the progress lines.
+        view: From (uint8 image, seed) to the network's input; None is crop and flip.
+        teacher: With one, the student learns its label distribution as well.
+        distill: Settings of that.
+
+    Raises:
+        NonFiniteLossError: The loss became NaN or infinite.
+    """
+    strategy = context.strategy
+    distribution.check_divisible("batch size", plan.batch_size, strategy)
+    with strategy.scope():
+        rate = schedule.build_schedule(
+            plan.optimizer, plan.batch_size, source.num_examples(split), plan.steps
+        )
+        optimizer = factory.build_optimizer(plan.optimizer, rate, variable_roles(model))
+        optimizer.build(model.trainable_variables)
+        if teacher is None:
+            means = step.Means(step.metric_names(model, "finetune"))
+            one_step = step.build_finetune_step(model, optimizer, plan.optimizer, means)
+        else:
+            means = step.Means(step.metric_names(model, "distill"))
+            one_step = step.build_distill_step(
+                model, teacher, optimizer, distill or DistillConfig(), plan.optimizer, means
+            )
+    batches = pipeline.train_batches(
+        source,
+        split,
+        batch_size=plan.batch_size,
+        view_fns=[view or crop_and_flip(context)],
+        seed=context.seed,
+        excluded_ids=context.excluded_ids,
+    )
+    lengths = Lengths(plan.steps, plan.steps, plan.steps, max(1, min(100, plan.steps // 20)))
+    with (
+        Progress(plan.steps, label=label, unit="images") as bar,
+        decode.naming_bad_image(source, split),
+    ):
+        loop.run_loop(
+            loop.compile_steps(one_step, strategy),
+            distribution.distribute(strategy, batches),
+            global_step=optimizer.iterations,
+            lengths=lengths,
+            means=means,
+            learning_rate=lambda at: float(optimizer._learning_rate(at)),
+            progress=bar,
+            units_per_step=plan.batch_size,
+            on_summary=lambda at, values: None,
+            on_checkpoint=lambda at: None,
+        )
+
+
+def score(
+    context: Context,
+    model: SimCLR,
+    split: str,
+    source: Source | None = None,
+    setting: str = "eval_split",
+) -> Score:
+    """Accuracies of a classifier; every test image counts exactly once."""
+    of = source or context.source
+    logits, labels = [], []
+    with decode.naming_bad_image(of, split, setting):
+        for batch in iterate_features(
+            lambda images: model(images, training=False),
+            context.eval_batches(split, source=of, setting=setting),
+            endpoints=(LOGITS_ENDPOINT,),
+            strategy=context.strategy,
+        ):
+            assert batch.labels is not None
+            logits.append(batch.endpoints[LOGITS_ENDPOINT])
+            labels.append(batch.labels)
+    return score_logits(np.concatenate(logits), np.concatenate(labels))
+
+
+def score_logits(logits: np.ndarray, labels: np.ndarray) -> Score:
+    """The accuracies of logits (N, C) against labels (N,)."""
+    classes = logits.shape[1]
+    return Score(
+        top_1=top_k_accuracy(logits, labels, 1),
+        top_5=top_k_accuracy(logits, labels, min(5, classes)),
+        mean_per_class=mean_per_class_accuracy(logits.argmax(axis=1), labels, classes),
+        logits=logits,
+        labels=labels,
+    )

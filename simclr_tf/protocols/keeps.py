@@ -1,0 +1,43 @@
+"""What the representation keeps (table 3), as a protocol."""
+
+from __future__ import annotations
+
+import functools
+
+from simclr_tf.evaluation import attributes
+from simclr_tf.evaluation.features import extract_features
+from simclr_tf.protocols.context import PROJECTION, Context, Row, Section, unchanged
+from simclr_tf.report.progress import Progress
+from simclr_tf.report.units import format_percent
+
+
+def run(context: Context) -> Section:
+    """Predicts colour, rotation, noise and Sobel filtering from h and from g(h).
+
+    Raises:
+        InputError: Too few images, or no such endpoint.
+    """
+    limit = context.settings.attribute_images
+    counts = [min(limit, context.source.num_examples(split) - len(context.excluded_ids))
+              for split in (context.train_split, context.test_split)]  # fmt: skip
+    total = len(attributes.ATTRIBUTES) * sum(counts)
+    with unchanged(context.encoder), Progress(total, label="table 3", unit="images") as bar:
+        found = attributes.attribute_table(
+            context.encoder.encode,
+            context.eval_batches(context.train_split, setting="train_split", max_examples=limit),
+            context.eval_batches(context.test_split, max_examples=limit),
+            endpoints=(context.settings.endpoint, PROJECTION),
+            seed=context.seed,
+            max_train_examples=limit,
+            on_batch=lambda count: bar.update(count, count, {}),
+            extract=functools.partial(extract_features, strategy=context.strategy),
+        )
+    rows = []
+    for attribute in attributes.ATTRIBUTES:
+        accuracies = found.accuracies[attribute.name]
+        shown = [f"{'h' if key == 'h' else 'g(h)'}: {format_percent(accuracy)}"
+                 for key, accuracy in accuracies.items()]  # fmt: skip
+        chance = f"chance {format_percent(1 / attribute.num_values)}"
+        rows.append(Row(attribute.title, ", ".join(shown), f"small MLP, {chance}"))
+    return Section("What the representation keeps (table 3)", tuple(rows), found.accuracies,
+                   tuple(found.notes))  # fmt: skip

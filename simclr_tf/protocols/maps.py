@@ -1,0 +1,43 @@
+"""Pictures of the features themselves: a t-SNE map, and the TensorBoard projector."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simclr_tf.protocols.context import Context
+from simclr_tf.report import embedding_map, evaluation_plots, projector
+
+_THUMBNAIL = 32  # px
+
+
+def write_maps(context: Context) -> None:
+    """Writes `map.png` and `projector/` for the first `map_points` test images.
+
+    `tensorboard --logdir <folder>` shows the latter under Projector.
+    """
+    limit = context.settings.map_points
+    features = context.features(context.test_split, setting="eval_split")
+    labels = features.labels
+    vectors = np.asarray(features.features[:limit], np.float32)
+    points, indices = embedding_map.embedding_map(vectors, context.seed, limit)
+    evaluation_plots.plot_embedding_map(
+        context.path("map.png"),
+        points,
+        None if labels is None else labels[indices],
+        context.source.class_names,
+        f"{context.settings.endpoint}, t-SNE of {len(points)} test images",
+    )
+    projector.write_projector(
+        context.path("projector"),
+        vectors,
+        None if labels is None else labels[: len(vectors)],
+        context.source.class_names,
+        thumbnails(context, len(vectors)),
+    )
+
+
+def thumbnails(context: Context, count: int) -> np.ndarray:
+    """The first `count` test images at thumbnail size, uint8 (count, 32, 32, 3)."""
+    batches = context.eval_batches(context.test_split, image_size=_THUMBNAIL, max_examples=count)
+    images = np.concatenate([batch["image"] for batch in batches.as_numpy_iterator()])
+    return np.round(images[:count] * 255).astype(np.uint8)

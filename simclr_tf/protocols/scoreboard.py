@@ -1,0 +1,182 @@
+"""All protocols on one encoder: one table, one result file, one folder of pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from simclr_tf.errors import InputError
+from simclr_tf.evaluation import results, significance
+from simclr_tf.files import write_text_atomically
+from simclr_tf.protocols import (
+    distill,
+    finetune,
+    keeps,
+    linear,
+    logreg,
+    maps,
+    nearest,
+    semi_supervised,
+    supervised,
+    transfer,
+)
+from simclr_tf.protocols.context import PREDICTIONS_FOLDER, Context, Row, Section
+from simclr_tf.protocols.settings import PROTOCOLS
+from simclr_tf.report import scoreboard_table
+from simclr_tf.report.units import format_duration
+from simclr_tf.training.summaries import Summaries
+
+# Protocol -> module with `run(context) -> Section`.
+MODULES: Mapping[str, ModuleType] = {
+    "linear": linear,
+    "knn": nearest,
+    "logreg": logreg,
+    "semi_supervised": semi_supervised,
+    "finetune": finetune,
+    "supervised": supervised,
+    "attributes": keeps,
+    "distill": distill,
+    "transfer": transfer,
+}
+assert tuple(MODULES) == PROTOCOLS
+# These need no label of the data set at hand.
+_WITHOUT_LABELS = ("attributes", "transfer")
+# These have extracted the features of the test split, so that a map of them costs little.
+_WITH_TEST_FEATURES = ("linear", "knn", "logreg")
+
+
+def evaluate(context: Context) -> dict[str, Section]:
+    """Runs the protocols of `context.settings` one after the other.
+
+    After each of them `result.json` and `scoreboard.md` in `context.folder` are brought up to
+    date, so that a run that is stopped keeps what it has. Sections of other protocols that are in
+    them already stay.
+
+    Args:
+        context: Encoder, data and settings.
+
+    Returns:
+        What each protocol found, by its name.
+
+    Raises:
+        InputError: A protocol cannot run on this encoder or data set; found before the first one
+            starts wherever possible.
+    """
+    check(context)
+    sections: dict[str, Section] = {}
+    for name in context.settings.names:
+        context.say(f"protocol {name} ...")
+        started = time.monotonic()
+        section = MODULES[name].run(context)
+        seconds = time.monotonic() - started
+        sections[name] = section
+        for note in section.notes:
+            context.say(f"note: {note}")
+        record(context, name, section, seconds)
+        context.say(scoreboard_table.plain(section.title, section.rows, format_duration(seconds)))
+    if context.settings.map_points and any(name in _WITH_TEST_FEATURES for name in sections):
+        maps.write_maps(context)
+    if context.settings.compare_with is not None:
+        sections["comparison"] = compare(context, context.settings.compare_with)
+        record(context, "comparison", sections["comparison"], 0.0)
+        context.say(scoreboard_table.plain(*sections["comparison"][:2], ""))
+    return sections
+
+
+def check(context: Context) -> None:
+    """Refuses what a protocol would stumble over later.
+
+    Raises:
+        InputError: No labels, a missing split, no SimCLR network where one is trained, an unknown
+            transfer data set, or another evaluation that is not there.
+    """
+    settings = context.settings
+    asked = [name for name in settings.names if name not in _WITHOUT_LABELS]
+    if asked:
+        assert context.num_classes
+    context.source.num_examples(context.train_split, "train_split")
+    context.source.num_examples(context.test_split, "eval_split")
+    if settings.validation_split is not None:
+        context.source.num_examples(settings.validation_split, "validation_split")
+    if settings.compare_with is not None:
+        _predictions(settings.compare_with, "compare_with")
+    for name in settings.names:
+        prepare: Callable[[Context], None] | None = getattr(MODULES[name], "check", None)
+        if prepare is not None:
+            prepare(context)
+
+
+def record(context: Context, name: str, section: Section, seconds: float) -> None:
+    """Adds a section to `result.json`, `scoreboard.md` and the TensorBoard events."""
+    entry = {
+        "title": section.title,
+        "seconds": round(seconds, 1),
+        "rows": [row._asdict() for row in section.rows],
+        "notes": list(section.notes),
+        **section.metrics,
+    }
+    everything = results.write_protocol(context.folder, name, entry, context.encoder.global_step)
+    write_text_atomically(
+        context.path("scoreboard.md"),
+        scoreboard_table.markdown(context.encoder.name, everything),
+    )
+    scalars = {f"eval/{name}/{key}": value for key, value in _numbers(section.metrics)}
+    if scalars:
+        summaries = Summaries(context.folder)
+        summaries.scalars(context.encoder.global_step, scalars)
+        summaries.close()
+
+
+def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """The numbers in nested mappings, by their path."""
+    found: list[tuple[str, float]] = []
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            found += _numbers(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float):
+            found.append((f"{prefix}{key}", float(value)))
+    return found
+
+
+def compare(context: Context, other: str) -> Section:
+    """Permutation tests (B.8) between these predictions and those of another evaluation.
+
+    Raises:
+        InputError: The other folder holds no predictions.
+    """
+    ours, theirs = _predictions(context.folder, "model_dir"), _predictions(other, "compare_with")
+    rows, metrics, notes = [], {}, []
+    for name in sorted(ours.keys() & theirs.keys()):
+        (labels, a), (other_labels, b) = ours[name], theirs[name]
+        if not np.array_equal(labels, other_labels):
+            notes.append(f"{name} is not compared: the test images differ.")
+            continue
+        if labels.ndim == 2:
+            continue  # scores of several classes an image: see transfer's own comparison
+        found = significance.permutation_test(a == labels, b == labels, seed=context.seed)
+        metrics[name] = {"difference": found.difference, "p_value": found.p_value}
+        rows.append(Row(name, f"{100 * found.difference:+.1f} points",
+                        f"p = {found.p_value:.2g}, {found.exchanges} exchanges"))  # fmt: skip
+    if not rows:
+        notes.append("nothing to compare: no protocol was run on the same test images")
+    return Section(f"Compared with {other}", tuple(rows), metrics, tuple(notes))
+
+
+def _predictions(folder: str, setting: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    place = os.path.join(folder, PREDICTIONS_FOLDER)
+    names = sorted(os.listdir(place)) if os.path.isdir(place) else []
+    found = {}
+    for name in names:
+        path = os.path.join(place, name)
+        with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as file:
+            found[name.removesuffix(".npz")] = (file["labels"], file["predictions"])
+    if not found:
+        raise InputError(setting, "must hold the predictions of an evaluation "
+                         f"({PREDICTIONS_FOLDER}/)", folder)  # fmt: skip
+    return found

@@ -1,0 +1,1 @@
+"""Embeddings for use: files of embeddings, nearest images, near-duplicates, and their pictures."""

@@ -1,0 +1,117 @@
+"""The images behind the ids of a file of embeddings, as far as they are still there."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from simclr_tf.config import DataConfig
+from simclr_tf.data import decode, sources
+from simclr_tf.errors import InputError
+
+_TFDS_ID = re.compile(r"-(?P<split>[^-]+)\.[^.]+-(?P<shard>\d+)-of-\d+__(?P<position>\d+)$")
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray | None:
+    """An image file as uint8 (H, W, 3), None where it is absent or cannot be decoded."""
+    try:
+        return _decoded(pathlib.Path(path).read_bytes())
+    except OSError:
+        return None
+
+
+def image_folder(metadata: dict[str, Any]) -> pathlib.Path | None:
+    """The folder of images that the ids are paths below, None for another data set."""
+    name, _, path = str(metadata.get("dataset", "")).partition(":")
+    return pathlib.Path(path) if name == sources.FOLDER and path else None
+
+
+def load_images(
+    metadata: dict[str, Any], ids: Sequence[str], largest_side: int = 320
+) -> list[np.ndarray | None]:
+    """The images with the given ids, small enough to hold many.
+
+    Nothing is downloaded: a data set that is no longer there gives no images.
+
+    Args:
+        metadata: Of the file, with `dataset` (`folder:PATH` or a TFDS name) and `data_dir`.
+        ids: Of the file.
+        largest_side: Larger images are reduced to so many pixels.
+
+    Returns:
+        uint8 (H, W, 3) each, None for one that is absent or cannot be decoded.
+    """
+    folder = image_folder(metadata)
+    if folder is not None:
+        return [shrink(read_image(folder / name), largest_side) for name in ids]
+    read = _tfds_reader(metadata)
+    return [None if read is None else shrink(read(name), largest_side) for name in ids]
+
+
+def shrink(image: np.ndarray | None, largest_side: int) -> np.ndarray | None:
+    """The image with no side above the limit and the same aspect ratio; None stays None."""
+    if image is None or max(image.shape[:2]) <= largest_side:
+        return image
+    reduced = Image.fromarray(image)
+    reduced.thumbnail((largest_side, largest_side), Image.Resampling.LANCZOS)
+    return np.asarray(reduced)
+
+
+def _tfds_reader(metadata: dict[str, Any]) -> Callable[[str], np.ndarray | None] | None:
+    try:
+        config = DataConfig(dataset=metadata["dataset"], data_dir=metadata.get("data_dir"))
+        if not _is_prepared(config):
+            return None
+        source = sources.open_source(config)
+    except (InputError, KeyError, TypeError):
+        return None
+    return functools.partial(_read_example, source)
+
+
+def _is_prepared(config: DataConfig) -> bool:
+    import tensorflow_datasets as tfds  # takes seconds
+
+    from simclr_tf.data import embedded
+
+    if config.dataset in embedded.BUILDERS:
+        return True  # drawn, or shipped with scikit-learn
+    if config.data_dir and (pathlib.Path(config.data_dir) / "dataset_info.json").is_file():
+        return True
+    try:
+        builder = tfds.builder(config.dataset, data_dir=config.data_dir, try_gcs=False)
+    except Exception:  # whatever the code of one of hundreds of data sets raises
+        return False
+    return bool(builder.data_path.exists())
+
+
+def _read_example(source: Any, example_id: str) -> np.ndarray | None:
+    """Reads one record: an id of TFDS names the shard and the position in it."""
+    found = _TFDS_ID.search(example_id)
+    infos = source.builder.info.splits
+    if found is None or found["split"] not in infos:
+        return None
+    shards = infos[found["split"]].shard_lengths
+    position = sum(shards[: int(found["shard"])]) + int(found["position"])
+    try:
+        examples = source.examples(f"{found['split']}[{position}:{position + 1}]")
+        for example in examples.take(1).as_numpy_iterator():
+            same = os.fsdecode(example["id"]) == example_id
+            return _decoded(example["image"]) if same else None
+    except (InputError, tf.errors.OpError):
+        pass
+    return None
+
+
+def _decoded(encoded: bytes) -> np.ndarray | None:
+    try:
+        return decode.decode_image(tf.constant(encoded)).numpy()  # (H, W, 3)
+    except tf.errors.OpError:
+        return None

@@ -1,0 +1,188 @@
+"""Nearest images and near-duplicates among embeddings, by cosine similarity."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.errors import InputError, require
+from simclr_tf.evaluation import knn
+from simclr_tf.evaluation.rows import full_float32
+
+ROUNDING = 1e-6  # Of the similarity of equal vectors in float32.
+_PAIRS_IN_MEMORY = 2**20
+_ROWS_AT_ONCE = 16_384
+
+
+class DuplicateGroup(NamedTuple):
+    """Images that near-duplicates connect.
+
+    Attributes:
+        indices: (M,) int64, ascending, M at least 2.
+        similarities: (M,) float32 in [-1, 1], of each image to the first, itself included. One
+            that is connected through others may be less similar to the first than the limit.
+    """
+
+    indices: np.ndarray
+    similarities: np.ndarray
+
+
+def nearest(vectors: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k most similar vectors, the most similar first; equal ones in the order of `vectors`.
+
+    Args:
+        vectors: (N, D), any scale; one of zeros has similarity 0 to all.
+        query: (D,) or (Q, D).
+        k: Above N it means N.
+
+    Returns:
+        Cosine similarities, float32, and indices, int64; (k,) for one query, else (Q, k).
+
+    Raises:
+        InputError: Shapes don't fit, or a value is not finite.
+    """
+    queries = np.atleast_2d(query)  # (Q, D)
+    similarities, indices = knn.nearest_neighbors(vectors, queries, k)
+    if np.ndim(query) == 1:
+        return similarities[0], indices[0]
+    return similarities, indices
+
+
+def similarities_to(
+    vectors: np.ndarray, query: np.ndarray, indices: np.ndarray | None = None
+) -> np.ndarray:
+    """Cosine similarity of vectors to one.
+
+    Args:
+        vectors: (N, D), any scale; one of zeros has similarity 0 to all.
+        query: (D,).
+        indices: (M,) rows of `vectors`; None takes all, M = N.
+
+    Returns:
+        (M,) float32 in [-1, 1].
+    """
+    anchor = _normalized(query[None])[0]  # (D,)
+    count = len(vectors) if indices is None else len(indices)
+    parts = []
+    for start in range(0, count, _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        block = vectors[rows] if indices is None else vectors[indices[rows]]  # (b, D)
+        with full_float32():
+            parts.append(tf.linalg.matvec(_normalized(block), anchor).numpy())
+    return np.clip(np.concatenate(parts), -1, 1)
+
+
+def near_duplicates(
+    vectors: np.ndarray, similarity: float = 0.95, block: int = 1024
+) -> list[DuplicateGroup]:
+    """Groups of vectors that pairs of at least the given similarity connect.
+
+    All pairs are compared, block by block: beside the vectors, memory holds O(N + block^2) numbers,
+    however many pairs there are.
+
+    Args:
+        vectors: (N, D), any scale; one of zeros has similarity 0 to all.
+        similarity: In (0, 1]. 1 still finds equal vectors, whose similarity is 1 up to rounding.
+        block: Vectors compared at once with as many others.
+
+    Returns:
+        The largest group first; of equally large ones the more similar one, then the one that
+        begins first.
+
+    Raises:
+        InputError: A value is not finite, or a setting is out of range.
+    """
+    vectors = np.asarray(vectors, np.float32)
+    require(vectors.ndim == 2, "vectors", "must have shape (N, D)", vectors.shape)
+    require(0 < similarity <= 1, "similarity", "must lie in (0, 1]", similarity)
+    require(block >= 1, "block", "must be at least 1", block)
+    components = _Components(len(vectors))
+    for start in range(0, len(vectors), block):
+        anchors = _normalized(_finite(vectors[start : start + block], start))  # (b, D)
+        for other in range(start, len(vectors), block):
+            others = _normalized(vectors[other : other + block])  # (b, D)
+            pairs = _similar_pairs(anchors, others, similarity - ROUNDING)  # (P, 2)
+            components.connect(pairs[:, 0] + start, pairs[:, 1] + other)
+    groups = [DuplicateGroup(indices, similarities_to(vectors, vectors[indices[0]], indices))
+              for indices in components.groups()]  # fmt: skip
+    return sorted(groups, key=_order)
+
+
+def _order(group: DuplicateGroup) -> tuple[int, float, int]:
+    mean = float(group.similarities.mean(dtype=np.float64))
+    return -len(group.indices), -round(mean, 6), int(group.indices[0])
+
+
+def _normalized(vectors: np.ndarray) -> tf.Tensor:
+    return tf.math.l2_normalize(tf.constant(vectors, tf.float32), axis=1)  # (n, D)
+
+
+def _finite(vectors: np.ndarray, first_index: int) -> np.ndarray:
+    finite = np.isfinite(vectors).all(axis=1)  # (b,)
+    if not finite.all():
+        index = first_index + int(np.argmin(finite))
+        raise InputError("vectors", "must be finite", f"NaN or infinity at example {index}")
+    return vectors
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec((None, None), tf.float32),
+        tf.TensorSpec((None, None), tf.float32),
+        tf.TensorSpec((), tf.float32),
+    ],
+    autograph=False,
+)
+def _pairs(anchors: tf.Tensor, others: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
+    return tf.where(tf.matmul(anchors, others, transpose_b=True) >= limit)  # (P, 2)
+
+
+def _similar_pairs(anchors: tf.Tensor, others: tf.Tensor, limit: float) -> np.ndarray:
+    """Rows of both that are at least so similar, (P, 2) int64."""
+    with full_float32():
+        return _pairs(anchors, others, tf.constant(limit, tf.float32)).numpy()
+
+
+class _Components:
+    """Connected components of a graph whose edges arrive in portions.
+
+    Edges are kept until there are many, then replaced by what they say about N nodes.
+    """
+
+    def __init__(self, count: int):
+        self._component = np.arange(count)  # (N,)
+        self._edges: list[tuple[np.ndarray, np.ndarray]] = []
+        self._num_edges = 0
+
+    def connect(self, left: np.ndarray, right: np.ndarray) -> None:
+        """Adds edges, (P,) nodes each; those of a node to itself say nothing."""
+        apart = left != right
+        if apart.any():
+            self._edges.append((left[apart], right[apart]))
+            self._num_edges += int(apart.sum())
+            if self._num_edges > _PAIRS_IN_MEMORY:
+                self._merge()
+
+    def groups(self) -> list[np.ndarray]:
+        """Nodes of each component of at least two, ascending."""
+        self._merge()
+        order = np.argsort(self._component, kind="stable")
+        sizes = np.bincount(self._component)
+        parts = np.split(order, np.cumsum(sizes)[:-1])
+        return [part for part in parts if len(part) > 1]
+
+    def _merge(self) -> None:
+        if not self._edges:
+            return
+        from scipy import sparse  # Only where there are duplicates.
+
+        left, right = (
+            self._component[np.concatenate(ends)] for ends in zip(*self._edges, strict=True)
+        )
+        count = len(self._component)
+        edges = sparse.coo_matrix((np.ones(len(left), bool), (left, right)), shape=(count, count))
+        _, merged = sparse.csgraph.connected_components(edges, directed=False)
+        self._component = merged[self._component]
+        self._edges, self._num_edges = [], 0

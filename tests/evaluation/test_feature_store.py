@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pytest
+
+from simclr_tf.errors import InputError
+from simclr_tf.evaluation.feature_store import FeatureStore, collect
+from simclr_tf.evaluation.features import FeatureBatch
+
+IDENTITY = {"encoder": "abc", "split": "train"}
+
+
+def batches(labels=True, fail_after=None):
+    for start in range(0, 10, 4):
+        if fail_after is not None and start >= fail_after:
+            raise InputError("final_avg_pool", f"must be finite at example {start}", float("nan"))
+        rows = np.arange(start, min(start + 4, 10))
+        values = {
+            "final_avg_pool": np.stack([rows, rows**2], axis=1).astype(np.float32),
+            "proj_head_output": rows[:, None].astype(np.float32),
+        }
+        yield FeatureBatch(values, rows % 3 if labels else None)
+
+
+class Counter:
+    def __init__(self, **settings):
+        self.calls, self.settings = 0, settings
+
+    def __call__(self):
+        self.calls += 1
+        return batches(**self.settings)
+
+
+def check(found):
+    rows = np.arange(10)
+    np.testing.assert_array_equal(found.features, np.stack([rows, rows**2], axis=1))
+    np.testing.assert_array_equal(found.endpoints["proj_head_output"][:, 0], rows)
+    np.testing.assert_array_equal(found.labels, rows % 3)
+
+
+def test_in_memory_features_are_made_once():
+    store, make = FeatureStore(), Counter()
+    check(store.get(IDENTITY, make))
+    check(store.get(dict(IDENTITY), make))
+    assert make.calls == 1
+    store.get({**IDENTITY, "split": "test"}, make)
+    assert make.calls == 2
+
+
+def test_stored_features_serve_later_processes(tmp_path):
+    make = Counter()
+    check(FeatureStore(str(tmp_path / "cache")).get(IDENTITY, make))
+    again = FeatureStore(str(tmp_path / "cache")).get(IDENTITY, make)
+    check(again)
+    assert make.calls == 1
+    assert isinstance(again.features, np.memmap) and not again.features.flags.writeable
+    assert not list((tmp_path / "cache").glob(".*")), "no scratch folder is left"
+
+
+def test_another_encoder_is_another_entry(tmp_path):
+    make = Counter()
+    for encoder in ("abc", "abd"):
+        FeatureStore(str(tmp_path)).get({**IDENTITY, "encoder": encoder}, make)
+    assert make.calls == 2 and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("encoder", ["", None])
+def test_an_encoder_without_fingerprint_is_not_stored(tmp_path, encoder):
+    FeatureStore(str(tmp_path)).get({"encoder": encoder}, Counter())
+    assert not list(tmp_path.iterdir())
+
+
+def test_unlabeled_features(tmp_path):
+    for store in (FeatureStore(), FeatureStore(str(tmp_path))):
+        assert store.get(IDENTITY, Counter(labels=False)).labels is None
+    assert FeatureStore(str(tmp_path)).get(IDENTITY, Counter()).labels is None
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="example 4"):
+        FeatureStore(str(tmp_path)).get(IDENTITY, Counter(fail_after=4))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing rows", "bad json", "empty labels"])
+def test_damaged_entries_are_made_again(tmp_path, damage):
+    make = Counter()
+    FeatureStore(str(tmp_path)).get(IDENTITY, make)
+    (entry,) = tmp_path.iterdir()
+    rows = entry / "final_avg_pool.float32"
+    if damage == "truncated":
+        rows.write_bytes(rows.read_bytes()[:-4])
+    elif damage == "missing rows":
+        rows.unlink()
+    elif damage == "bad json":
+        (entry / "features.json").write_text("{")
+    else:
+        (entry / "labels.npy").write_bytes(b"")
+    check(FeatureStore(str(tmp_path)).get(IDENTITY, make))
+    assert make.calls == 2
+
+
+def test_the_entry_says_what_it_is(tmp_path):
+    FeatureStore(str(tmp_path)).get(IDENTITY, Counter())
+    (entry,) = tmp_path.iterdir()
+    described = json.loads((entry / "features.json").read_text())
+    assert described["identity"] == IDENTITY
+    assert described["shapes"]["final_avg_pool"] == [10, 2]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="feature_cache must be a folder"):
+        FeatureStore(str(tmp_path / "file" / "cache"))
+
+
+def test_no_example_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at least one example"):
+        collect(iter([]))
+    with pytest.raises(InputError, match="at least one example"):
+        FeatureStore(str(tmp_path)).get(IDENTITY, lambda: iter([]))

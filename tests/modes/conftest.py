@@ -1,0 +1,48 @@
+"""A run of seconds on the embedded digits, and an export that only takes notes."""
+
+import pytest
+
+from simclr_tf import recipes
+
+
+@pytest.fixture
+def settings():
+    """`settings(folder, **changes)`: a run of six steps."""
+
+    def build(folder, **changes):
+        return recipes.build_run_config(
+            {
+                "model_dir": str(folder), "dataset": "digits", "image_size": 8,
+                "eval_split": "test", "resnet_depth": 18, "width_multiplier": 1 / 16,
+                "train_batch_size": 32, "train_steps": 6, "checkpoint_steps": 2,
+                "warmup_epochs": 0, "use_blur": False, "knn_bank_size": 200, "eval_steps": 1,
+                "keep_checkpoint_max": 10, **changes,
+            }
+        )  # fmt: skip
+
+    return build
+
+
+class FakeExport:
+    """Notes what it is asked for."""
+
+    def __init__(self):
+        self.written, self.described = [], []
+
+    def write(self, model, global_step, class_names):
+        assert len(class_names) == 10
+        self.written.append(global_step)
+        return f"exported {global_step}"
+
+    def describe(self, global_step, dataset, split):
+        self.described.append((global_step, dataset, split))
+
+
+@pytest.fixture
+def fake_export():
+    return FakeExport()
+
+
+@pytest.fixture
+def quiet():
+    return lambda text: None

@@ -1,0 +1,29 @@
+"""Evaluation of a run's checkpoints."""
+
+import pytest
+
+from simclr_tf.errors import InputError
+from simclr_tf.modes import evaluation, training
+
+pytestmark = pytest.mark.slow
+
+
+def test_eval_follows_every_checkpoint(tmp_path, settings, fake_export, quiet):
+    training.train(settings(tmp_path), fake_export, say=quiet)
+    said = []
+    evaluation.evaluate(settings(tmp_path), fake_export, said.append)
+    evaluated = [line.split(" in ")[0] for line in said if line.startswith("evaluated")]
+    assert evaluated == ["evaluated step 2", "evaluated step 4", "evaluated step 6"]
+    assert (tmp_path / "result_2.json").is_file()
+
+
+def test_eval_gives_up_when_training_has_died(tmp_path, settings, fake_export, quiet):
+    said = []
+    evaluation.evaluate(settings(tmp_path, eval_timeout_secs=0), fake_export, said.append)
+    assert "no new checkpoint" in said[-1]
+
+
+def test_eval_of_another_architecture_is_refused(tmp_path, settings, fake_export, quiet):
+    training.train(settings(tmp_path), fake_export, say=quiet)
+    with pytest.raises(InputError, match="resnet_depth=18 there, 34 here"):
+        evaluation.evaluate(settings(tmp_path, resnet_depth=34), fake_export, quiet)

@@ -1,0 +1,242 @@
+"""Neighbours and near-duplicates in a folder of plain colours, where anybody can tell them."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from simclr_tf.config import DataConfig
+from simclr_tf.errors import InputError
+from simclr_tf.modes import neighbors as neighbors_mode
+from simclr_tf.modes.embed import embed
+from simclr_tf.modes.neighbors import neighbors
+from simclr_tf.retrieval.embeddings import EmbeddingWriter, read_embeddings
+
+# Colours as points on the quarter circle from red to green: the cosine of the angle between two
+# is their similarity. `orange.png` and `copy of orange.png` are the same file.
+ANGLES = {
+    "red.png": 0, "nested folder/rosé.png": 8, "orange.png": 30, "copy of orange.png": 30,
+    "yellow 写.png": 45, "green.png": 90,
+}  # fmt: skip
+
+
+class MeanColor(tf.Module):
+    """An encoder whose embedding anybody can compute: the mean of each channel."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.scale = tf.Variable(scale)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32)])
+    def __call__(self, images):
+        return self.scale * tf.reduce_mean(images, axis=(1, 2))
+
+
+def save_encoder(folder, scale=1.0):
+    tf.saved_model.save(MeanColor(scale), str(folder))
+    return str(folder)
+
+
+def write_color(path, degrees, size=(40, 30)):
+    color = [math.cos(math.radians(degrees)), math.sin(math.radians(degrees)), 0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((*size, 3), np.round(255 * np.array(color)), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    """A folder with `encoder`, `photos` and `photos.parquet`; tests only read it."""
+    root = tmp_path_factory.mktemp("embedded")
+    for name, degrees in ANGLES.items():
+        write_color(root / "photos" / name, degrees)
+    encoder = save_encoder(root / "encoder")
+    data = DataConfig(dataset=f"folder:{root / 'photos'}")
+    embed(data, encoder, str(root / "photos.parquet"), say=[].append)
+    return root
+
+
+def run(embedded, tmp_path, **arguments):
+    """The lines said and the picture's path; the picture lies in `tmp_path`."""
+    said = []
+    picture = neighbors(
+        str(embedded / "photos.parquet"), output=str(tmp_path / "x.png"), say=said.append,
+        **arguments,
+    )  # fmt: skip
+    return said, picture
+
+
+def listed(lines):
+    """(similarity, name) of the lines that list an image."""
+    rows = [line.split(maxsplit=2) for line in lines if line[:4].strip().isdigit()]
+    return [(float(row[1]), row[2]) for row in rows]
+
+
+def test_neighbours_of_an_id_in_order(embedded, tmp_path):
+    said, picture = run(embedded, tmp_path, query="orange.png", num_neighbors=3)
+    assert [name for _, name in listed(said)] == [
+        "copy of orange.png  near-duplicate", "yellow 写.png  near-duplicate",
+        "nested folder/rosé.png"]  # fmt: skip
+    expected = [math.cos(math.radians(angle)) for angle in (0, 15, 22)]
+    assert [value for value, _ in listed(said)] == pytest.approx(expected, abs=0.003)
+    assert "2 near-duplicates (similarity of at least 0.95)" in said
+    assert said[0].startswith(str(embedded / "photos.parquet")) and "6 images" in said[0]
+    assert Image.open(picture).format == "PNG"
+
+
+def test_an_image_file_from_elsewhere(embedded, tmp_path):
+    write_color(tmp_path / "new.png", 46, size=(50, 80))
+    said, _ = run(embedded, tmp_path, query=str(tmp_path / "new.png"), num_neighbors=2)
+    rows = listed(said)
+    assert rows[0][1].startswith("yellow 写.png") and rows[0][0] == pytest.approx(1, abs=0.002)
+    assert rows[1][0] == pytest.approx(math.cos(math.radians(16)), abs=0.003)
+
+
+def test_a_file_of_the_folder_is_not_its_own_neighbour(embedded, tmp_path, monkeypatch):
+    monkeypatch.chdir(embedded)
+    said, _ = run(embedded, tmp_path, query="photos/orange.png")
+    names = [name.split("  ")[0] for _, name in listed(said)]
+    assert sorted(names) == sorted(set(ANGLES) - {"orange.png"})
+
+
+def test_an_id_needs_no_encoder(embedded, tmp_path, monkeypatch):
+    monkeypatch.setattr(neighbors_mode.encoders, "open_encoder", pytest.fail)
+    assert listed(run(embedded, tmp_path, query="red.png")[0])
+
+
+def test_near_duplicates_beyond_k_are_listed_too(embedded, tmp_path):
+    said, _ = run(embedded, tmp_path, query="orange.png", num_neighbors=1,
+                  duplicate_similarity=0.9)  # fmt: skip
+    assert [name.split("  ")[0] for _, name in listed(said)] == [
+        "copy of orange.png", "yellow 写.png", "nested folder/rosé.png"]  # fmt: skip
+
+
+def test_more_neighbours_than_images(embedded, tmp_path):
+    assert len(listed(run(embedded, tmp_path, query="red.png", num_neighbors=100)[0])) == 5
+
+
+def test_groups_of_the_whole_file(embedded, tmp_path):
+    said, picture = run(embedded, tmp_path, duplicate_similarity=0.98)
+    assert said[1] == ("2 groups of near-duplicates (similarity of at least 0.98), "
+                       "4 of 6 images")  # fmt: skip
+    groups = "\n".join(said[2:-1]).split("\n   2  ")
+    assert {"orange.png", "copy of orange.png"} == names_in(groups[0])
+    assert {"red.png", "nested folder/rosé.png"} == names_in(groups[1])
+    assert "1.000" in groups[0] and "0.99" in groups[1]
+    assert said[-1] == f"picture: {picture}"
+
+
+def names_in(text):
+    return {name for name in ANGLES if name in text}
+
+
+def test_exact_duplicates_at_similarity_1(embedded, tmp_path):
+    said, _ = run(embedded, tmp_path, duplicate_similarity=1.0)
+    assert said[1].startswith("1 group of near-duplicates")
+
+
+def test_a_group_of_most_images_is_remarked(tmp_path):
+    with EmbeddingWriter(tmp_path / "x.npz", {"dataset": "folder:/nowhere"}) as writer:
+        writer.append([f"{i}.png" for i in range(40)], np.ones((40, 3)))
+    said = []
+    assert neighbors(str(tmp_path / "x.npz"), say=said.append)
+    assert said[-2].startswith("note: one group holds most images")
+
+
+def test_nothing_found_draws_nothing(tmp_path):
+    with EmbeddingWriter(tmp_path / "x.npz", {}) as writer:
+        writer.append(["a", "b"], np.eye(2))
+    said = []
+    assert neighbors(str(tmp_path / "x.npz"), say=said.append) is None
+    assert said[1].startswith("0 groups") and len(said) == 2
+    with EmbeddingWriter(tmp_path / "y.npz", {}) as writer:
+        writer.append(["a"], np.ones((1, 2)))
+    assert neighbors(str(tmp_path / "y.npz"), query="a", say=said.append) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npz", "y.npz"]
+
+
+def test_the_picture_lies_beside_the_file(tmp_path):
+    with EmbeddingWriter(tmp_path / "my photos.v2.npz", {}) as writer:
+        writer.append(["a", "b"], np.ones((2, 2)), [0, 1])
+    said = []
+    picture = neighbors(str(tmp_path / "my photos.v2.npz"), query="a", say=said.append)
+    assert picture == str(tmp_path / "my photos.v2.neighbors.png")
+    assert listed(said)[0][1] == "b  [1]  near-duplicate"  # without names labels are numbers
+
+
+def test_images_that_are_gone_do_no_harm(embedded, tmp_path):
+    data = read_embeddings(embedded / "photos.parquet")
+    metadata = {**data.metadata, "dataset": "folder:/nowhere/at/all"}
+    with EmbeddingWriter(tmp_path / "x.parquet", metadata) as writer:
+        writer.append(data.ids, data.vectors)
+    for query in ("red.png", None):
+        assert neighbors(str(tmp_path / "x.parquet"), query=query, say=[].append)
+
+
+def test_the_encoder_may_have_moved_but_not_changed(embedded, tmp_path):
+    data = read_embeddings(embedded / "photos.parquet")
+    metadata = {**data.metadata, "checkpoint": str(tmp_path / "gone")}
+    with EmbeddingWriter(tmp_path / "x.npz", metadata) as writer:
+        writer.append(data.ids, data.vectors)
+    shutil.copytree(embedded / "encoder", tmp_path / "moved")
+    query = str(embedded / "photos" / "red.png")
+    with pytest.raises(InputError, match="must say where the encoder of the embeddings lies now"):
+        neighbors(str(tmp_path / "x.npz"), query=query, say=[].append)
+    moved = str(tmp_path / "moved")
+    assert neighbors(str(tmp_path / "x.npz"), query=query, checkpoint=moved, say=[].append)
+    other = save_encoder(tmp_path / "other", scale=2.0)
+    with pytest.raises(InputError, match="must be the encoder of the embeddings"):
+        neighbors(str(tmp_path / "x.npz"), query=query, checkpoint=other, say=[].append)
+
+
+def test_a_file_that_names_no_encoder(embedded, tmp_path):
+    with EmbeddingWriter(tmp_path / "x.npz", {}) as writer:
+        writer.append(["a", "b"], np.eye(2))
+    with pytest.raises(InputError, match="must say which encoder wrote it"):
+        neighbors(str(tmp_path / "x.npz"), query=str(embedded / "photos" / "red.png"))
+
+
+def test_images_of_a_tfds_data_set(embedded, tmp_path):
+    encoder = str(embedded / "encoder")
+    path = embed(DataConfig(dataset="digits"), encoder, str(tmp_path / "digits.npz"),
+                 split="test[:20]", say=[].append)  # fmt: skip
+    said = []
+    first = read_embeddings(path).ids[0]
+    assert neighbors(path, query=first, num_neighbors=4, say=said.append)
+    assert len(listed(said)) >= 4 and listed(said)[0][1].removesuffix("  near-duplicate").endswith(
+        "]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"embeddings": None}, "embeddings must name a file"),
+        ({"embeddings": "/nowhere/x.npz"}, "embeddings must name an existing file"),
+        ({"query": "nothing.png"}, "query must be an image file, or an id"),
+        ({"num_neighbors": 0}, "num_neighbors must be at least 1"),
+        ({"duplicate_similarity": 1.5}, "duplicate_similarity must lie in"),
+        ({"output": "x.jpg"}, "output must end in .png"),
+        ({"output": "/dev/null/x.png"}, "output must be a folder that can be written"),
+    ],
+)
+def test_refusals(embedded, tmp_path, monkeypatch, change, text):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"embeddings": str(embedded / "photos.parquet"), "query": "red.png"}
+    with pytest.raises(InputError, match=text):
+        neighbors(**{**arguments, **change}, say=[].append)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_query_that_is_no_image(embedded, tmp_path):
+    (tmp_path / "bad.jpg").write_text("hello")
+    with pytest.raises(InputError, match=r"bad\.jpg must be a readable JPEG"):
+        run(embedded, tmp_path, query=str(tmp_path / "bad.jpg"))
+
+
+def test_metadata_is_plain_json(embedded):
+    json.dumps(read_embeddings(embedded / "photos.parquet").metadata, allow_nan=False)

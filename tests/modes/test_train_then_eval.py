@@ -1,0 +1,32 @@
+"""A run to its table."""
+
+import json
+
+import pytest
+
+from simclr_tf.modes import train_then_eval
+
+pytestmark = pytest.mark.slow
+
+
+def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path, settings, fake_export):
+    said = []
+    train_then_eval.train_then_eval(
+        settings(tmp_path, linear_probe=True), fake_export, {"seed": 0}, said.append
+    )
+    assert fake_export.described == [(6, "digits", "test")]
+    table = said[-1]
+    for row in (
+        "Linear head, top-1",
+        "kNN, k = 20 ",
+        "kNN, k = 20, untrained encoder",
+        "Logistic regression, untrained encoder",
+        "Chance",
+        "Training",
+        "Checkpoint",
+    ):
+        assert row in table
+    assert json.loads((tmp_path / "flags.json").read_text()) == {"seed": 0}
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["global_step"] == 6
+    assert 0 <= result["untrained/knn_20_accuracy"] <= 1

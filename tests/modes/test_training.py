@@ -1,0 +1,166 @@
+"""Training as a library function; `test_run.py` covers it from the command line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.encoder import load_encoder
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.modes import evaluation, training
+from simclr_tf.training import checkpoints
+from simclr_tf.weights import restore
+
+pytestmark = pytest.mark.slow
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("ckpt-*.index"))
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, settings, fake_export, quiet):
+    """Same final step, the same checkpoints, and the same weights.
+
+    Up to rounding: the threads of a busy machine add in another order. The learning rate is low,
+    because at the usual one a net this narrow magnifies that to 5e-2 within the six steps.
+    """
+
+    def train(name, say=quiet):
+        return training.train(settings(tmp_path / name, learning_rate=0.02), fake_export, say=say)
+
+    _, whole, step, _ = train("a")
+    assert step == 6
+
+    class StopError(Exception):
+        pass
+
+    saved = training.checkpoints.CheckpointStore.save
+
+    def save_then_stop(store):
+        saved(store)
+        if store.restore_latest() == 4:
+            raise StopError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(training.checkpoints.CheckpointStore, "save", save_then_stop)
+        train("b")
+    assert names(tmp_path / "b") == ["ckpt-2.index", "ckpt-4.index"]
+    said = []
+    _, resumed, step, means = train("b", said.append)
+    assert step == 6 and "resuming at step 4" in said and "train/contrast_loss" in means
+    assert names(tmp_path / "a") == names(tmp_path / "b") == [
+        "ckpt-2.index", "ckpt-4.index", "ckpt-6.index"]  # fmt: skip
+    for expected, variable in zip(whole.variables, resumed.variables, strict=True):
+        np.testing.assert_allclose(
+            variable.numpy(), expected.numpy(), rtol=1e-3, atol=1e-4, err_msg=variable.name
+        )
+
+
+@pytest.mark.parametrize("mode", ["none", "linear", "nonlinear"])
+def test_every_projection_head_trains(tmp_path, settings, fake_export, quiet, mode):
+    _, model, step, _ = training.train(
+        settings(tmp_path, proj_head_mode=mode, train_steps=2), fake_export, say=quiet
+    )
+    assert step == 2
+    assert all(np.isfinite(variable.numpy()).all() for variable in model.variables)
+
+
+def test_events_carry_the_references_names(tmp_path, settings, fake_export, quiet):
+    training.train(settings(tmp_path), fake_export, say=quiet)
+    tags = set()
+    for path in tmp_path.glob("events.*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            tags |= {value.tag for value in event.summary.value}
+    expected = {
+        "train/contrast_loss",
+        "train/contrast_acc",
+        "train/contrast_entropy",
+        "train/supervised_loss",
+        "train/supervised_acc",
+        "train/weight_decay",
+        "train/total_loss",
+        "train/pairs_per_second",
+        "learning_rate",
+        "image",
+    }
+    assert expected <= tags
+
+
+def without_last_checkpoint(folder, step):
+    """As if a run had been killed before its last step."""
+    for path in [*folder.glob(f"ckpt-{step}.*"), folder / "checkpoint"]:
+        path.unlink()
+
+
+def test_supervised_runs_resume_evaluate_and_start_others(tmp_path, settings, fake_export, quiet):
+    run = settings(tmp_path / "a", train_mode="supervised", train_steps=4, knn=False)
+    _, model, step, means = training.train(run, fake_export, say=quiet)
+    assert (step, fake_export.written, model.projection_head) == (4, [4], None)
+    assert set(means) == {"train/supervised_loss", "train/supervised_acc", "train/weight_decay",
+                          "train/total_loss"}  # fmt: skip
+    without_last_checkpoint(tmp_path / "a", 4)
+    said = []
+    assert training.train(run, None, say=said.append).global_step == 4
+    assert "resuming at step 2" in said
+    evaluation.evaluate(run, None, quiet)
+    assert json.loads((tmp_path / "a" / "result.json").read_text())["global_step"] == 4
+    outputs = load_encoder(tmp_path / "a")(np.zeros((1, 8, 8, 3), np.float32))
+    assert outputs["logits_sup"].shape == (1, 10) and "proj_head_output" not in outputs
+    pretraining = SimCLR(settings(tmp_path / "b").model, 10)
+    new = restore.restore_weights(pretraining, run.model_dir).new
+    assert new and all(name.startswith("projection_head/") for name in new)
+
+
+def save_teacher(run):
+    """A run that was just born: untrained weights teach as well as any here."""
+    model = SimCLR(run.model, 10)
+    checkpoints.record_config(run, [str(k) for k in range(10)])
+    tf.train.Checkpoint(model=model).write(f"{run.model_dir}/ckpt-1")
+    return {variable.name: variable.numpy() for variable in model.variables}
+
+
+def test_a_student_learns_from_a_larger_teacher(tmp_path, settings, fake_export, quiet):
+    larger = {"width_multiplier": 1 / 8, "train_mode": "finetune"}
+    weights = save_teacher(settings(tmp_path / "teacher", **larger))
+    run = settings(
+        tmp_path / "student", train_mode="distill", teacher=str(tmp_path / "teacher"),
+        distill_alpha=0.5, train_steps=4, knn=False,
+    )  # fmt: skip
+    said = []
+    experiment, student, _, means = training.train(run, fake_export, say=said.append)
+    assert any("the teacher is a ResNet-18, width 0.125, of 10 classes" in line for line in said)
+    assert {"train/distill_loss", "train/distill_agreement", "train/supervised_acc"} <= set(means)
+    for variable in experiment.teacher.model.variables:
+        np.testing.assert_array_equal(variable.numpy(), weights[variable.name])
+    recorded = json.loads((tmp_path / "student" / "config.json").read_text())
+    assert recorded["class_names"] == list(experiment.source.class_names)
+    assert recorded["distill_alpha"] == 0.5
+    without_last_checkpoint(tmp_path / "student", 4)
+    said = []
+    training.train(run, None, say=said.append)
+    assert "resuming at step 2" in said
+    shutil.rmtree(tmp_path / "teacher")  # evaluation and loading do without
+    evaluation.evaluate(run, None, quiet)
+    assert json.loads((tmp_path / "student" / "result.json").read_text())["global_step"] == 4
+    loaded = load_encoder(tmp_path / "student").network
+    assert (loaded.config, loaded.num_classes) == (student.config, 10)
+
+
+def test_unlabeled_images_do_for_a_student(tmp_path, settings, quiet):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    for index, image in enumerate(pixels):
+        (photos / f"{index}.png").write_bytes(tf.io.encode_png(image).numpy())
+    save_teacher(settings(tmp_path / "teacher", train_mode="supervised"))
+    run = settings(
+        tmp_path / "student", dataset=f"folder:{photos}", eval_split=None, train_batch_size=4,
+        train_mode="distill", teacher=str(tmp_path / "teacher"), train_steps=1,
+    )  # fmt: skip
+    trained = training.train(run, None, say=quiet)
+    assert "train/distill_loss" in trained.means and "train/supervised_loss" not in trained.means
+    recorded = json.loads((tmp_path / "student" / "config.json").read_text())
+    assert recorded["class_names"] == [str(k) for k in range(10)]

@@ -1,0 +1,21 @@
+import pathlib
+
+import numpy as np
+
+from simclr_tf.protocols import maps
+
+
+def test_map_and_projector(make_context, pixels):
+    context = make_context(pixels, map_points=30)
+    maps.write_maps(context)
+    folder = pathlib.Path(context.folder)
+    assert (folder / "map.png").read_bytes().startswith(b"\x89PNG")
+    names = {path.name for path in (folder / "projector").rglob("*")}
+    assert "projector_config.pbtxt" in names and any("sprite" in name for name in names)
+
+
+def test_thumbnails_are_the_test_images(make_context, pixels):
+    context = make_context(pixels, eval_batch_size=7)
+    found = maps.thumbnails(context, 10)
+    assert found.shape == (10, 32, 32, 3) and found.dtype == np.uint8
+    assert found.std() > 10
