@@ -215,6 +215,9 @@ class Problem:
     def _steps(self, value: float) -> tuple[np.ndarray, np.ndarray]:
         """Steps along each axis (D, C) and of the bias (C,) with about unit curvature."""
         curvature = np.maximum(self.curvature, _FLATTEST * len(self.features))  # (C,)
+        if not self.settings.multi_label:
+            # Softmax does not see what all classes share; equal steps leave that at its best, 0.
+            curvature = np.full_like(curvature, curvature.mean())
         return (
             1 / np.sqrt(value + self.spread[:, None] * curvature),
             1 / np.sqrt(curvature),
@@ -244,7 +247,9 @@ class Problem:
 
     def _model(self, weights: np.ndarray, bias: np.ndarray) -> LogisticModel:
         if not self.settings.multi_label:
-            bias = bias - bias.mean()  # Softmax does not see a shift; the answer should be one.
+            # Softmax does not see what all classes share. Without it the penalty is lowest.
+            weights = weights - weights.mean(axis=1, keepdims=True)
+            bias = bias - bias.mean()
         return LogisticModel(weights, bias, self.mean, self.scale)
 
     def _read(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
