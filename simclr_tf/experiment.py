@@ -16,7 +16,7 @@ import tf_keras as keras
 from simclr_tf import distribution
 from simclr_tf.augment import policy
 from simclr_tf.config import AugmentConfig, RunConfig
-from simclr_tf.data import decode, pipeline, sources, splits
+from simclr_tf.data import decode, labels, pipeline, sources, splits
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
@@ -40,6 +40,7 @@ class Experiment:
         eval_split: The split to evaluate on, None when there is none.
         excluded_ids: Ids of undecodable training images, left out with `skip_bad_images`.
         notes: What the user should know: skipped evaluations, an odd schedule, bad images.
+        labelled: The images whose labels may be used.
         teacher: Frozen, with `train_mode=distill` and training; else None.
     """
 
@@ -52,6 +53,7 @@ class Experiment:
     excluded_ids: tuple[str, ...]
     notes: tuple[str, ...]
     teacher: load.LoadedModel | None = None
+    labelled: labels.Labelled | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -136,16 +138,23 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     strategy = distribution.build_strategy(run.strategy)
     distribution.check_divisible("train_batch_size", run.train.train_batch_size, strategy)
     distribution.check_divisible("eval_batch_size", run.evaluation.eval_batch_size, strategy)
-    source = sources.open_source(run.data)
-    _check_labels(run, source)
+    whole = sources.open_source(run.data)
+    _check_labels(run, whole)
+    labelled = labels.limit_labels(
+        whole, run.data.train_split, run.data.label_subset, run.train.seed, run.model.train_mode
+    )
+    source = labelled.training
     checkpoints.check_same_classes(run.model_dir, source.class_names)
     eval_split = _choose_eval_split(run, source)
     notes = _label_notes(run, source, eval_split)
+    notes += [labelled.note] if labelled.note else []
     if eval_split is not None and _shares_images(source, run.data.train_split, eval_split):
         notes.append("the evaluation split holds training images: kNN and logistic regression, "
                      "which would find them again, are left out")  # fmt: skip
     if not trains:
-        return Experiment(run, strategy, source, 0, None, eval_split, (), tuple(notes))
+        return Experiment(
+            run, strategy, source, 0, None, eval_split, (), tuple(notes), labelled=labelled
+        )
 
     split = run.data.train_split
     num_examples = source.num_examples(split, setting="train_split")
@@ -166,7 +175,7 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     if teacher is not None:
         notes.extend(_teacher_notes(run, teacher))
     return Experiment(
-        run, strategy, source, num_examples, steps, eval_split, bad, tuple(notes), teacher
+        run, strategy, source, num_examples, steps, eval_split, bad, tuple(notes), teacher, labelled
     )
 
 
@@ -303,9 +312,9 @@ def eval_batches(
     max_examples: int | None = None,
     setting: str = "eval_split",
 ) -> tf.data.Dataset:
-    """A split in order, each example once, without augmentation."""
+    """A split in order, each example once, without augmentation; training images with labels."""
     run = experiment.run
-    source = experiment.source
+    source = experiment.source if experiment.labelled is None else experiment.labelled.labelled
     return pipeline.eval_batches(
         source,
         split,

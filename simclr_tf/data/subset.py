@@ -267,7 +267,7 @@ class SubsetSource(WrappedSource):
         if not self.replaces(split, setting):
             self.ranges(split, setting)
             return self.base.records(split, setting)
-        chosen = _lookup_table(self.ids)
+        chosen = lookup_table(self.ids)
         return self.base.records(split, setting).filter(lambda record: chosen.lookup(record["id"]))
 
     def replaces(self, split: str, setting: str = "train_split") -> bool:
@@ -363,7 +363,7 @@ def _require_unique(ids: Sequence[str]) -> None:
         raise InputError("ids", "must not hold the same id twice", twice)
 
 
-def _lookup_table(ids: Sequence[str]) -> tf.lookup.StaticHashTable:
+def lookup_table(ids: Sequence[str]) -> tf.lookup.StaticHashTable:
     """True for the ids; on the host, where input pipelines run."""
     with tf.device("CPU:0"):
         keys = tf.constant([os.fsencode(example_id) for example_id in ids])  # (K,)

@@ -7,7 +7,7 @@ Two changes of variables make L-BFGS fast and leave the objective's values and i
 Features are centred, which the unpenalised bias makes up for. And the optimizer walks along the
 eigenvectors of their covariance, in steps that the expected curvature of the objective scales:
 features after a ReLU are non-negative and correlated, and along their own axes weak penalties take
-hundreds of steps more.
+several times the steps.
 
 Loss and gradient are computed by TensorFlow in blocks of rows, on the accelerator if there is one.
 The blocks stay there if they fit, otherwise each evaluation reads the features again, so that files

@@ -13,7 +13,7 @@ import tf_keras as keras
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
-from simclr_tf.data import decode
+from simclr_tf.data import decode, subset
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import write_json
 from simclr_tf.models.simclr import SimCLR
@@ -69,6 +69,11 @@ def train(
         _initialise(experiment, model, say)
     tf.io.gfile.makedirs(run.model_dir)
     checkpoints.record_config(run, experiment.class_names)
+    if experiment.labelled is not None and experiment.labelled.subset is not None:
+        # Which labels were used; the file can be given back as label_subset.
+        subset.write_subset(
+            os.path.join(run.model_dir, "label_subset.json"), experiment.labelled.subset
+        )
     if flags is not None:
         write_json(os.path.join(run.model_dir, "flags.json"), dict(flags))
     with decode.naming_bad_image(experiment.source, run.data.train_split):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simclr_tf.config import DistillConfig
+from simclr_tf.data import subset
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import (
@@ -21,8 +22,9 @@ BATCH_SIZE = 128
 
 
 def check(context: Context) -> None:
-    """Refuses an encoder that can't be trained."""
+    """Refuses an encoder that can't be trained, and a rule that can't be read."""
     require_network(context.encoder, "distillation")
+    subset.parse_rule(context.settings.distill_labels, "distill_labels")
 
 
 def run(context: Context) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -175,8 +176,9 @@ def build_heads_step(context: Context, heads: Heads, means: Means) -> Step:
                 replica_loss = loss / replicas
             gradients = tape.gradient(replica_loss, layer.trainable_variables)
             optimizer.apply_gradients(zip(gradients, layer.trainable_variables, strict=True))
-            losses.append(loss)
-        means.update({_LOSS: tf.reduce_mean(losses)})
+            losses.append(tf.where(tf.math.is_finite(loss), loss, math.inf))
+        # The best head's: one that diverges at too high a rate loses the sweep, and no more.
+        means.update({_LOSS: tf.reduce_min(losses)})
 
     return step
 
@@ -193,11 +195,18 @@ def _embed(
 
 
 def score_heads(context: Context, heads: Heads, split: str, setting: str) -> list[Score]:
-    """Scores every head on a split, without augmentation, from features extracted once."""
+    """Scores every head on a split, without augmentation, from features extracted once.
+
+    A head that diverged scores 0.
+    """
     features = context.features(split, setting=setting)
     assert features.labels is not None
     scores = []
     for layer in heads.layers:
         kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
-        scores.append(score_logits(features.features @ kernel + bias, features.labels))
+        if np.isfinite(kernel).all() and np.isfinite(bias).all():
+            scores.append(score_logits(features.features @ kernel + bias, features.labels))
+        else:  # diverged
+            nothing = np.zeros((len(features.labels), context.num_classes), np.float32)
+            scores.append(Score(0.0, 0.0, 0.0, nothing, features.labels))
     return scores

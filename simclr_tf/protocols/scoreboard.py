@@ -10,8 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import results, significance
 from simclr_tf.files import write_text_atomically
 from simclr_tf.protocols import (
@@ -100,6 +101,7 @@ def check(context: Context) -> None:
     asked = [name for name in settings.names if name not in _WITHOUT_LABELS]
     if asked:
         assert context.num_classes
+    _check_endpoint(context)
     context.source.num_examples(context.train_split, "train_split")
     context.source.num_examples(context.test_split, "eval_split")
     if settings.validation_split is not None:
@@ -110,6 +112,17 @@ def check(context: Context) -> None:
         prepare: Callable[[Context], None] | None = getattr(MODULES[name], "check", None)
         if prepare is not None:
             prepare(context)
+
+
+def _check_endpoint(context: Context) -> None:
+    size = context.encoder.image_size
+    outputs = context.encoder.encode(tf.zeros([1, size, size, 3]))
+    endpoint = context.settings.endpoint
+    require(endpoint in outputs, "endpoint", f"must be one of {', '.join(sorted(outputs))}",
+            endpoint)  # fmt: skip
+    rank = outputs[endpoint].shape.rank
+    require(rank == 2, "endpoint", "must give features (B, D)",
+            f"{endpoint} {tuple(outputs[endpoint].shape)}")  # fmt: skip
 
 
 def record(context: Context, name: str, section: Section, seconds: float) -> None:

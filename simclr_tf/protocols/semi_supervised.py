@@ -21,8 +21,10 @@ from simclr_tf.report.units import format_percent
 
 
 def check(context: Context) -> None:
-    """Refuses an encoder that can't be trained."""
+    """Refuses an encoder that can't be trained, and rules that can't be read."""
     require_network(context.encoder, "fine-tuning")
+    for rule in context.settings.fractions:
+        subset.parse_rule(rule, "label_fractions")
 
 
 def run(context: Context) -> Section:

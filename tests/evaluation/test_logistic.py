@@ -9,7 +9,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.evaluation import logistic
 from simclr_tf.evaluation.logistic import FitSettings, decision
 
-VALUES = [100.0, 1.0, 1e-2]
+VALUES = [100.0, 1.0, 0.1]
 
 
 def examples(seed, count=150, dims=8, classes=3):
@@ -50,14 +50,14 @@ def test_path_equals_separate_fits_of_scikit_learn():
 def test_any_order_of_values_runs_from_the_strongest():
     train, validation = examples(0), examples(1)
     paths = [logistic.logistic_path(*train, *validation, 3, values=order)
-             for order in (VALUES, VALUES[::-1], [1.0, 100.0, 1e-2])]  # fmt: skip
+             for order in (VALUES, VALUES[::-1], [1.0, 100.0, 0.1])]  # fmt: skip
     for path in paths[1:]:
         np.testing.assert_array_equal(path.scores, paths[0].scores)
         assert path.values.tolist() == VALUES
 
 
 @pytest.mark.parametrize(
-    "scores, chosen", [([1, 2, 3], 1e-2), ([3, 2, 3], 100.0), ([1, 2, 2], 1.0), ([0, 0, 0], 100.0)]
+    "scores, chosen", [([1, 2, 3], 0.1), ([3, 2, 3], 100.0), ([1, 2, 2], 1.0), ([0, 0, 0], 100.0)]
 )
 def test_equal_scores_choose_the_stronger_penalty(scores, chosen):
     train, validation = examples(0), examples(1)

@@ -92,3 +92,13 @@ def test_lars_adapts_the_kernel_and_not_the_bias(make_context, pixels):
 def test_an_unknown_endpoint_lists_those_there_are(make_context, pixels):
     with pytest.raises(InputError, match="endpoint must be one of final_avg_pool"):
         linear.run(make_context(pixels, endpoint="block_group9"))
+
+
+def test_a_head_that_diverges_loses_and_the_others_go_on(make_context, pixels):
+    context = make_context(
+        pixels, linear_epochs=15, linear_batch_size=64, linear_learning_rates="1e38,1.0"
+    )
+    section = linear.run(context)
+    assert section.metrics["learning_rate"] == 1.0
+    assert section.metrics["by_learning_rate"][0]["test_top_1_accuracy"] == 0.0
+    assert section.metrics["top_1_accuracy"] > 0.5

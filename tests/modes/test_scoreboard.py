@@ -1,0 +1,113 @@
+import json
+import pathlib
+
+import pytest
+
+import run as command_line
+from simclr_tf import recipes
+from simclr_tf.data import sources
+from simclr_tf.errors import InputError
+from simclr_tf.modes import scoreboard, training
+
+TINY = {
+    "dataset": "digits", "image_size": 8, "resnet_depth": 18, "width_multiplier": 1 / 16,
+    "num_proj_layers": 2, "proj_out_dim": 8, "train_batch_size": 32, "train_steps": 2,
+    "warmup_epochs": 0, "use_blur": False,
+}  # fmt: skip
+SHORT = (
+    "--linear_epochs=1 --linear_batch_size=64 --logreg_values=2 --knn_neighbors=1,5 "
+    "--label_fractions=2_per_class --label_epochs=1 --label_batch_size=20 --finetune_steps=1 "
+    "--finetune_batch_size=32 --finetune_learning_rates=0.01 --finetune_weight_decays=0 "
+    "--supervised_steps=1 --attribute_images=50 --distill_width=1 --distill_labels=2_per_class "
+    "--distill_steps=1 --map_points=30 --eval_batch_size=64 --train_split=train[:300] "
+    "--eval_split=test[:100]"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with the command line's files."""
+    folder = tmp_path_factory.mktemp("run") / "a"
+    run = recipes.build_run_config({"model_dir": str(folder), **TINY})
+    training.train(run, None, recipes.flatten(run), say=lambda text: None)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_whole_scoreboard_by_one_command(trained, tmp_path, capsys):
+    """Architecture, data set and schedule come from the run itself."""
+    words = f"--mode=evaluate --protocols=all --checkpoint={trained} --model_dir={tmp_path}/board"
+    data = f"--data_dir={tmp_path}/tfds"
+    assert command_line.main([*words.split(), data, *SHORT.split()]) == 0, capsys.readouterr().err
+    board = tmp_path / "board"
+    sections = json.loads((board / "result.json").read_text())["protocols"]
+    assert list(sections) == ["linear", "knn", "logreg", "semi_supervised", "finetune",
+                              "supervised", "attributes", "distill", "transfer"]  # fmt: skip
+    assert all("seconds" in section for section in sections.values())
+    assert len(sections["transfer"]["absent"]) == 12
+    text = (board / "scoreboard.md").read_text()
+    assert "Fine-tuning (B.8)" in text and "g(h)" in text
+    for name in ("regularization.png", "confusion.png", "per_class.png", "reliability.png",
+                 "map.png", "projector/projector_config.pbtxt"):  # fmt: skip
+        assert (board / name).is_file(), name
+    assert "Logistic regression" in capsys.readouterr().out
+
+
+def test_a_run_in_model_dir_is_evaluated_in_its_place(trained):
+    words = f"--mode=evaluate --protocols=knn --model_dir={trained} {SHORT} --map_points=0"
+    assert command_line.main(words.split()) == 0
+    assert "knn" in json.loads((trained / "result.json").read_text())["protocols"]
+
+
+BAD = {
+    "no encoder": ("--protocols=knn --dataset=digits", "--checkpoint"),
+    "no data": ("--checkpoint={empty}", "--dataset"),
+    "unknown protocol": ("--checkpoint={run} --protocols=knm", "--protocols must be all"),
+    "not an encoder": ("--checkpoint={empty} --dataset=digits", "--checkpoint must be"),
+    "no such path": ("--checkpoint={empty}/x --dataset=digits", "--checkpoint must be"),
+    "batch": ("--checkpoint={run} --num_logical_cpus=1 --eval_batch_size=0", "--eval_batch_size"),
+    "split": ("--checkpoint={run} --eval_split=nothing", "--eval_split must be a split"),
+    "comparison": ("--checkpoint={run} --compare_with={empty}", "--compare_with must hold"),
+    "cache": ("--checkpoint={run} --feature_cache={run}/flags.json/x", "--feature_cache"),
+    "transfer": (
+        "--checkpoint={run} --protocols=transfer --transfer_datasets=mnist",
+        "--transfer_datasets must name",
+    ),
+    "endpoint": ("--checkpoint={run} --protocols=knn --endpoint=pool5", "endpoint"),
+    "subset": (
+        "--checkpoint={run} --protocols=semi_supervised --label_epochs=1 --label_fractions=200%",
+        "--label_fractions must be",
+    ),
+    "map endpoint": ("--checkpoint={run} --protocols=knn --endpoint=block_group4", "(B, D)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(case, trained, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    words, named = BAD[case]
+    words = words.format(run=trained, empty=tmp_path / "empty")
+    board = tmp_path / "board"
+    target = [] if case == "no encoder" else [f"--model_dir={board}"]
+    status = command_line.main(["--mode=evaluate", *words.split(), *target])
+    error = capsys.readouterr().err
+    assert status == 2, error
+    assert len(error.strip().splitlines()) == 1 and named in error, error
+    assert not (board / "result.json").exists()
+
+
+def test_the_split_that_counts():
+    digits = sources.open_source(sources.DataConfig(dataset="digits", image_size=8))
+    named = sources.DataConfig(dataset="digits", eval_split="train[:5]", image_size=8)
+    assert scoreboard.test_split(named, digits, ("knn",)) == "train[:5]"
+    assert scoreboard.test_split(sources.DataConfig(image_size=8), digits, ("knn",)) == "test"
+
+    class TrainOnly:
+        splits, name = {"train": 3}, "x"
+
+    with pytest.raises(InputError, match="eval_split must name"):
+        scoreboard.test_split(sources.DataConfig(image_size=8), TrainOnly(), ("knn",))
+
+
+def test_files_of_the_fixture(trained):
+    assert pathlib.Path(trained, "flags.json").is_file()

@@ -1,0 +1,75 @@
+"""Frozen protocols and fine-tuning on one device and on two logical CPUs; prints JSON.
+
+Run by the test as a process of its own: logical devices are configured before TensorFlow starts.
+"""
+
+import json
+import sys
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from simclr_tf.config import AugmentConfig, DataConfig, EncoderConfig, ModelConfig, StrategyConfig
+from simclr_tf.data import sources
+from simclr_tf.distribution import build_strategy
+from simclr_tf.evaluation.encoders import from_model
+from simclr_tf.models.simclr import build_model
+from simclr_tf.protocols import fitting, linear, nearest
+from simclr_tf.protocols.context import Context
+from simclr_tf.protocols.settings import ProtocolConfig
+
+
+def context(strategy, folder):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
+        network = from_model(build_model(ModelConfig(encoder=encoder), None, 8), 8)
+    return Context(
+        encoder=network,
+        source=sources.open_source(DataConfig(dataset="digits", image_size=8)),
+        train_split="train[:130]",
+        test_split="test[:70]",  # neither is a multiple of the batch
+        settings=ProtocolConfig(linear_epochs=3, linear_batch_size=32, knn_neighbors="3"),
+        folder=folder,
+        strategy=strategy,
+        augment=AugmentConfig(crop_area_min=0.8),
+        eval_batch_size=48,
+        say=lambda text: None,
+    )
+
+
+def measure(strategy, folder):
+    within = context(strategy, folder)
+    test = within.features("test[:70]")
+    heads = linear.train_heads(within, "train[:130]", 32, 6)
+    # Batch norm is left out of the comparison: it has its own proof.
+    model = fitting.build_classifier(within, pretrained=True, after_block=4)
+    plan = fitting.Plan(4, 32, fitting.momentum_optimizer(0.5))
+    fitting.fit(within, model, within.source, "train[:130]", plan, "test")
+    found = fitting.score(within, model, "test[:70]")
+    return {
+        "features": test.features,
+        "labels": test.labels,
+        "kernel": heads.layers[0].kernel.numpy(),
+        "finetuned": model.linear_head.kernel.numpy(),
+        "logits": found.logits,
+        "score_labels": found.labels,
+        "knn": np.array(nearest.run(within).metrics["plain"]["k_3"]),
+    }
+
+
+def main(folder):
+    two = build_strategy(StrategyConfig(num_logical_cpus=2))
+    results = [measure(tf.distribute.OneDeviceStrategy("/cpu:0"), f"{folder}/one"),
+               measure(two, f"{folder}/two")]  # fmt: skip
+    report = {
+        name: {"shape": list(one.shape), "deviation": float(np.abs(one - other).max())}
+        for (name, one), other in zip(results[0].items(), results[1].values(), strict=True)
+        if one.shape == other.shape
+    }
+    print(json.dumps({"replicas": two.num_replicas_in_sync, "report": report}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
