@@ -16,6 +16,7 @@ from export.__main__ import main as export_main
 from tests.weights import foreign_checkpoints
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
+EVALUATION = (pathlib.Path(run.__file__).parent / "docs" / "evaluation.md").read_text()
 FIXTURES = pathlib.Path(run.__file__).parent / "tests" / "fixtures"
 MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
 SHORT = [
@@ -27,13 +28,15 @@ SHORT = [
     "--eval_batch_size=16",
     "--knn_bank_size=32",
 ]
+SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=64",
+               "--knn_neighbors=1,5", "--map_points=20"]  # fmt: skip
 
 
 def run_commands() -> list[str]:
-    text = README.replace("\\\n", " ")
+    text = (README + EVALUATION).replace("\\\n", " ")
     found = re.findall(r"^\s*python run\.py .*$", text, flags=re.MULTILINE)
     found += re.findall(r"`(python run\.py [^`]*)`", text)
-    return [" ".join(command.split()) for command in found]
+    return list(dict.fromkeys(" ".join(command.split()) for command in found))
 
 
 def export_commands() -> list[str]:
@@ -76,7 +79,9 @@ def test_command(command, workplace, monkeypatch, request):
     if "--help" in words:
         assert run.main(words) == 0
         return
-    extra = [*SHORT]
+    extra = [*SHORT, *(SHORT_BOARD if "--mode=evaluate" in words else [])]
+    if "--recipe=evaluate_cpu" in words:  # all of it runs in tests/modes/test_scoreboard.py
+        extra.append("--protocols=knn")
     if "cifar10" in command and "folder" not in command:
         shared = request.getfixturevalue("shared_dir")
         extra.append(f"--data_dir={shared / 'data' / 'tfds'}")

@@ -132,8 +132,8 @@ def nearest_neighbors(
 
     Features may be in memory or mapped from files of any size (`simclr_tf/evaluation/rows.py`); the
     bank is read once per 512 MiB of queries, after one pass that checks it. Beside the features,
-    memory is those queries, 24 bytes for each of the Q * k neighbours, and per block about
-    20 * query_block * bank_block + 8 * bank_block * D bytes.
+    memory is at most twice those queries, 24 bytes for each of the Q * k neighbours, and per block
+    about 20 * query_block * bank_block + 8 * bank_block * D bytes.
 
     Args:
         bank: (M, D) features; any scale, they are L2-normalised here.

@@ -1,0 +1,78 @@
+"""Feature extraction against the bare forward pass: `python -m benchmarks.features`.
+
+Both take turns in one process. The bare pass runs the network on one batch that lies in memory;
+the extraction reads, decodes and batches every image and collects the features, as the protocols
+do. The ratio says how busy the network keeps the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+from flags import startup
+
+
+def main() -> None:
+    """Prints images per second of both, and their ratio, round by round."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="patterns", help="TFDS name or folder:PATH")
+    parser.add_argument("--data_dir", default=None)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--width", type=float, default=1.0, help="width of the ResNet-18")
+    parser.add_argument("--image_size", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    startup.load_tensorflow()
+    import tensorflow as tf
+
+    from simclr_tf.augment import policy
+    from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig
+    from simclr_tf.data import pipeline, sources
+    from simclr_tf.evaluation.features import extract_features
+    from simclr_tf.models.simclr import build_model
+
+    data = DataConfig(dataset=args.dataset, data_dir=args.data_dir, image_size=args.image_size)
+    source = sources.open_source(data)
+    encoder = EncoderConfig(resnet_depth=18, width_multiplier=args.width)
+    model = build_model(ModelConfig(encoder=encoder), None, args.image_size)
+    batches = pipeline.eval_batches(
+        source, args.split, batch_size=args.batch, image_size=args.image_size,
+        view_fn=policy.eval_view,
+    )  # fmt: skip
+    count = source.num_examples(args.split)
+    passes = -(-count // args.batch)
+    images = tf.random.stateless_uniform((args.batch, args.image_size, args.image_size, 3), (0, 1))
+
+    def encode(batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"final_avg_pool": model(batch, training=False)["final_avg_pool"]}
+
+    bare = tf.function(encode, input_signature=[tf.TensorSpec(images.shape)], autograph=False)
+
+    def forward() -> float:
+        start = time.perf_counter()
+        for _ in range(passes):
+            bare(images)["final_avg_pool"].numpy()
+        return passes * args.batch / (time.perf_counter() - start)
+
+    def extraction() -> float:
+        start = time.perf_counter()
+        extract_features(encode, batches)
+        return count / (time.perf_counter() - start)
+
+    forward(), extraction()
+    print(f"{count} images of {args.dataset}, ResNet-18 of width {args.width:g}")
+    ratios = []
+    for number in range(args.rounds):
+        one, other = forward(), extraction()
+        ratios.append(other / one)
+        print(f"round {number + 1}: forward {one:.0f} images/s, extraction {other:.0f} images/s, "
+              f"ratio {ratios[-1]:.3f}", flush=True)  # fmt: skip
+    print(f"ratio: median {statistics.median(ratios):.3f}, min {min(ratios):.3f}, "
+          f"max {max(ratios):.3f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

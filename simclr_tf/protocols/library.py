@@ -1,0 +1,82 @@
+"""The scoreboard as one function, for notebooks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf.config import DataConfig
+from simclr_tf.data import sources
+from simclr_tf.errors import InputError
+from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
+from simclr_tf.protocols import scoreboard
+from simclr_tf.protocols.context import Context, Section
+from simclr_tf.protocols.settings import ProtocolConfig
+
+_SETTINGS = frozenset(field.name for field in dataclasses.fields(ProtocolConfig))
+_CONTEXT = frozenset({"augment", "optimizer", "train", "eval_batch_size", "ft_proj_selector"})
+
+
+def evaluate_protocols(
+    encoder: FrozenEncoder | str | os.PathLike[str],
+    dataset: str,
+    *,
+    data_dir: str | None = None,
+    train_split: str = "train",
+    test_split: str = "test",
+    folder: str | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+    say: Callable[[str], None] = print,
+    **settings: Any,
+) -> dict[str, Section]:
+    """Evaluates an encoder by the paper's protocols.
+
+    Example:
+        `evaluate_protocols("runs/a", "cifar10", protocols="knn,logreg", knn_neighbors="20")`
+
+    Args:
+        encoder: From `open_encoder` or `from_model`, or a path for the former.
+        dataset: TFDS name, embedded set, or `folder:PATH`.
+        data_dir: Where it is prepared.
+        train_split: Split expression with the labelled training images.
+        test_split: Split expression that counts.
+        folder: For tables, pictures and predictions; None writes to a temporary folder that goes
+            with the call.
+        strategy: Where to compute; None takes the present one. An encoder must have been opened in
+            its scope.
+        say: Receives lines for the user.
+        **settings: Fields of `ProtocolConfig`; also `augment`, `optimizer`, `train`,
+            `eval_batch_size` and `ft_proj_selector` of `Context`.
+
+    Returns:
+        What each protocol found, by its name: `metrics`, and `rows` for people.
+
+    Raises:
+        InputError: Bad settings, encoder or data.
+    """
+    unknown = sorted(settings.keys() - _SETTINGS - _CONTEXT)
+    if unknown:
+        raise InputError(unknown[0], "is not a setting of the protocols", settings[unknown[0]])
+    chosen = {name: value for name, value in settings.items() if name in _SETTINGS}
+    others = {name: value for name, value in settings.items() if name in _CONTEXT}
+    opened = encoder if isinstance(encoder, FrozenEncoder) else open_encoder(encoder)
+    data = DataConfig(dataset=dataset, data_dir=data_dir, image_size=opened.image_size)
+    with tempfile.TemporaryDirectory() as temporary:
+        context = Context(
+            encoder=opened,
+            source=sources.open_source(data),
+            train_split=train_split,
+            test_split=test_split,
+            settings=ProtocolConfig(**chosen),
+            folder=folder or temporary,
+            strategy=strategy or tf.distribute.get_strategy(),
+            data_dir=data_dir,
+            say=say,
+            **others,
+        )
+        return scoreboard.evaluate(context)
