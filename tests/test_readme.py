@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -10,6 +11,7 @@ import shlex
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 import run
 from export.__main__ import main as export_main
@@ -71,14 +73,28 @@ def test_readme_shows_the_commands_that_matter():
     assert "run.py --mode=train_then_eval" in MAKEFILE
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", run_commands())
-def test_command(command, workplace, monkeypatch, request):
-    monkeypatch.chdir(workplace)
+def values(command: str, *flags: str) -> list[str]:
+    return [word.partition("=")[2] for word in shlex.split(command) if word.split("=")[0] in flags]
+
+
+def needs(command: str) -> list[str]:
+    """What a command reads that another one has to leave behind."""
+    read = values(command, "--checkpoint", "--teacher", "--embeddings", "--compare_with")
+    only_reads = "--mode=eval " in command or "--mode=evaluate --model_dir" in command
+    return read + (values(command, "--model_dir") if only_reads else [])
+
+
+def leaves(command: str) -> list[str]:
+    return [] if "--mode=eval " in command else values(command, "--model_dir", "--output")
+
+
+def run_command(command: str, request) -> None:
+    """Runs a command of the README, after those that make what it reads (in any order of tests)."""
+    for name in needs(command):
+        if not os.path.exists(name):
+            maker = next(c for c in run_commands() if name in leaves(c) and name not in needs(c))
+            run_command(maker, request)
     words = shlex.split(command)[2:]
-    if "--help" in words:
-        assert run.main(words) == 0
-        return
     extra = [*SHORT, *(SHORT_BOARD if "--mode=evaluate" in words else [])]
     if "--recipe=evaluate_cpu" in words:  # all of it runs in tests/modes/test_scoreboard.py
         extra.append("--protocols=knn")
@@ -87,23 +103,48 @@ def test_command(command, workplace, monkeypatch, request):
         extra.append(f"--data_dir={shared / 'data' / 'tfds'}")
     if "--model_dir=/tmp" in command:
         extra.append("--model_dir=runs/reference")
-    assert run.main([*words, *extra]) == 0
+    assert run.main([*words, *extra]) == 0, command
+
+
+def have_a_run(request) -> None:
+    if not os.path.exists("runs/a"):
+        run_command(next(c for c in run_commands() if "runs/a" in leaves(c)), request)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", run_commands())
+def test_command(command, workplace, monkeypatch, request):
+    monkeypatch.chdir(workplace)
+    if "--help" in command:
+        assert run.main(shlex.split(command)[2:]) == 0
+        return
+    run_command(command, request)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", export_commands())
-def test_export_command(command, workplace, monkeypatch):
-    """After the commands above, which leave the run that is exported."""
+def test_export_command(command, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
+    have_a_run(request)
     assert export_main(shlex.split(command)[3:]) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(snippets())))
-def test_snippet(index, workplace, monkeypatch):
+def test_snippet(index, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
+    have_a_run(request)
     hidden = tf.random.stateless_normal((4, 8), seed=(0, 1))
     names = {"images": tf.zeros((2, 32, 32, 3)), "hidden_a": hidden, "hidden_b": hidden}
     names["path"] = "published"
     # The step in the README is the one of a full run.
     exec(re.sub(r"saved_model/\d+", "saved_model/2", snippets()[index]), names)
+
+
+def test_evaluation_snippet(workplace, monkeypatch):
+    """The page's data set is large; the embedded one has the same two splits."""
+    monkeypatch.chdir(workplace)
+    (snippet,) = re.findall(r"```python\n(.*?)```", EVALUATION, flags=re.DOTALL)
+    flat = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten()])
+    small = snippet.replace("image_size=32", "image_size=8").replace("cifar10", "digits")
+    exec(small, {"model": flat, "data_dir": None})

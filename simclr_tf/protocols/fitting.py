@@ -198,9 +198,7 @@ def fit(
     Raises:
         NonFiniteLossError: The loss became NaN or infinite.
     """
-    strategy = context.strategy
-    distribution.check_divisible("batch size", plan.batch_size, strategy)
-    with strategy.scope():
+    with context.strategy.scope():
         rate = schedule.build_schedule(
             plan.optimizer, plan.batch_size, source.num_examples(split), plan.steps
         )
@@ -214,6 +212,37 @@ def fit(
             one_step = step.build_distill_step(
                 model, teacher, optimizer, distill or DistillConfig(), plan.optimizer, means
             )
+    run_steps(context, one_step, optimizer, means, source, split, plan, label, view)
+
+
+def run_steps(
+    context: Context,
+    one_step: step.Step,
+    optimizer: keras.optimizers.Optimizer,
+    means: step.Means,
+    source: Source,
+    split: str,
+    plan: Plan,
+    label: str,
+    view: TrainView | None = None,
+) -> None:
+    """Runs a training step to the end of a plan, with progress on the way.
+
+    Args:
+        context: Strategy, seed and excluded images.
+        one_step: What a replica does with its part of a batch; counts `optimizer.iterations` up.
+        optimizer: Whose steps are counted.
+        means: The figures of the step.
+        source: The training images.
+        split: Split expression of them.
+        plan: Length and batch.
+        label: In front of the progress lines.
+        view: From (uint8 image, seed) to the network's input; None is crop and flip.
+
+    Raises:
+        NonFiniteLossError: The loss became NaN or infinite.
+    """
+    distribution.check_divisible("batch size", plan.batch_size, context.strategy)
     batches = pipeline.train_batches(
         source,
         split,
@@ -222,16 +251,15 @@ def fit(
         seed=context.seed,
         excluded_ids=context.excluded_ids,
     )
-    lengths = Lengths(plan.steps, plan.steps, plan.steps, max(1, min(100, plan.steps // 20)))
     with (
         Progress(plan.steps, label=label, unit="images") as bar,
         decode.naming_bad_image(source, split),
     ):
         loop.run_loop(
-            loop.compile_steps(one_step, strategy),
-            distribution.distribute(strategy, batches),
+            loop.compile_steps(one_step, context.strategy),
+            distribution.distribute(context.strategy, batches),
             global_step=optimizer.iterations,
-            lengths=lengths,
+            lengths=Lengths(plan.steps, plan.steps, plan.steps, max(1, min(100, plan.steps // 20))),
             means=means,
             learning_rate=lambda at: float(optimizer._learning_rate(at)),
             progress=bar,

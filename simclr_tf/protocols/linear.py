@@ -10,20 +10,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf import distribution
 from simclr_tf.config import OptimizerConfig
-from simclr_tf.data import decode, pipeline
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.features import EncoderOutput
 from simclr_tf.models.heads import LinearHead
 from simclr_tf.objectives.supervised import softmax_cross_entropy
 from simclr_tf.optimizers import factory, schedule
 from simclr_tf.protocols.context import Context, Row, Section, unchanged
-from simclr_tf.protocols.fitting import Plan, Score, crop_and_flip, score_logits
-from simclr_tf.report.progress import Progress
+from simclr_tf.protocols.fitting import Plan, Score, run_steps, score_logits
 from simclr_tf.report.units import format_percent
-from simclr_tf.training import loop
-from simclr_tf.training.lengths import Lengths
 from simclr_tf.training.step import Batch, Means, Step
 
 _LOSS = "train/total_loss"
@@ -101,37 +96,15 @@ def train_heads(context: Context, split: str, batch_size: int, steps: int) -> He
         batch_size: Global batch size.
         steps: Steps, with a cosine schedule over all of them and no warm-up.
     """
-    strategy = context.strategy
     plan = Plan(steps, batch_size, OptimizerConfig())
-    with strategy.scope():
+    with context.strategy.scope():
         heads = _build_heads(context, plan)
         means = Means((_LOSS,))
-    counter = heads.optimizers[0].iterations
-    batches = pipeline.train_batches(
-        context.source,
-        split,
-        batch_size=batch_size,
-        view_fns=[crop_and_flip(context)],
-        seed=context.seed,
-        excluded_ids=context.excluded_ids,
+    one_step = build_heads_step(context, heads, means)
+    # The heads take their steps together, so that one optimizer counts for all.
+    run_steps(
+        context, one_step, heads.optimizers[0], means, context.source, split, plan, "linear heads"
     )
-    rate = heads.learning_rates[0]
-    with (
-        Progress(steps, label="linear heads", unit="images") as bar,
-        decode.naming_bad_image(context.source, split),
-    ):
-        loop.run_loop(
-            loop.compile_steps(build_heads_step(context, heads, means), strategy),
-            distribution.distribute(strategy, batches),
-            global_step=counter,
-            lengths=Lengths(steps, steps, steps, max(1, min(100, steps // 20))),
-            means=means,
-            learning_rate=lambda at: rate,
-            progress=bar,
-            units_per_step=batch_size,
-            on_summary=lambda at, values: None,
-            on_checkpoint=lambda at: None,
-        )
     return heads
 
 
