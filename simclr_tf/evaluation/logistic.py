@@ -222,9 +222,7 @@ def logistic_regression(
         test_labels: Only to score every fit of the path too.
         values: As in `logistic_path`.
         metric: As in `logistic_path`; None is accuracy.
-        multi_label: See `FitSettings`.
-        standardize: See `FitSettings`.
-        max_iterations: See `FitSettings`.
+        multi_label, standardize, max_iterations: See `FitSettings`.
         seed: Draws the examples to hold out.
         on_value: Called after each fit of the path with the value and its validation score.
 
