@@ -217,12 +217,13 @@ def logistic_regression(
         num_classes: Number of classes.
         validation_features: (V, D); None holds a part of the training examples out.
         validation_labels: Theirs; given with them.
-        validation_fraction: The part to hold out, see `split_validation`; examples with several
-            labels are drawn regardless of them.
+        validation_fraction: See `split_validation`; with several labels drawn regardless of them.
         test_labels: Only to score every fit of the path too.
         values: As in `logistic_path`.
         metric: As in `logistic_path`; None is accuracy.
-        multi_label, standardize, max_iterations: See `FitSettings`.
+        multi_label: See `FitSettings`.
+        standardize: See `FitSettings`.
+        max_iterations: See `FitSettings`.
         seed: Draws the examples to hold out.
         on_value: Called after each fit of the path with the value and its validation score.
 
