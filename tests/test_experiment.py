@@ -194,3 +194,26 @@ def test_evaluation_counts_every_image_once(tmp_path, photos):
     found = experiment.prepare(settings(tmp_path, photos, eval_batch_size=4), trains=True)
     batches = experiment.eval_batches(found, "train", setting="train_split")
     assert sum(float(tf.reduce_sum(batch["weight"])) for batch in batches) == 10
+
+
+def test_few_labels_train_on_few_images_or_hide_the_rest(tmp_path, photos):
+    few = {"label_subset": "2_per_class"}
+    tuned = settings(tmp_path / "a", photos, train_mode="finetune", **few)
+    found = experiment.prepare(tuned, trains=True)
+    assert (found.num_train, found.lengths.steps_per_epoch) == (4, 1)
+    assert any("4 labelled images" in note for note in found.notes)
+    labels = [batch["label"].numpy() for batch in experiment.train_batches(found, 0).take(1)]
+    assert sorted(np.concatenate(labels)) == [0, 0, 1, 1]
+    every = experiment.prepare(settings(tmp_path / "b", photos, **few), trains=True)
+    assert every.num_train == 10
+    labels = [batch["label"].numpy() for batch in experiment.train_batches(every, 0).take(2)]
+    assert sum(label >= 0 for label in np.concatenate(labels)) <= 4
+
+
+def test_the_bank_of_the_evaluation_holds_only_labels_that_may_be_used(tmp_path, photos):
+    run = settings(tmp_path / "a", photos, label_subset="2_per_class", eval_batch_size=4)
+    found = experiment.prepare(run, trains=False)
+    batches = experiment.eval_batches(found, "train", setting="train_split")
+    weights = np.concatenate([batch["weight"].numpy() for batch in batches])
+    labels = np.concatenate([batch["label"].numpy() for batch in batches])
+    assert weights.sum() == 4 and (labels[weights > 0] >= 0).all()

@@ -164,3 +164,13 @@ def test_unlabeled_images_do_for_a_student(tmp_path, settings, quiet):
     assert "train/distill_loss" in trained.means and "train/supervised_loss" not in trained.means
     recorded = json.loads((tmp_path / "student" / "config.json").read_text())
     assert recorded["class_names"] == [str(k) for k in range(10)]
+
+
+def test_the_labels_that_were_used_are_written_down(tmp_path, settings, quiet):
+    run = settings(
+        tmp_path, train_mode="supervised", label_subset="4_per_class", train_steps=1,
+        checkpoint_steps=1,
+    )  # fmt: skip
+    training.train(run, None, say=quiet)
+    written = json.loads((tmp_path / "label_subset.json").read_text())
+    assert written["class_counts"] == [4] * 10 and written["rule"] == "4_per_class"

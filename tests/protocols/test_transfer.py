@@ -67,6 +67,25 @@ def test_several_labels_an_image_are_scored_by_map(make_context, mean_color):
     assert row.result == "-" and "several labels" in section["skipped"]
 
 
+def test_voc_from_its_records_to_its_score(make_context, tmp_path):
+    """Several labels an image, with difficult objects, through features, fits and mAP."""
+    from tests.evaluation.test_transfer import _prepare
+
+    sizes = {"train": 12, "validation": 6, "test": 6}
+    _prepare(tmp_path, "voc/2007", sizes, num_classes=3, several=True)
+    encoder = from_model(lambda images: tf.reduce_mean(images, axis=(1, 2)), 8)
+    context = make_context(
+        encoder, data_dir=str(tmp_path), transfer_datasets="voc", logreg_values=3
+    )
+    found = transfer.run(context).metrics["voc"]
+    assert found["metric"] == suite.MEAN_AVERAGE_PRECISION
+    with np.load(context.path("predictions/transfer_voc.npz")) as stored:
+        labels, scores = stored["labels"], stored["predictions"]
+    assert labels.shape == scores.shape == (6, 3) and -1 in labels
+    expected = metrics.mean_average_precision_11_point(scores, labels)
+    assert found["linear"]["score"] == pytest.approx(expected)
+
+
 def test_fine_tuning_uses_the_data_sets_metric_and_splits(
     make_context, mean_color, data_dir, monkeypatch
 ):
