@@ -69,14 +69,25 @@ def _use_encoder(command: parsing.CommandLine) -> None:
             output=chosen.output,
             num_neighbors=chosen.num_neighbors,
             duplicate_similarity=chosen.duplicate_similarity,
+            image_folder=command.image_folder,
         )
+
+
+def _what_is_left(command: parsing.CommandLine) -> str:
+    """What an interrupt leaves behind."""
+    folder = command.config.model_dir
+    if command.mode == "evaluate":
+        return f"what was found so far is in {folder}"
+    if command.mode in ("embed", "neighbors"):
+        return "nothing was written"
+    return f"--model_dir={folder} resumes the run"
 
 
 def _what(command: parsing.CommandLine) -> str:
     """The command in a few words, before TensorFlow has loaded."""
     target = {"embed": command.config.retrieval.output,
               "neighbors": command.config.retrieval.embeddings}  # fmt: skip
-    return f"{command.mode} in {target.get(command.mode, command.config.model_dir)}"
+    return f"{command.mode} in {target.get(command.mode, command.config.model_dir) or '(no file)'}"
 
 
 def _trained_in(command: parsing.CommandLine) -> str | None:
@@ -109,7 +120,7 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         status, text = INTERRUPTED, "interrupted"
         if command is not None:
-            text = f"interrupted; --model_dir={command.config.model_dir} resumes the run"
+            text = f"interrupted; {_what_is_left(command)}"
         if debug:
             raise
     except Exception as error:

@@ -25,8 +25,10 @@ _RUN = {
                + ". Without --recipe and --dataset: quickstart."),
     "model_dir": (None, "Folder of the run: checkpoints, events, results, SavedModel. "
                   "Default: runs/<recipe or dataset>-<time>. An existing one is resumed."),
-    "checkpoint": (None, "Weights to start from: a run, a checkpoint, a SavedModel, or a "
-                   "published TF2 or TF1 checkpoint or SavedModel; local, gs:// or a .tar.gz."),
+    "checkpoint": (None, "Weights to start from, or the encoder to use: a run, a checkpoint, a "
+                   "SavedModel, or a published TF2 or TF1 checkpoint or SavedModel; local, gs:// "
+                   "or a .tar.gz. --mode=evaluate and embed take other SavedModels and .keras "
+                   "files too."),
     "debug": (False, "Show tracebacks of errors."),
     "train_summary_steps": (0, "Accepted for old command lines; has no effect."),
 }  # fmt: skip

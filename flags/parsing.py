@@ -45,6 +45,14 @@ class CommandLine:
     image_size: int | None = None
     split: str | None = None
 
+    @property
+    def image_folder(self) -> str | None:
+        """The folder that `--dataset=folder:PATH` names, None for other data sets."""
+        kind, _, path = self.config.data.dataset.partition(":")
+        if kind != "folder":
+            return None
+        return os.path.expanduser(path or self.config.data.data_dir or "") or None
+
 
 class UsageError(ValueError):
     """The command line itself can't be read (an unknown flag, a value of the wrong type)."""
@@ -105,7 +113,7 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     parts = [config.AugmentConfig, config.OptimizerConfig, config.TrainConfig]
     if not given["dataset"].present:
         parts.append(config.DataConfig)
-    names = {name for part in parts for name in recipes.setting_names(part)}
+    names = {name for part in parts for name in recipes.setting_names(part)} - {"label_subset"}
     # A checkpoint lies in its run's folder, an export two levels below it.
     folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
     for folder in folders:
@@ -154,11 +162,14 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     values = _read([*base, *words])
     require(values.mode in definitions.MODES, "mode",
             f"must be one of {', '.join(definitions.MODES)}", values.mode)  # fmt: skip
-    for path in ("model_dir", "data_dir", "checkpoint", "teacher"):
+    for path in _PATHS:
         if values[path].value:  # shells leave the ~ of --name=~/x alone
             values[path].value = os.path.expanduser(values[path].value)
     if values.mode == "evaluate":
         _require_encoder(values, base)
+    if values.mode == "embed":
+        require(given["dataset"].present, "dataset", "must name the images with --mode=embed",
+                None)  # fmt: skip
     if not values.model_dir:
         require(values.mode != "eval", "model_dir", "must name the run to evaluate with mode=eval",
                 values.model_dir)  # fmt: skip
@@ -171,6 +182,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     notes = []
     if given["train_summary_steps"].present:
         notes.append("--train_summary_steps has no effect here; summaries follow the run's length")
+    notes += _ignored(given)
     return CommandLine(
         values.mode,
         recipes.build_run_config(settings),
@@ -180,6 +192,20 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         image_size=values.image_size if given["image_size"].present else None,
         split=values.eval_split if given["eval_split"].present else None,
     )
+
+
+def _ignored(given: flags.FlagValues) -> list[str]:
+    """A note on flags of the network where the weights decide."""
+    if given.mode not in _ENCODER_MODES:
+        return []
+    used = {"ft_proj_selector"} if given.mode == "evaluate" else set()
+    names = set(recipes.setting_names(config.ModelConfig)) - used
+    present = [f"--{name}" for name in given if name in names and given[name].present]
+    if not present:
+        return []
+    hint = " (--finetune_after_block is the protocol's)"
+    return [f"{', '.join(present)} have no effect with --mode={given.mode}: the weights decide"
+            + (hint if "--fine_tune_after_block" in present else "")]  # fmt: skip
 
 
 def _require_encoder(values: flags.FlagValues, base: Sequence[str]) -> None:

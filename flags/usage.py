@@ -12,6 +12,9 @@ Contrastive learning of visual representations (SimCLR), TensorFlow 2.
   python run.py --mode=train_then_eval                      quickstart on embedded images
   python run.py --mode=train_then_eval --recipe=cifar10_cpu --data_dir=DIR
   python run.py --mode=eval --model_dir=RUN                 evaluate the checkpoints of a run
+  python run.py --mode=evaluate --checkpoint=ANY --protocols=linear,knn,logreg --dataset=...
+  python run.py --mode=embed --checkpoint=ANY --dataset=folder:DIR --output=FILE.parquet
+  python run.py --mode=neighbors --embeddings=FILE.parquet --query=IMAGE
 """
 
 

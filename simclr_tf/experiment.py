@@ -180,6 +180,10 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
 
 
 def _check_labels(run: RunConfig, source: sources.Source) -> None:
+    unused = run.model.train_mode == "distill" and run.distill.distill_alpha == 1
+    require(not unused or run.data.label_subset is None, "label_subset",
+            "needs distill_alpha below 1: pure distillation uses no labels",
+            run.data.label_subset)  # fmt: skip
     if source.num_classes is not None:
         return
     mode = run.model.train_mode

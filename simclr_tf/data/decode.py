@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
@@ -15,6 +16,8 @@ from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, first_line
 
 _BMP_MAGIC = b"BM"
+# What TensorFlow writes before its errors: which kernel failed, on which device.
+_KERNEL_PREFIX = re.compile(r"\{\{function_node .*?\}\}\s*")
 _SCAN_CHUNK = 256  # images in memory at a time during a scan
 
 
@@ -100,5 +103,5 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
             source.location(bad[0]),
             "must be a readable JPEG, PNG, GIF or BMP image (skip_bad_images leaves such files "
             "out)",
-            first_line(error)[:200],
+            _KERNEL_PREFIX.sub("", first_line(error))[:200],
         ) from error

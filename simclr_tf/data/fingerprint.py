@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 
+from simclr_tf.data.excluding import ExcludingSource
 from simclr_tf.data.folder_source import FolderSource
 from simclr_tf.data.sources import Source, WrappedSource
 from simclr_tf.data.subset import SubsetSource
@@ -35,6 +36,8 @@ def _parts(source: Source, split: str, setting: str) -> Iterator[str]:
     if isinstance(source, SubsetSource):
         yield from source.ids
         yield str(source.num_examples(split, setting))
+    if isinstance(source, ExcludingSource):
+        yield from source.ids
     if isinstance(source, WrappedSource):
         yield type(source).__name__
         yield from _parts(source.base, split, setting)

@@ -186,13 +186,14 @@ def _split(files: list[tuple[str, ...]], depth: int) -> _Split:
 
 def _class_names(content: Mapping[str, _Split], setting: str) -> tuple[str, ...] | None:
     """The classes of the training split, sorted; a single class tells nothing: no labels."""
-    first = content.get("train", next(iter(content.values())))
+    reference = "train" if "train" in content else next(iter(content))
+    first = content[reference]
     if first.classes is None or len(set(first.classes)) < 2:
         return None
     names = tuple(sorted(set(first.classes)))
     for split, described in content.items():
         unknown = sorted(set(described.classes or ()) - set(names))
         require(not unknown, setting,
-                f"must hold the same classes in every split; {split} has classes that the first "
-                "split lacks", unknown)  # fmt: skip
+                f"must hold the same classes in every split; {split} has classes that "
+                f"{reference} lacks", unknown)  # fmt: skip
     return names

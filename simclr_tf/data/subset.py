@@ -29,6 +29,7 @@ from simclr_tf.files import PathLike, write_json
 SETTING = "label_subset"
 _PER_CLASS = "_per_class"
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
+_MOST_NAMES = 5  # Of classes, in a note.
 
 # The subsets that the paper's authors published, as TFDS data sets of their own.
 _PUBLISHED = {0.01: "imagenet2012_subset/1pct", 0.1: "imagenet2012_subset/10pct"}
@@ -77,6 +78,36 @@ class Subset:
         """
         most = max(self.class_counts)
         return tuple(i for i, count in enumerate(self.class_counts) if count < most)
+
+    def note(self, class_names: Sequence[str] | None = None) -> str | None:
+        """One sentence, without its full stop, on classes that are short or missing.
+
+        Args:
+            class_names: C names; None writes numbers.
+
+        Returns:
+            For example `2 of 10 classes have fewer images than asked for (cat: 12, dog: 7), 1 has
+            none (eel)`. None where all classes have the same number, or the rule is `100%`.
+
+        Raises:
+            InputError: Names do not fit.
+        """
+        counts = self.class_counts
+        names = [f"class {i}" for i in range(len(counts))] if class_names is None else class_names
+        require(len(names) == len(counts), "class_names", f"must be {len(counts)} names",
+                len(names))  # fmt: skip
+        percent = re.fullmatch(_NUMBER + "%", self.rule)
+        if len(set(counts)) < 2 or (percent and float(percent[1]) == 100):
+            return None
+        per_class = re.fullmatch(r"(\d+)" + _PER_CLASS, self.rule)
+        wanted = int(per_class[1]) if per_class else max(counts)
+        counted = list(zip(names, counts, strict=True))
+        return _shortage(
+            [f"{name}: {count}" for name, count in counted if 0 < count < wanted],
+            [name for name, count in counted if count == 0],
+            len(counts),
+            "asked for" if percent or per_class else "the others",
+        )  # fmt: skip
 
 
 def parse_rule(text: str, setting: str = SETTING) -> Rule:
@@ -401,6 +432,25 @@ def _parse_file(name: str) -> Subset:
     require(isinstance(counts, list), name, expected, _summary(counts))
     values = {field: content[field] for field in fields}
     return Subset(**{**values, "ids": tuple(ids), "class_counts": tuple(counts)})
+
+
+def _shortage(short: Sequence[str], absent: Sequence[str], total: int, measure: str) -> str | None:
+    """Says which of `total` classes have fewer images than `measure`, and which none."""
+    parts = []
+    if short:
+        verb = "has" if len(short) == 1 else "have"
+        parts.append(f"{len(short)} of {total} classes {verb} fewer images than {measure} "
+                     f"({_some(short)})")  # fmt: skip
+    if absent:
+        verb = "has" if len(absent) == 1 else "have"
+        said = f"{verb} none" if short else f"of {total} classes {verb} no image"
+        parts.append(f"{len(absent)} {said} ({_some(absent)})")
+    return ", ".join(parts) or None
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _summary(content: Any) -> str:

@@ -33,7 +33,7 @@ FEATURE_NAMES = ("default", "embedding", "features", "pooler_output")
 SIGNATURES = ("serving_default", "default")
 _SIGNIFICANT = ("saved_model.pb", "variables", "assets")  # of a SavedModel's folder
 _BLOCK = 2**22  # bytes
-_LONGEST_FAULT = 200  # characters of an error of TensorFlow, which may print whole tensors
+_LONGEST_FAULT = 200  # characters of an error, which may print whole tensors or models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _open_keras_file(path: str, image_size: int | None) -> FrozenEncoder:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # a foreign file may hold anything
         raise InputError("checkpoint", f"must be a .keras file that tf_keras opens "
-                         f"({first_line(error)})", path) from None  # fmt: skip
+                         f"(saved by Keras 3?) ({_fault(error)})", path) from None  # fmt: skip
     size = _resolve_size(image_size, _keras_shapes(model), path)
     ways = [(_call_text("training=False"), functools.partial(model, training=False))]
     digest = hashlib.sha256()
@@ -181,7 +181,7 @@ def _open_saved_model(path: str, image_size: int | None, no_network: InputError)
         except Exception as error:  # a foreign graph may need ops that are not here
             raise InputError(
                 "checkpoint", f"must be a SimCLR network ({no_network.constraint}) or a SavedModel "
-                f"that TensorFlow loads ({first_line(error)})", path,
+                f"that TensorFlow loads ({_fault(error)})", path,
             ) from None  # fmt: skip
         digest = hashlib.sha256()
         for relative in _significant_files(folder):
@@ -266,12 +266,17 @@ def _checked_encode(
         try:
             _encode(call, images)
         except Exception as error:  # whatever a foreign object raises
-            faults.append(f"{text}: {textwrap.shorten(first_line(error), _LONGEST_FAULT)}")
+            faults.append(f"{text}: {_fault(error)}")
         else:
             return functools.partial(_encode, call)
     raise InputError(setting, f"must map images (B, {size}, {size}, 3) to features (B, D) "
                      f"({'; '.join(faults) or 'it has no call and no signature'})",
                      received)  # fmt: skip
+
+
+def _fault(error: Exception) -> str:
+    """What a foreign object raised, in a few words."""
+    return textwrap.shorten(first_line(error), _LONGEST_FAULT)
 
 
 def _encode(call: Callable[[tf.Tensor], Any], images: tf.Tensor) -> Endpoints:

@@ -2,7 +2,8 @@
 
 A stored entry is a folder named by a key of encoder, data and preprocessing, with one file of raw
 float32 rows per endpoint, the labels, and `features.json`. It is written beside its place while the
-features stream in and renamed when complete, so that what is there is whole.
+features stream in and renamed when complete, so that what is there is whole. What a killed process
+left beside it is removed a day later.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -27,6 +30,10 @@ DESCRIPTION = "features.json"
 LABELS = "labels.npy"
 # Raised when what is stored changes its meaning; part of every key.
 FORMAT_VERSION = 1
+
+# A younger scratch folder may belong to a process that is still writing.
+_ABANDONED_AFTER_SECS = 24 * 3600
+_SCRATCH_FOLDER = re.compile(r"\.[0-9a-f]{32}\.\w{8}")
 
 
 class FeatureStore:
@@ -48,6 +55,7 @@ class FeatureStore:
             except OSError as error:
                 raise InputError("feature_cache", f"must be a folder that can be written "
                                  f"({error.strerror})", str(folder)) from None  # fmt: skip
+            _remove_abandoned(self._folder)
 
     def get(
         self, identity: Mapping[str, Any], make: Callable[[], Iterator[FeatureBatch]]
@@ -64,7 +72,7 @@ class FeatureStore:
             Arrays in memory, or read-only maps of the stored files.
 
         Raises:
-            InputError: There is no example, or the disk is full.
+            InputError: There is no example, the disk is full, or what was written can't be read.
         """
         key = _key(identity)
         if key not in self._memory:
@@ -88,7 +96,9 @@ class FeatureStore:
                 raise InputError("feature_cache", f"must have room for the features "
                                  f"({error.strerror})", str(place.parent)) from None  # fmt: skip
             found = _read(place)
-        assert found is not None
+        if found is None:
+            raise InputError("feature_cache", "must be a folder whose files can be written and "
+                             "read back", str(place.parent))  # fmt: skip
         return found
 
 
@@ -119,7 +129,8 @@ def _write(
         shapes, labels = _stream(scratch, batches)
         if labels is not None:
             np.save(scratch / LABELS, labels)
-        write_json(scratch / DESCRIPTION, {"identity": dict(identity), "shapes": shapes})
+        described = {"identity": dict(identity), "shapes": shapes, "labels": labels is not None}
+        write_json(scratch / DESCRIPTION, described)
         # Another process may have been faster; its features are the same.
         with contextlib.suppress(OSError):
             os.rename(scratch, place)
@@ -154,20 +165,42 @@ def _rows_file(folder: pathlib.Path, endpoint: str) -> pathlib.Path:
 
 def _read(place: pathlib.Path) -> Features | None:
     """The stored features, None where there are none or files are missing or cut off."""
-    if not place.is_dir():
+    if not os.path.lexists(place):
         return None
     try:
-        shapes = json.loads((place / DESCRIPTION).read_text())["shapes"]
+        described = json.loads((place / DESCRIPTION).read_text())
         arrays: dict[str, np.ndarray] = {}
-        for name, shape in shapes.items():
+        for name, shape in described["shapes"].items():
             path = _rows_file(place, name)
             if path.stat().st_size != 4 * int(np.prod(shape)):
                 raise ValueError(path)
             arrays[name] = np.memmap(path, np.float32, mode="r", shape=tuple(shape))
         has_labels = (place / LABELS).is_file()
+        if described["labels"] != has_labels or not arrays:
+            raise ValueError(place)
         labels = np.load(place / LABELS, allow_pickle=False) if has_labels else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
-        shutil.rmtree(place, ignore_errors=True)  # damaged: made again
+        _discard(place)  # damaged: made again
         return None
     first = FINAL_ENDPOINT if FINAL_ENDPOINT in arrays else next(iter(arrays))
     return Features(arrays[first], labels, arrays)
+
+
+def _discard(place: pathlib.Path) -> None:
+    """Removes a folder, or whatever lies in its place; not what a link points to."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        place.unlink()
+
+
+def _remove_abandoned(folder: pathlib.Path) -> None:
+    for name in os.listdir(folder) if os.access(folder, os.R_OK) else []:
+        scratch = folder / name
+        if _SCRATCH_FOLDER.fullmatch(name) and scratch.is_dir():
+            with contextlib.suppress(OSError):  # Another process was faster.
+                files = list(scratch.iterdir()) or [scratch]
+                newest = max(path.stat().st_mtime for path in files)
+                if time.time() - newest > _ABANDONED_AFTER_SECS:
+                    _discard(scratch)

@@ -183,9 +183,8 @@ def _select(
         output = {endpoints[0]: output}
     missing = [name for name in endpoints if name not in output]
     if missing:
-        raise InputError(
-            "endpoints", f"must be among the encoder's outputs {sorted(output)}", missing
-        )
+        raise InputError("endpoint", f"must be one of {', '.join(sorted(output))}",
+                         ", ".join(missing))  # fmt: skip
     names = [*endpoints, *(name for name in optional if name in output)]
     return {name: tf.cast(output[name], tf.float32) for name in names}
 

@@ -305,28 +305,43 @@ def split_validation(
     Args:
         labels: (N,) integers, at least 0.
         fraction: Of each class in the validation part, rounded to whole examples (halves up), but
-            at least one example of each class stays for training. In (0, 1).
-        seed: Draws the examples.
+            at least one example of each class stays for training. In (0, 1). Where that leaves
+            nothing to hold out, since all classes are small, it is the share of all examples
+            instead, at least one, each of another class.
+        seed: Draws the examples, and those classes.
 
     Returns:
         Row numbers of the training and of the validation part, ascending, int64.
 
     Raises:
-        InputError: A setting is out of range, or no example would be held out.
+        InputError: A setting is out of range, or no class has two examples.
     """
     labels = np.asarray(labels)
     whole = labels.ndim == 1 and len(labels) > 0 and np.issubdtype(labels.dtype, np.integer)
     require(whole and bool(labels.min() >= 0), "labels", "must be (N,) integers of at least 0",
             (labels.shape, str(labels.dtype)))  # fmt: skip
-    require(0 < fraction < 1, "fraction", "must lie between 0 and 1", fraction)
+    require(0 < fraction < 1, "validation_fraction", "must lie between 0 and 1", fraction)
+    classes, sizes = np.unique(labels, return_counts=True)
+    counts = _held_out_counts(sizes, fraction, seed)  # (C,)
     held_out = np.zeros(len(labels), bool)
-    for label in np.unique(labels).tolist():
+    for label, count in zip(classes.tolist(), counts.tolist(), strict=True):
         members = np.flatnonzero(labels == label)
-        count = min(int(fraction * len(members) + 0.5), len(members) - 1)
         order = np.random.default_rng([seed, label]).permutation(len(members))
         held_out[members[order[:count]]] = True
-    require(bool(held_out.any()), "fraction", "must hold out at least one example", fraction)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _held_out_counts(sizes: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """(C,) examples to hold out of classes of these sizes."""
+    require(bool(sizes.max() >= 2), "validation_fraction",
+            "needs a class with at least two examples, one to hold out and one to train on",
+            fraction)  # fmt: skip
+    counts = np.minimum((fraction * sizes + 0.5).astype(np.int64), sizes - 1)
+    if not counts.any():
+        total = max(1, int(fraction * sizes.sum() + 0.5))
+        possible = np.flatnonzero(sizes >= 2)
+        counts[np.random.default_rng(seed).permutation(possible)[:total]] = 1
+    return counts
 
 
 def _check_values(values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -44,25 +44,29 @@ def write_results(
     newest = _read(os.path.join(folder, "result.json"))
     if _step_of(newest) <= int(global_step):
         # The protocols' sections are of the same weights where they are of the same step.
-        kept = {key: newest[key] for key in ("protocols_step", "protocols") if key in newest}
-        same = kept.get("protocols_step") == int(global_step)
+        kept = {key: newest[key] for key in ("evaluated", "protocols") if key in newest}
+        same = dict(kept.get("evaluated", {})).get("global_step") == int(global_step)
         write_json(os.path.join(folder, "result.json"), {**result, **(kept if same else {})})
     return result
 
 
 def write_protocol(
-    folder: str | os.PathLike[str], name: str, section: Mapping[str, Any], global_step: int
+    folder: str | os.PathLike[str],
+    name: str,
+    section: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Puts one protocol's section into `result.json`, under `protocols`, atomically.
 
     Everything else in the file stays: the metrics of the same encoder's training run, and sections
-    of other protocols. Only sections of another step are dropped, since they are of other weights.
+    of other protocols. Sections of another encoder, step, data set or endpoint are dropped, since
+    one table must be of one thing.
 
     Args:
         folder: Folder of the evaluation.
         name: Of the protocol.
         section: Its figures.
-        global_step: Step of the encoder, 0 where it has none.
+        about: What is evaluated, on what; must hold `global_step`.
 
     Returns:
         All sections, by protocol.
@@ -72,12 +76,17 @@ def write_protocol(
     """
     path = os.path.join(os.fspath(folder), "result.json")
     result = _read(path)
-    same_step = result.get("protocols_step", global_step) == global_step
-    sections = dict(result.get("protocols", {})) if same_step else {}
+    sections = dict(result.get("protocols", {})) if is_same(folder, about) else {}
     sections[name] = dict(section)
-    result.setdefault("global_step", int(global_step))
-    write_json(path, {**result, "protocols_step": int(global_step), "protocols": sections})
+    result.setdefault("global_step", int(about["global_step"]))
+    write_json(path, {**result, "evaluated": dict(about), "protocols": sections})
     return sections
+
+
+def is_same(folder: str | os.PathLike[str], about: Mapping[str, Any]) -> bool:
+    """Whether the sections in a folder, if any, are of the same encoder, data and endpoint."""
+    recorded = _read(os.path.join(os.fspath(folder), "result.json")).get("evaluated")
+    return recorded is None or recorded == dict(about)
 
 
 def _step_of(result: Mapping[str, Any]) -> int:

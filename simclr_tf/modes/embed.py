@@ -76,8 +76,9 @@ def embed(
     if strategy is not None:
         distribution.check_divisible("eval_batch_size", batch_size, strategy)
     source = sources.open_source(data)
-    parts = _parts(source, data, split, say)
     encoder = encoders.open_encoder(checkpoint, image_size)
+    _check_endpoint(encoder, endpoint)
+    parts = _parts(source, data, split, say)
     if source.multi_label:
         say("note: images have several labels each: labels are left out")
     total = sum(len(part.ids) for part in parts)
@@ -94,6 +95,14 @@ def embed(
     say(f"{target}: {total} images, {endpoint} of {encoder.name}, "
         f"{os.path.getsize(target) / 1e6:.2f} MB")  # fmt: skip
     return target
+
+
+def _check_endpoint(encoder: encoders.FrozenEncoder, endpoint: str) -> None:
+    """Refuses an output that the encoder does not have, by the name of our setting."""
+    outputs = encoder.encode(tf.zeros([1, encoder.image_size, encoder.image_size, 3]))
+    require(endpoint in outputs, "endpoint",
+            f"must be among the encoder's outputs: {', '.join(sorted(outputs))}",
+            endpoint)  # fmt: skip
 
 
 def _parts(source: sources.Source, data: DataConfig, split: str | None, say: Say) -> list[_Part]:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from simclr_tf.augment import policy
+from simclr_tf.data import sources
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import encoders, features
-from simclr_tf.experiment import check_writable
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.retrieval import images, picture
 from simclr_tf.retrieval import neighbors as search
-from simclr_tf.retrieval.embeddings import Embeddings, read_embeddings, to_vectors
+from simclr_tf.retrieval.embeddings import (
+    Embeddings,
+    check_parent,
+    read_embeddings,
+    to_vectors,
+)
 
-# In the picture; the text lists everything.
+# In the text.
+_LISTED_DUPLICATES = 20  # or num_neighbors, if that is more
+_LISTED_GROUPS, _LISTED_OF_GROUP = 20, 10
+# In the picture.
 _PICTURED_NEIGHBORS = 50
 _PICTURED_GROUPS, _PICTURED_OF_GROUP = 10, 7
 _QUERY_SIDE = 640  # pixels of the query in the picture, twice a tile
@@ -47,6 +56,7 @@ def neighbors(
     num_neighbors: int = 10,
     duplicate_similarity: float = 0.95,
     checkpoint: str | None = None,
+    image_folder: str | None = None,
     output: str | None = None,
     say: Say = print_line,
 ) -> str | None:
@@ -58,11 +68,13 @@ def neighbors(
         embeddings: A file that `mode=embed` wrote.
         query: An image file, which the recorded encoder embeds now, or the id of an image in the
             file; the query itself is left out of its neighbours. None groups the near-duplicates
-            of the whole file.
+            of the whole file; a group is a connected chain of similar pairs.
         num_neighbors: At most so many neighbours; near-duplicates of the query beyond them are
-            listed as well.
+            listed as well, up to 20 in all.
         duplicate_similarity: Similarity from which images are near-duplicates.
         checkpoint: The encoder, where it no longer lies where it was recorded; it must be the same.
+        image_folder: Where the images of a `folder:` data set lie now; None means where they were
+            when they were embedded.
         output: The picture, `.png`; None writes `<stem>.neighbors.png` beside `embeddings`.
         say: Receives lines for the user.
 
@@ -78,12 +90,13 @@ def neighbors(
     require(0 < duplicate_similarity <= 1, "duplicate_similarity", "must lie in (0, 1]",
             duplicate_similarity)  # fmt: skip
     target = _picture_path(embeddings, output)
-    content = read_embeddings(embeddings)
+    content = _moved(read_embeddings(embeddings), image_folder)
     say(_describe(embeddings, content))
+    _say_absent(content, say)
     if query is None:
         drawn = _show_duplicates(content, duplicate_similarity, target, say)
     else:
-        found = _resolve(query, content, checkpoint)
+        found = _resolve(query, content, checkpoint, say)
         drawn = _show_nearest(content, found, num_neighbors, duplicate_similarity, target, say)
     if drawn:
         say(f"picture: {target}")
@@ -98,8 +111,34 @@ def _picture_path(embeddings: str, output: str | None) -> str:
                 output)  # fmt: skip
         target = os.path.expanduser(output)
     require(not os.path.isdir(target), "output", "must name a file, not a folder", target)
-    check_writable(os.path.dirname(os.path.abspath(target)), "output")
+    check_parent(target, "output")
     return target
+
+
+def _moved(content: Embeddings, image_folder: str | None) -> Embeddings:
+    """The embeddings as if their images had always been in the given folder."""
+    if image_folder is None:
+        return content
+    folder = os.path.abspath(os.path.expanduser(image_folder))
+    require(os.path.isdir(folder), "dataset", "must be folder:PATH with an existing folder",
+            image_folder)  # fmt: skip
+    recorded = content.metadata.get("dataset")
+    in_folder = recorded is None or images.image_folder(content.metadata) is not None
+    require(in_folder, "dataset", "must not be given: the embeddings are not of a folder but are "
+            f"of {recorded}", image_folder)  # fmt: skip
+    dataset = f"{sources.FOLDER}:{folder}"
+    return content._replace(metadata={**content.metadata, "dataset": dataset})
+
+
+def _say_absent(content: Embeddings, say: Say) -> None:
+    folder = images.image_folder(content.metadata)
+    if folder is None:
+        return
+    absent = sum(not os.path.isfile(folder / name) for name in content.ids)
+    if absent:
+        are = "is" if absent == 1 else "are"
+        say(f"note: {_count(absent, 'image')} {are} not found in {folder}; --dataset=folder:NEW "
+            f"names {'its' if absent == 1 else 'their'} new place")  # fmt: skip
 
 
 def _describe(path: str, content: Embeddings) -> str:
@@ -111,12 +150,17 @@ def _describe(path: str, content: Embeddings) -> str:
     return f"{path}: {count} images, {dimension} numbers each ({origin})"
 
 
-def _resolve(query: str, content: Embeddings, checkpoint: str | None) -> _Query:
+def _resolve(query: str, content: Embeddings, checkpoint: str | None, say: Say) -> _Query:
     """An existing file counts as such, even where it is called like an id."""
     path = pathlib.Path(query).expanduser()
     if path.is_file():
         vector = _embed_file(path, content, checkpoint)
         row = _row_of_file(path, content)
+        if row is None:
+            row = _row_of_moved_file(path, vector, content)
+            if row is not None:
+                say(f"note: {content.ids[row]} of the file is taken for the query itself and left "
+                    "out")  # fmt: skip
         return _Query(query, vector, row, images.read_image(path))
     if query not in content.ids:
         raise InputError("query", "must be an image file, or an id in the file of embeddings "
@@ -136,6 +180,18 @@ def _row_of_file(path: pathlib.Path, content: Embeddings) -> int | None:
     except ValueError:
         return None
     return content.ids.index(below) if below in content.ids else None
+
+
+def _row_of_moved_file(path: pathlib.Path, vector: np.ndarray, content: Embeddings) -> int | None:
+    """The row with the same embedding whose id is how the path of the image ends."""
+    names = pathlib.Path(os.path.abspath(path)).parts
+    tails = {"/".join(names[start:]) for start in range(len(names))}
+    rows = np.array([row for row, name in enumerate(content.ids) if name in tails], np.int64)
+    if len(rows) == 0:
+        return None
+    similarities = search.similarities_to(content.vectors, vector, rows)  # (M,)
+    equal = rows[similarities >= 1 - search.ROUNDING]
+    return max(map(int, equal), key=lambda row: len(content.ids[row]), default=None)
 
 
 def _embed_file(path: pathlib.Path, content: Embeddings, checkpoint: str | None) -> np.ndarray:
@@ -196,11 +252,13 @@ def _show_nearest(
         return False
     limit = duplicate_similarity - search.ROUNDING
     num_duplicates = int((similarities[order] >= limit).sum())
-    listed = order[: max(num_neighbors, num_duplicates)]
+    listed = order[: max(num_neighbors, min(num_duplicates, _LISTED_DUPLICATES))]
     say(f"nearest to {query.name}:")
     for rank, index in enumerate(listed, start=1):
         mark = "  near-duplicate" if rank <= num_duplicates else ""
         say(f"{rank:4}  {similarities[index]:.3f}  {_named(content, index)}{mark}")
+    if num_duplicates > len(listed):
+        say(f"      ... and {num_duplicates - len(listed):,} more")
     at_least = f"(similarity of at least {duplicate_similarity})"
     duplicates = f"{_count(num_duplicates, 'near-duplicate')} {at_least}"
     say(duplicates)
@@ -215,27 +273,37 @@ def _show_duplicates(content: Embeddings, similarity: float, target: str, say: S
     """Lists and draws; returns whether there was anything to draw."""
     groups = search.near_duplicates(content.vectors, similarity)
     num_images = sum(len(group.indices) for group in groups)
-    at_least = f"(similarity of at least {similarity})"
-    found = f"{_count(len(groups), 'group')} of near-duplicates {at_least}"
-    summary = f"{found}, {num_images} of {_count(len(content.ids), 'image')}"
-    say(summary)
+    found = f"{_count(len(groups), 'group')} of near-duplicates"
+    share = f"{num_images:,} of {_count(len(content.ids), 'image')}"
+    say(f"{found} (chains of pairs with a similarity of at least {similarity}), {share}")
     if not groups:
         return False
-    for number, (indices, similarities) in enumerate(groups, start=1):
-        say(f"{number:4}  {_named(content, indices[0])}")
-        for index, value in zip(indices[1:], similarities[1:], strict=True):
-            say(f"       {value:.3f}  {_named(content, index)}")
+    say("similarity of each image to the nearest other of its group:")
+    _list_groups(content, groups, say)
     if len(groups[0].indices) > max(10, len(content.ids) // 2):
         say("note: one group holds most images; a higher --duplicate_similarity tells more")
     rows = []
     for indices, similarities in groups[:_PICTURED_GROUPS]:
         tiles = _tiles(content, indices[:_PICTURED_OF_GROUP], similarities, limit=None)
         absent = [picture.Tile(None, "")] * (len(indices) - len(tiles))  # counted, not drawn
-        rows.append([tiles[0]._replace(note="first"), *tiles[1:], *absent])
+        rows.append([*tiles, *absent])
     if len(groups) > len(rows):
-        summary = f"First {len(rows)} of {summary}"
-    picture.save_groups(target, summary, rows, columns=_PICTURED_OF_GROUP)
+        found = f"First {len(rows)} of {found}"
+    title = f"{found} (chains of pairs \N{GREATER-THAN OR EQUAL TO} {similarity:.6g}), {share}"
+    picture.save_groups(target, title, rows, columns=_PICTURED_OF_GROUP)
     return True
+
+
+def _list_groups(content: Embeddings, groups: Sequence[search.DuplicateGroup], say: Say) -> None:
+    for number, (indices, similarities) in enumerate(groups[:_LISTED_GROUPS], start=1):
+        shown = indices[:_LISTED_OF_GROUP]
+        for place, index in enumerate(shown):
+            start = f"{number:4}" if place == 0 else " " * 4
+            say(f"{start}  {similarities[place]:.3f}  {_named(content, index)}")
+        if len(indices) > len(shown):
+            say(f"      ... and {len(indices) - len(shown):,} more")
+    if len(groups) > _LISTED_GROUPS:
+        say(f"... and {_count(len(groups) - _LISTED_GROUPS, 'more group')}")
 
 
 def _tiles(

@@ -6,14 +6,15 @@ import os
 
 from simclr_tf import distribution
 from simclr_tf.config import DataConfig, RunConfig
-from simclr_tf.data import decode, sources
+from simclr_tf.data import excluding, sources
 from simclr_tf.errors import require
-from simclr_tf.evaluation.encoders import open_encoder
+from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
 from simclr_tf.evaluation.feature_store import FeatureStore
 from simclr_tf.experiment import check_writable
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
+from simclr_tf.weights import locate
 
 
 def evaluate(
@@ -34,11 +35,15 @@ def evaluate(
         InputError: Bad settings, encoder or data.
     """
     check_writable(run.model_dir)
+    require(run.data.label_subset is None, "label_subset",
+            "is a setting of training; evaluation has --label_fractions",
+            run.data.label_subset)  # fmt: skip
     checkpoint = run.checkpoint or run.model_dir
     strategy = distribution.build_strategy(run.strategy)
-    source = sources.open_source(run.data)
+    source = _open_source(run.data, say)
     with strategy.scope():
         encoder = open_encoder(checkpoint, image_size)
+    _check_folder(run.model_dir, encoder)
     say(f"{encoder.name}: images of {encoder.image_size} px on {distribution.describe(strategy)}")
     context = Context(
         encoder=encoder,
@@ -55,11 +60,10 @@ def evaluate(
         eval_batch_size=run.evaluation.eval_batch_size,
         data_dir=run.data.data_dir,
         ft_proj_selector=run.model.projection.ft_proj_selector,
-        excluded_ids=_bad_ids(run.data, source, say),
         say=say,
     )
     found = scoreboard.evaluate(context)
-    say(f"\nresults: {os.path.join(run.model_dir, 'scoreboard.md')}, result.json and pictures")
+    say(f"\nresults: {os.path.join(run.model_dir, 'scoreboard.md')}")
     return found
 
 
@@ -80,14 +84,22 @@ def test_split(data: DataConfig, source: sources.Source, protocols: tuple[str, .
     return split
 
 
-def _bad_ids(data: DataConfig, source: sources.Source, say: Say) -> tuple[str, ...]:
+def _open_source(data: DataConfig, say: Say) -> sources.Source:
+    source = sources.open_source(data)
     if not data.skip_bad_images:
-        return ()
-    bad = [
-        example_id
-        for split in source.splits
-        for example_id in decode.find_bad_examples(source.examples(split))
-    ]
-    if bad:
-        say(f"note: {len(bad)} undecodable images are left out, such as {source.location(bad[0])}")
-    return tuple(bad)
+        return source
+    sound = excluding.without_bad_images(source)
+    if isinstance(sound, excluding.ExcludingSource):
+        say(f"note: {len(sound.ids)} undecodable images are left out, such as "
+            f"{source.location(sound.ids[0])}")  # fmt: skip
+    return sound
+
+
+def _check_folder(model_dir: str, encoder: FrozenEncoder) -> None:
+    """Refuses to write scores of other weights into a run's folder."""
+    is_run = os.path.isfile(os.path.join(model_dir, locate.CONFIG_FILE))
+    if not is_run:
+        return
+    own = encoder.run_dir and os.path.abspath(encoder.run_dir) == os.path.abspath(model_dir)
+    require(bool(own), "model_dir", f"must not be the folder of another run than {encoder.name}",
+            model_dir)  # fmt: skip

@@ -76,7 +76,6 @@ class Context:
         eval_batch_size: Images per forward pass, over all replicas.
         data_dir: Where the data sets of the transfer suite are looked for.
         ft_proj_selector: Layers of the projection head that fine-tuning keeps (SimCLRv2).
-        excluded_ids: Images that can't be decoded.
         say: Receives lines for the user.
     """
 
@@ -94,7 +93,6 @@ class Context:
     eval_batch_size: int = 256
     data_dir: str | None = None
     ft_proj_selector: int = 0
-    excluded_ids: tuple[str, ...] = ()
     say: Say = print
 
     @property
@@ -125,6 +123,13 @@ class Context:
             return self.train_split, self.settings.validation_split
         return divide_split(self.source, self.train_split, self.settings.validation_fraction)
 
+    @property
+    def labelled_split(self) -> str:
+        """Training and validation images together, for a last training with chosen settings."""
+        if self.settings.validation_split is None:
+            return self.train_split  # what is held out of it is part of it
+        return f"{self.train_split}+{self.settings.validation_split}"
+
     def batch_size(self, wanted: int, available: int) -> int:
         """`wanted`, or as much of it as there are images, as a multiple of the replicas."""
         replicas = self.strategy.num_replicas_in_sync
@@ -151,7 +156,6 @@ class Context:
             batch_size=self.eval_batch_size,
             image_size=image_size or self.encoder.image_size,
             view_fn=view,
-            excluded_ids=self.excluded_ids,
             max_examples=max_examples,
             setting=setting,
         )
@@ -179,14 +183,13 @@ class Context:
         names = endpoints or (self.settings.endpoint,)
         of = source or self.source
         size = image_size or self.encoder.image_size
-        total = of.num_examples(split, setting) - len(self.excluded_ids)
+        total = of.num_examples(split, setting)
         identity = {
             "encoder": self.encoder.fingerprint,
             # A callable has no fingerprint: it is told from others as long as it lives.
             "object": "" if self.encoder.fingerprint else id(self.encoder.encode),
             "data": fingerprint(of, split, setting),
             "split": split,
-            "excluded": sorted(self.excluded_ids),
             "view": view.__name__,
             "image_size": size,
             "endpoints": list(names),
@@ -222,15 +225,30 @@ class Context:
         """A file in the folder of the evaluation."""
         return os.path.join(self.folder, name)
 
+    def about(self) -> dict[str, Any]:
+        """What an evaluation is of: two with the same belong into one table."""
+        return {
+            "encoder": self.encoder.name,
+            "fingerprint": self.encoder.fingerprint,
+            "global_step": self.encoder.global_step,
+            "endpoint": self.settings.endpoint,
+            "image_size": self.encoder.image_size,
+            "dataset": self.source.name,
+            "train_split": self.train_split,
+            "test_split": self.test_split,
+        }
+
     def write_predictions(self, name: str, labels: np.ndarray, scores: np.ndarray) -> None:
         """Keeps labels and predictions of a test set, for comparisons between models.
 
         Args:
             name: Of the protocol, and the data set where there are several.
             labels: (N,), or (N, C) with several labels an image.
-            scores: (N, C) logits; kept whole with several labels, else their argmax.
+            scores: (N, C) logits, kept whole with several labels, else their argmax; or the
+                classes themselves, (N,).
         """
-        predicted = scores if labels.ndim == 2 else scores.argmax(axis=1)
+        whole = labels.ndim == 2 or scores.ndim == 1
+        predicted = scores if whole else scores.argmax(axis=1)
         write_npz(self.path(os.path.join(PREDICTIONS_FOLDER, f"{name}.npz")),
                   {"labels": labels, "predictions": predicted})  # fmt: skip
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from simclr_tf.config import DistillConfig
 from simclr_tf.data import subset
+from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import (
@@ -23,7 +26,13 @@ BATCH_SIZE = 128
 
 def check(context: Context) -> None:
     """Refuses an encoder that can't be trained, and a rule that can't be read."""
-    require_network(context.encoder, "distillation")
+    network = require_network(context.encoder, "distillation")
+    width = network.config.encoder.width_multiplier * context.settings.distill_width
+    try:
+        dataclasses.replace(network.config.encoder, width_multiplier=width)
+    except InputError as error:
+        raise InputError("distill_width", f"times the encoder's width {error.constraint}",
+                         context.settings.distill_width) from None  # fmt: skip
     subset.parse_rule(context.settings.distill_labels, "distill_labels")
 
 

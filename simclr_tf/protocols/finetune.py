@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
+from simclr_tf.errors import first_line, require
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import (
     Plan,
@@ -16,6 +17,7 @@ from simclr_tf.protocols.fitting import (
     score,
 )
 from simclr_tf.report.units import format_percent
+from simclr_tf.training.loop import NonFiniteLossError
 
 
 def check(context: Context) -> None:
@@ -57,8 +59,8 @@ def finetune_grid(
 ) -> Finetuned:
     """The protocol on the data set of `context`.
 
-    Every cell of the grid starts from the encoder. Where the grid has one cell it is trained on
-    the whole training split at once.
+    Every cell of the grid starts from the encoder; one that diverges scores 0. Where the grid has
+    one cell it is trained on all labelled images at once.
 
     Args:
         context: Encoder, data set and settings.
@@ -72,17 +74,34 @@ def finetune_grid(
     rate, decay = grid[0]
     if len(grid) > 1:
         for rate, decay in grid:
-            value = getattr(_train(context, *parts, rate, decay), metric)
+            value = _validated(context, parts, rate, decay, metric)
             cells.append({"learning_rate": rate, "weight_decay": decay, "validation": value})
         best = max(cells, key=lambda cell: cell["validation"])
+        require(
+            best["validation"] > 0,
+            "finetune_learning_rates",
+            "must hold one that does not diverge",
+            settings.finetune_learning_rates,
+        )
         rate, decay = best["learning_rate"], best["weight_decay"]
-    final = _train(context, context.train_split, context.test_split, rate, decay)
+    final = _train(context, context.labelled_split, context.test_split, rate, decay)
     context.write_predictions(name, final.labels, final.logits)
     how = (f"{settings.finetune_steps} steps of {settings.finetune_batch_size}, learning rate "
            f"{rate:g}, weight decay {decay:g} / learning rate")  # fmt: skip
     if len(grid) > 1:
         how += f" (best of {len(grid)} on {parts[1]})"
     return Finetuned(final, rate, decay, cells, how)
+
+
+def _validated(
+    context: Context, parts: tuple[str, str], rate: float, decay: float, metric: str
+) -> float:
+    """The validation score of a cell of the grid; 0 for one that diverges."""
+    try:
+        return getattr(_train(context, *parts, rate, decay), metric)
+    except NonFiniteLossError as error:
+        context.say(f"note: learning rate {rate:g}, weight decay {decay:g}: {first_line(error)}")
+        return 0.0
 
 
 def batch_norm_decay(steps_per_epoch: int) -> float:
@@ -92,7 +111,7 @@ def batch_norm_decay(steps_per_epoch: int) -> float:
 
 def _train(context: Context, train_split: str, test_split: str, rate: float, decay: float) -> Score:
     settings, source = context.settings, context.source
-    count = source.num_examples(train_split) - len(context.excluded_ids)
+    count = source.num_examples(train_split)
     batch_size = context.batch_size(settings.finetune_batch_size, count)
     # B.8 gives the decay divided by the learning rate.
     optimizer = momentum_optimizer(rate, batch_size, weight_decay=decay / rate)

@@ -185,7 +185,7 @@ def fit(
     """Trains a classifier in place.
 
     Args:
-        context: Strategy, seed and excluded images.
+        context: Strategy and seed.
         model: From `build_classifier`.
         source: The training images.
         split: Split expression of them.
@@ -229,7 +229,7 @@ def run_steps(
     """Runs a training step to the end of a plan, with progress on the way.
 
     Args:
-        context: Strategy, seed and excluded images.
+        context: Strategy and seed.
         one_step: What a replica does with its part of a batch; counts `optimizer.iterations` up.
         optimizer: Whose steps are counted.
         means: The figures of the step.
@@ -249,7 +249,6 @@ def run_steps(
         batch_size=plan.batch_size,
         view_fns=[view or crop_and_flip(context)],
         seed=context.seed,
-        excluded_ids=context.excluded_ids,
     )
     with (
         Progress(plan.steps, label=label, unit="images") as bar,

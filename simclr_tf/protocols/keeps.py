@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from simclr_tf.evaluation import attributes
-from simclr_tf.evaluation.features import extract_features
+from simclr_tf.evaluation.features import FINAL_ENDPOINT, extract_features
 from simclr_tf.protocols.context import PROJECTION, Context, Row, Section, unchanged
 from simclr_tf.report.progress import Progress
 from simclr_tf.report.units import format_percent
@@ -18,7 +18,7 @@ def run(context: Context) -> Section:
         InputError: Too few images, or no such endpoint.
     """
     limit = context.settings.attribute_images
-    counts = [min(limit, context.source.num_examples(split) - len(context.excluded_ids))
+    counts = [min(limit, context.source.num_examples(split))
               for split in (context.train_split, context.test_split)]  # fmt: skip
     total = len(attributes.ATTRIBUTES) * sum(counts)
     with unchanged(context.encoder), Progress(total, label="table 3", unit="images") as bar:
@@ -26,7 +26,7 @@ def run(context: Context) -> Section:
             context.encoder.encode,
             context.eval_batches(context.train_split, setting="train_split", max_examples=limit),
             context.eval_batches(context.test_split, max_examples=limit),
-            endpoints=(context.settings.endpoint, PROJECTION),
+            endpoints=(FINAL_ENDPOINT, PROJECTION),
             seed=context.seed,
             max_train_examples=limit,
             on_batch=lambda count: bar.update(count, count, {}),

@@ -50,10 +50,12 @@ def run(context: Context) -> Section:
     settings = context.settings
     sweep = len(settings.linear_rates) > 1
     train_part, held_out = context.train_parts() if sweep else (context.train_split, "")
-    count = context.source.num_examples(train_part) - len(context.excluded_ids)
+    count = context.source.num_examples(train_part)
     batch_size = context.batch_size(settings.linear_batch_size, count)
     steps = max(1, round(settings.linear_epochs * (count // batch_size)))
     with unchanged(context.encoder):
+        # Extracted first: features that are not finite are refused before anything trains.
+        context.features(context.test_split, setting="eval_split")
         heads = train_heads(context, train_part, batch_size, steps)
         chosen, validation = _choose(context, heads, held_out) if sweep else (0, None)
         scores = score_heads(context, heads, context.test_split, "eval_split")

@@ -8,6 +8,7 @@ from simclr_tf.protocols.context import Context
 from simclr_tf.report import embedding_map, evaluation_plots, projector
 
 _THUMBNAIL = 32  # px
+_FEWEST = 3
 
 
 def write_maps(context: Context) -> None:
@@ -17,6 +18,9 @@ def write_maps(context: Context) -> None:
     """
     limit = context.settings.map_points
     features = context.features(context.test_split, setting="eval_split")
+    if min(features.features.shape) < _FEWEST:
+        context.say("note: there is no map of fewer than three images or dimensions")
+        return
     labels = features.labels
     vectors = np.asarray(features.features[:limit], np.float32)
     points, indices = embedding_map.embedding_map(vectors, context.seed, limit)

@@ -42,6 +42,7 @@ def run(context: Context) -> Section:
                 temperature=settings.knn_temperature,
             )
             accuracies[k] = float(np.mean(predicted == test.labels))
+            context.write_predictions(f"knn_{k}_{weighting}", test.labels, predicted)
         metrics[weighting] = {f"k_{k}": accuracy for k, accuracy in accuracies.items()}
         shown = ", ".join(f"k={k}: {format_percent(a)}" for k, a in accuracies.items())
         rows.append(Row(f"kNN, {weighting}", shown, _how(weighting, context)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.data import splits
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import results, significance
 from simclr_tf.files import write_text_atomically
@@ -70,24 +73,42 @@ def evaluate(context: Context) -> dict[str, Section]:
             starts wherever possible.
     """
     check(context)
+    _open_folder(context)
     sections: dict[str, Section] = {}
     for name in context.settings.names:
         context.say(f"protocol {name} ...")
-        started = time.monotonic()
-        section = MODULES[name].run(context)
-        seconds = time.monotonic() - started
-        sections[name] = section
-        for note in section.notes:
-            context.say(f"note: {note}")
-        record(context, name, section, seconds)
-        context.say(scoreboard_table.plain(section.title, section.rows, format_duration(seconds)))
+        sections[name] = _run(context, name, MODULES[name].run)
     if context.settings.map_points and any(name in _WITH_TEST_FEATURES for name in sections):
         maps.write_maps(context)
-    if context.settings.compare_with is not None:
-        sections["comparison"] = compare(context, context.settings.compare_with)
-        record(context, "comparison", sections["comparison"], 0.0)
-        context.say(scoreboard_table.plain(*sections["comparison"][:2], ""))
+    other = context.settings.compare_with
+    if other is not None:
+        sections["comparison"] = _run(context, "comparison", lambda c: compare(c, other))
     return sections
+
+
+def _run(context: Context, name: str, protocol: Callable[[Context], Section]) -> Section:
+    """Runs one protocol, writes down what it found, and shows it."""
+    started = time.monotonic()
+    section = protocol(context)
+    seconds = time.monotonic() - started
+    record(context, name, section, seconds)
+    for note in section.notes:
+        context.say(f"note: {note}")
+    context.say(scoreboard_table.plain(section.title, section.rows, format_duration(seconds)))
+    return section
+
+
+def _open_folder(context: Context) -> None:
+    """Makes the folder; predictions in it that are of something else go, as their sections will."""
+    try:
+        os.makedirs(context.folder, exist_ok=True)
+    except OSError as error:
+        raise InputError("model_dir", f"must be a folder that can be written ({error.strerror})",
+                         context.folder) from None  # fmt: skip
+    if not results.is_same(context.folder, context.about()):
+        context.say("note: the results in this folder are of another encoder or other data: "
+                    "they are replaced")  # fmt: skip
+        shutil.rmtree(context.path(PREDICTIONS_FOLDER), ignore_errors=True)
 
 
 def check(context: Context) -> None:
@@ -102,16 +123,27 @@ def check(context: Context) -> None:
     if asked:
         assert context.num_classes
     _check_endpoint(context)
-    context.source.num_examples(context.train_split, "train_split")
-    context.source.num_examples(context.test_split, "eval_split")
-    if settings.validation_split is not None:
-        context.source.num_examples(settings.validation_split, "validation_split")
+    if set(settings.names) != {"transfer"}:
+        _check_splits(context)
     if settings.compare_with is not None:
         _predictions(settings.compare_with, "compare_with")
     for name in settings.names:
         prepare: Callable[[Context], None] | None = getattr(MODULES[name], "check", None)
         if prepare is not None:
             prepare(context)
+
+
+def _check_splits(context: Context) -> None:
+    """Every split exists, and no image has two parts to play."""
+    named = {"train_split": context.train_split, "eval_split": context.test_split}
+    if context.settings.validation_split is not None:
+        named["validation_split"] = context.settings.validation_split
+    ranges = {name: context.source.ranges(split, name) for name, split in named.items()}
+    for name in named:
+        context.source.num_examples(named[name], name)
+    for one, other in itertools.combinations(named, 2):
+        require(not splits.overlap(ranges[one] + ranges[other]), other,
+                f"must share no image with {one}={named[one]}", named[other])  # fmt: skip
 
 
 def _check_endpoint(context: Context) -> None:
@@ -134,10 +166,10 @@ def record(context: Context, name: str, section: Section, seconds: float) -> Non
         "notes": list(section.notes),
         **section.metrics,
     }
-    everything = results.write_protocol(context.folder, name, entry, context.encoder.global_step)
+    about = context.about()
+    everything = results.write_protocol(context.folder, name, entry, about)
     write_text_atomically(
-        context.path("scoreboard.md"),
-        scoreboard_table.markdown(context.encoder.name, everything),
+        context.path("scoreboard.md"), scoreboard_table.markdown(about, everything)
     )
     scalars = {f"eval/{name}/{key}": value for key, value in _numbers(section.metrics)}
     if scalars:

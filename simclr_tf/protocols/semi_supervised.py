@@ -24,7 +24,9 @@ def check(context: Context) -> None:
     """Refuses an encoder that can't be trained, and rules that can't be read."""
     require_network(context.encoder, "fine-tuning")
     for rule in context.settings.fractions:
-        subset.parse_rule(rule, "label_fractions")
+        path = subset.parse_rule(rule, "label_fractions").path
+        if path is not None:
+            subset.read_subset(path, context.source, context.train_split)
 
 
 def run(context: Context) -> Section:
@@ -44,6 +46,7 @@ def run(context: Context) -> Section:
     for rule, count in zip(settings.fractions, epochs, strict=True):
         labels = open_labels(context, rule)
         part: dict[str, Any] = {"images": labels.num_images, "subset": labels.name}
+        notes += [labels.note] if labels.note else []
         for name, pretrained in (("pretrained", True), ("from_scratch", False)):
             found, plan = _train(context, labels, rule, count, pretrained)
             part[name] = {**found.metrics(), "steps": plan.steps, "batch_size": plan.batch_size}
@@ -60,11 +63,13 @@ class Labels(NamedTuple):
         source: Where they are.
         split: Split expression of them in it.
         name: Where the list of them is: a file, or the published data set.
+        note: What is odd about them, None where nothing is.
     """
 
     source: Source
     split: str
     name: str
+    note: str | None = None
 
     @property
     def num_images(self) -> int:
@@ -87,7 +92,8 @@ def open_labels(context: Context, rule: str) -> Labels:
     chosen = subset.open_subset(context.source, split, rule, context.seed)
     path = context.path(f"subset_{file_name(rule)}.json")
     subset.write_subset(path, chosen.description)
-    return Labels(chosen, split, path)
+    note = chosen.description.note(context.source.class_names)
+    return Labels(chosen, split, path, f"{rule}: {note}" if note else None)
 
 
 def file_name(rule: str) -> str:

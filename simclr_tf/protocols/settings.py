@@ -148,6 +148,8 @@ class ProtocolConfig:
                      "attribute_images", "distill_steps"):  # fmt: skip
             value = getattr(self, name)
             require(1 <= value < 2**31, name, "must be at least 1 and below 2^31", value)
+        require(self.attribute_images >= 8, "attribute_images",
+                "must be at least 8, twice the four rotations", self.attribute_images)  # fmt: skip
         for name in ("supervised_steps", "transfer_image_size", "map_points"):
             value = getattr(self, name)
             require(0 <= value < 2**31, name, "must be at least 0 and below 2^31", value)

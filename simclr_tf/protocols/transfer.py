@@ -10,6 +10,7 @@ import numpy as np
 
 from simclr_tf.augment import policy
 from simclr_tf.data.sources import Source
+from simclr_tf.errors import require
 from simclr_tf.evaluation import metrics as metrics_lib
 from simclr_tf.evaluation import transfer as suite
 from simclr_tf.evaluation.features import Features
@@ -22,12 +23,16 @@ _FIELDS = {suite.TOP_1: "top_1", suite.MEAN_PER_CLASS: "mean_per_class"}  # of a
 
 
 def check(context: Context) -> None:
-    """Refuses unknown names.
+    """Refuses unknown names, and sets that are asked for by name and absent.
 
     Raises:
-        InputError: A name is none of the twelve.
+        InputError: A name is none of the twelve, or its data set is not in `data_dir`.
     """
-    suite.present(context.data_dir, context.settings.transfer_names or (suite.ALL,))
+    names = context.settings.transfer_names
+    _, absent = suite.present(context.data_dir, names or (suite.ALL,))
+    require(names is None or not absent, "transfer_datasets",
+            f"must name data sets that are prepared in {context.data_dir or 'the data_dir'}",
+            ", ".join(dataset.folder for dataset in absent))  # fmt: skip
 
 
 def run(context: Context) -> Section:
@@ -58,7 +63,7 @@ def _evaluate(context: Context, dataset: suite.TransferDataset) -> tuple[list[Ro
         source=source,
         train_split=parts.train_and_validation,
         test_split=parts.test,
-        excluded_ids=(),
+        settings=dataclasses.replace(context.settings, validation_split=None),
     )
     value, fitted = _linear(within, dataset, parts, size)
     how = (f"{dataset.metric}, L2 {fitted['regularization']:.3g}, images of {size} px; the paper's "

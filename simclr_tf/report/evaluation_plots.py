@@ -30,6 +30,7 @@ _DOTS_PER_INCH = 120
 _MOST_CELLS_WITH_NUMBERS = 20  # Classes of a confusion matrix.
 _MOST_NAMES = 40  # Class names along an axis that stay legible.
 _LONGEST_NAME = 24
+_LEAST_SPAN = 2.0  # Percentage points on an axis: less would make noise look like a trend.
 _WORST_AND_BEST = 20
 _MOST_IN_LEGEND = 20
 _COLORS, _GRAY_OF_TEN = 10, 7  # Of the colour map tab10.
@@ -45,6 +46,9 @@ def plot_regularization_path(
 ) -> None:
     """Draws a metric against the L2 strength and marks the chosen strength.
 
+    The result of the protocol is another number than the one at the chosen strength here: it comes
+    after a last fit on training and validation part together. The legend says so.
+
     Args:
         path: The PNG, written atomically.
         values: (K,) L2 strengths, above 0.
@@ -58,26 +62,28 @@ def plot_regularization_path(
     """
     order = np.argsort(values)
     strengths = np.asarray(values, np.float64)[order]  # (K,)
-    curves = {"validation": (validation, _BLUE), "test": (test, _ORANGE)}
+    curves = {"validation": (validation, "validation", _BLUE),
+              "test": (test, "test, before the refit", _ORANGE)}  # fmt: skip
     require(len(strengths) > 0 and strengths[0] > 0, "values", "must be > 0", list(values))
     place = int(np.argmin(np.abs(strengths - chosen)))
     require(bool(np.isclose(strengths[place], chosen, rtol=1e-6, atol=0)), "chosen",
             "must be one of the strengths", chosen)  # fmt: skip
     figure, axes = _new_figure((7, 4.2))
     axes.set_xscale("log")
-    for name, (curve, color) in curves.items():
+    for name, (curve, title, color) in curves.items():
         if curve is None:
             continue
         require(np.shape(curve) == strengths.shape, name, f"must have shape {strengths.shape}",
                 np.shape(curve))  # fmt: skip
         percent = 100 * np.asarray(curve, np.float64)[order]
         axes.plot(strengths, percent, color=color, marker="o", markersize=3, linewidth=1.4,
-                  label=f"{name}: {percent[place]:.1f} % at the chosen strength")  # fmt: skip
+                  label=f"{title}: {percent[place]:.1f} % at the chosen strength")  # fmt: skip
         axes.plot(strengths[place], percent[place], marker="o", markersize=9, color=color,
                   markerfacecolor="white", markeredgewidth=2, linestyle="none")  # fmt: skip
     axes.axvline(strengths[place], color=_GRAY, linestyle=":", linewidth=1, zorder=0,
                  label=f"chosen strength: {strengths[place]:.2g}")  # fmt: skip
     axes.margins(y=0.12)
+    _widen(axes)
     axes.legend(fontsize=9, frameon=False)
     _label(axes, f"{_capital(metric_name)} against regularisation", "L2 strength (log scale)",
            f"{metric_name} (%)")  # fmt: skip
@@ -210,6 +216,7 @@ def plot_embedding_map(
     """Draws a map of features, coloured by class.
 
     Up to 20 classes have a legend: colours of the first ten, the same as triangles for the others.
+    The axes have scales of their own, so that the points fill the picture whatever their shape.
 
     Args:
         path: The PNG, written atomically.
@@ -233,7 +240,6 @@ def plot_embedding_map(
     names = _names(class_names, classes)
     figure, axes = _new_figure((8, 6))
     _scatter(axes, points, labels, names)
-    axes.set_aspect("equal", adjustable="datalim")
     axes.set(xticks=[], yticks=[])
     _label(axes, title, "first coordinate (no unit)", "second coordinate (no unit)")
     _save(figure, path)
@@ -322,6 +328,14 @@ def _capital(text: str) -> str:
 def _new_figure(inches: tuple[float, float]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=inches, dpi=_DOTS_PER_INCH, layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _widen(axes: Axes) -> None:
+    """Makes the y axis span `_LEAST_SPAN`, around its middle, where it spans less."""
+    low, high = axes.get_ylim()
+    missing = _LEAST_SPAN - (high - low)
+    if missing > 0:
+        axes.set_ylim(low - missing / 2, high + missing / 2)
 
 
 def _label(axes: Axes, title: str, x: str, y: str, grid: bool = True) -> None:

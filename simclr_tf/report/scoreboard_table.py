@@ -24,14 +24,24 @@ def plain(title: str, rows: Sequence[TableRow], time: str) -> str:
     return "\n".join(lines)
 
 
-def markdown(name: str, protocols: Mapping[str, Mapping[str, Any]]) -> str:
+def markdown(about: Mapping[str, Any], protocols: Mapping[str, Mapping[str, Any]]) -> str:
     """All protocols of a result file in one table.
 
     Args:
-        name: The encoder.
+        about: What is evaluated on what: `encoder`, `global_step`, `dataset`, `train_split`,
+            `test_split`, `endpoint`, `image_size`.
         protocols: Sections of `result.json`: `title`, `rows`, `notes` and `seconds` of each.
     """
-    lines = [f"# Scoreboard of {name}", "", "| what | result | how | time |", "|---|---|---|---|"]
+    step = f", step {about['global_step']}" if about["global_step"] else ""
+    lines = [
+        f"# Scoreboard of {about['encoder']}{step}",
+        "",
+        f"{about['dataset']}: trained on `{about['train_split']}`, tested on "
+        f"`{about['test_split']}`; `{about['endpoint']}` of images of {about['image_size']} px.",
+        "",
+        "| what | result | how | time |",
+        "|---|---|---|---|",
+    ]
     notes = []
     for section in protocols.values():
         time = format_duration(float(section.get("seconds", 0)))

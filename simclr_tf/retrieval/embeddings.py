@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pathlib
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from types import ModuleType, TracebackType
@@ -90,12 +91,33 @@ def check_output(path: PathLike, setting: str = "output") -> pathlib.Path:
     require("://" not in text, setting, "must be a local path", text)
     target = pathlib.Path(text).expanduser()
     require(not target.is_dir(), setting, "must name a file, not a folder", text)
-    folder = target.absolute().parent
+    check_parent(target, setting)
+    return target
+
+
+def check_parent(path: PathLike, setting: str = "output") -> None:
+    """Refuses a file in a folder that can't be written, or made where it is missing.
+
+    Permissions don't tell (a superuser has them all, but `/proc` takes no files), so a nameless
+    file is made for a moment in the folder, or in the first above it that exists.
+
+    Args:
+        path: The file.
+        setting: Name of the setting that holds it, for errors.
+
+    Raises:
+        InputError: Names the setting.
+    """
+    folder = pathlib.Path(path).absolute().parent
     while not os.path.lexists(folder):
         folder = folder.parent
-    writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
-    require(writable, setting, "must lie in a folder that can be written", text)
-    return target
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            setting, "must lie in a folder that can be written", os.fspath(path)
+        ) from error
 
 
 class EmbeddingWriter:
@@ -179,10 +201,9 @@ class EmbeddingWriter:
 
     def _open(self, dimension: int, labeled: bool) -> None:
         target = self._target
-        target.parent.mkdir(parents=True, exist_ok=True)
         self._dimension, self._labeled = dimension, labeled
         self._temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-        self._file = open(self._temporary, "xb")  # noqa: SIM115 - closed in `_discard`
+        self._file = _create(self._temporary, target)  # closed in `_discard`
         module = _module(target)
         if _suffix(target) == ".npz":
             self._rows = module.NpzRows(self._file, target.parent, dimension, labeled, self._header)
@@ -218,7 +239,7 @@ class EmbeddingWriter:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
-        if self._temporary is not None:
+            assert self._temporary is not None
             self._temporary.unlink(missing_ok=True)
 
 
@@ -252,6 +273,16 @@ def read_embeddings(path: PathLike, setting: str = "embeddings") -> Embeddings:
         columns.ids, columns.labels, None if names is None else tuple(names), columns.vectors,
         metadata,
     )  # fmt: skip
+
+
+def _create(path: pathlib.Path, target: pathlib.Path) -> BinaryIO:
+    """Opens a new file beside `target`, with the folders that are missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "xb")
+    except OSError as error:
+        raise InputError("output", f"must be a file that can be written ({error.strerror})",
+                         os.fspath(target)) from error  # fmt: skip
 
 
 def _check_rows(

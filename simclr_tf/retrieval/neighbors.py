@@ -17,12 +17,12 @@ _ROWS_AT_ONCE = 16_384
 
 
 class DuplicateGroup(NamedTuple):
-    """Images that near-duplicates connect.
+    """Images that near-duplicates connect: a chain, whose ends may be unlike each other.
 
     Attributes:
         indices: (M,) int64, ascending, M at least 2.
-        similarities: (M,) float32 in [-1, 1], of each image to the first, itself included. One
-            that is connected through others may be less similar to the first than the limit.
+        similarities: (M,) float32 in [-1, 1], of each image to the nearest other of the group; at
+            least the limit, up to rounding.
     """
 
     indices: np.ndarray
@@ -79,7 +79,8 @@ def near_duplicates(
 ) -> list[DuplicateGroup]:
     """Groups of vectors that pairs of at least the given similarity connect.
 
-    All pairs are compared, block by block: beside the vectors, memory holds O(N + block^2) numbers,
+    A group is a connected chain of such pairs: two of its members may be less similar. All pairs of
+    vectors are compared, block by block: beside the vectors, memory holds O(N + block^2) numbers,
     however many pairs there are.
 
     Args:
@@ -99,13 +100,19 @@ def near_duplicates(
     require(0 < similarity <= 1, "similarity", "must lie in (0, 1]", similarity)
     require(block >= 1, "block", "must be at least 1", block)
     components = _Components(len(vectors))
+    best = np.full(len(vectors), -1, np.float32)  # (N,) similarity to the nearest other
     for start in range(0, len(vectors), block):
         anchors = _normalized(_finite(vectors[start : start + block], start))  # (b, D)
         for other in range(start, len(vectors), block):
             others = _normalized(vectors[other : other + block])  # (b, D)
-            pairs = _similar_pairs(anchors, others, similarity - ROUNDING)  # (P, 2)
+            pairs, of_anchors, of_others = _compare(anchors, others, similarity - ROUNDING,
+                                                    same=start == other)  # fmt: skip
             components.connect(pairs[:, 0] + start, pairs[:, 1] + other)
-    groups = [DuplicateGroup(indices, similarities_to(vectors, vectors[indices[0]], indices))
+            for first, values in ((start, of_anchors), (other, of_others)):
+                rows = slice(first, first + len(values))
+                best[rows] = np.maximum(best[rows], values)
+    # The nearest of a vector that has a near-duplicate is one, and so of the same group.
+    groups = [DuplicateGroup(indices, np.clip(best[indices], -1, 1))
               for indices in components.groups()]  # fmt: skip
     return sorted(groups, key=_order)
 
@@ -132,17 +139,33 @@ def _finite(vectors: np.ndarray, first_index: int) -> np.ndarray:
         tf.TensorSpec((None, None), tf.float32),
         tf.TensorSpec((None, None), tf.float32),
         tf.TensorSpec((), tf.float32),
+        tf.TensorSpec((), tf.bool),
     ],
     autograph=False,
 )
-def _pairs(anchors: tf.Tensor, others: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.matmul(anchors, others, transpose_b=True) >= limit)  # (P, 2)
+def _pairs_and_best(
+    anchors: tf.Tensor, others: tf.Tensor, limit: tf.Tensor, same: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    products = tf.matmul(anchors, others, transpose_b=True)  # (b, c)
+    itself = tf.fill([tf.shape(anchors)[0]], -2.0)  # below every similarity
+    products = tf.cond(same, lambda: tf.linalg.set_diag(products, itself), lambda: products)
+    best_of_anchors, best_of_others = (tf.reduce_max(products, axis) for axis in (1, 0))
+    return tf.where(products >= limit), best_of_anchors, best_of_others
 
 
-def _similar_pairs(anchors: tf.Tensor, others: tf.Tensor, limit: float) -> np.ndarray:
-    """Rows of both that are at least so similar, (P, 2) int64."""
+def _compare(
+    anchors: tf.Tensor, others: tf.Tensor, limit: float, same: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compares each of b vectors with each of c, except with itself where both are the `same`.
+
+    Returns:
+        Rows of both that are at least so similar, (P, 2) int64; the largest similarity of each
+        anchor, (b,), and of each other, (c,), float32.
+    """
     with full_float32():
-        return _pairs(anchors, others, tf.constant(limit, tf.float32)).numpy()
+        found = _pairs_and_best(anchors, others, tf.constant(limit, tf.float32), tf.constant(same))
+    pairs, best_of_anchors, best_of_others = (tensor.numpy() for tensor in found)
+    return pairs, best_of_anchors, best_of_others
 
 
 class _Components:
@@ -157,11 +180,10 @@ class _Components:
         self._num_edges = 0
 
     def connect(self, left: np.ndarray, right: np.ndarray) -> None:
-        """Adds edges, (P,) nodes each; those of a node to itself say nothing."""
-        apart = left != right
-        if apart.any():
-            self._edges.append((left[apart], right[apart]))
-            self._num_edges += int(apart.sum())
+        """Adds edges, (P,) nodes each."""
+        if len(left):
+            self._edges.append((left, right))
+            self._num_edges += len(left)
             if self._num_edges > _PAIRS_IN_MEMORY:
                 self._merge()
 

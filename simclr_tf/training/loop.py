@@ -17,8 +17,14 @@ _SECONDS_PER_CALL = 1.0
 _MAX_STEPS_PER_CALL = 100
 
 # What a person watches: the first of these losses that the run has, then the accuracies.
-_LOSSES = ("train/contrast_loss", "train/supervised_loss")
-_ACCURACIES = {"contrast_acc": "train/contrast_acc", "supervised_acc": "train/supervised_acc"}
+# Distillation may weigh the labels' loss with 0, so its own comes before.
+_CONTRAST_LOSS = "train/contrast_loss"
+_LOSSES = ("train/distill_loss", _CONTRAST_LOSS, "train/supervised_loss")
+_ACCURACIES = {
+    "contrast_acc": "train/contrast_acc",
+    "distill_agreement": "train/distill_agreement",
+    "supervised_acc": "train/supervised_acc",
+}
 
 
 class NonFiniteLossError(RuntimeError):
@@ -54,9 +60,15 @@ def _shown(values: Mapping[str, float]) -> dict[str, float]:
 def _check_finite(values: dict[str, float], step: int, learning_rate: float) -> None:
     loss = values["train/total_loss"]
     if not math.isfinite(loss):
+        contrastive = _CONTRAST_LOSS in values
+        advice = (
+            "lower --learning_rate or raise --temperature"
+            if contrastive
+            else "lower the learning rate"
+        )
         raise NonFiniteLossError(
             f"loss must stay finite. Received: {loss} up to step {step} at learning rate "
-            f"{learning_rate:.4g}; lower --learning_rate or raise --temperature"
+            f"{learning_rate:.4g}; {advice}"
         )
 
 

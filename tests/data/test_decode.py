@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -116,6 +117,8 @@ def test_failure_names_the_file(write_images):
         list(images)
     assert caught.value.name in {str(source.root / name) for name in ("2.jpg", "4b.png")}
     assert "\n" not in str(caught.value)
+    assert "{{function_node" not in str(caught.value)
+    assert re.match("[A-Z]", caught.value.received)  # the sentence itself: what is wrong
 
 
 def test_other_failures_pass(write_images):

@@ -93,10 +93,12 @@ def test_bytes_and_location(write_images):
 @pytest.mark.parametrize(
     ("names", "constraint"),
     [
-        (["train/a/0.png", "train/b/0.png", "test/c/0.png"], "same classes"),
+        (["train/a/0.png", "train/b/0.png", "test/c/0.png"],
+         "same classes in every split; test has classes that train lacks"),
+        (["test/a/0.png", "test/b/0.png", "val/c/0.png"], "validation has classes that test lacks"),
         (["train/a/0.png", "val/a/0.png", "valid/a/0.png"], "one validation folder"),
     ],
-)
+)  # fmt: skip
 def test_refused(write_images, names, constraint):
     with pytest.raises(InputError, match=constraint) as caught:
         _open(write_images(names))

@@ -119,6 +119,50 @@ def test_small_and_missing_classes():
 
 
 @pytest.mark.parametrize(
+    ("rule", "counts", "expected"),
+    [
+        ("25%", (10, 10, 10), None),
+        ("20_per_class", (7, 7), None),  # All equal.
+        ("100%", (10, 4, 0), None),
+        ("100.0%", (10, 4, 0), None),
+        ("25%", (10, 10, 4, 1),
+         "2 of 4 classes have fewer images than asked for (cat: 4, dog: 1)"),
+        ("25%", (10, 10, 4, 0),
+         "1 of 4 classes has fewer images than asked for (cat: 4), 1 has none (dog)"),
+        ("25%", (0, 10, 0, 10), "2 of 4 classes have no image (ant, cat)"),
+        ("25%", (10, 10, 10, 0), "1 of 4 classes has no image (dog)"),
+        ("25%", (1, 10, 0, 0), "1 of 4 classes has fewer images than asked for (ant: 1), "
+         "2 have none (cat, dog)"),
+        # No class has the 20 images; compared with each other only one would be short.
+        ("20_per_class", (12, 9),
+         "2 of 2 classes have fewer images than asked for (ant: 12, bee: 9)"),
+        ("ids", (12, 9), "1 of 2 classes has fewer images than the others (bee: 9)"),
+    ],
+)  # fmt: skip
+def test_note(rule, counts, expected):
+    found = subset.Subset("x", "train", rule, 0, counts, ("id",))
+    assert found.note(["ant", "bee", "cat", "dog"][: len(counts)]) == expected
+
+
+def test_note_without_names_and_of_many_classes():
+    found = subset.Subset("x", "train", "25%", 0, (10, 10, 4, 0), ("id",))
+    assert found.note() == (
+        "1 of 4 classes has fewer images than asked for (class 2: 4), 1 has none (class 3)"
+    )
+    many = subset.Subset("x", "train", "25%", 0, (10, *[3] * 7, *[0] * 6), ("id",))
+    assert many.note([f"c{i}" for i in range(14)]) == (
+        "7 of 14 classes have fewer images than asked for (c1: 3, c2: 3, c3: 3, c4: 3, c5: 3 and "
+        "2 more), 6 have none (c8, c9, c10, c11, c12 and 1 more)"
+    )
+
+
+def test_note_refuses_names_that_do_not_fit():
+    found = subset.Subset("x", "train", "25%", 0, (10, 4), ("id",))
+    with pytest.raises(InputError, match="class_names must be 2 names"):
+        found.note(["a"])
+
+
+@pytest.mark.parametrize(
     ("options", "name"),
     [
         ({}, "fraction"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import shutil
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -357,6 +359,18 @@ def test_damaged_files(tmp_path):
     (tmp_path / "bad.keras").write_bytes(b"no archive")
     with pytest.raises(InputError, match="must be a .keras file that tf_keras opens"):
         open_encoder(tmp_path / "bad.keras")
+    with zipfile.ZipFile(tmp_path / "foreign.keras", "w") as archive:
+        config = {"inbound": [f"layer {i}" for i in range(500)]}
+        layer = {"module": "keras.layers", "class_name": "NotHere", "config": config}
+        for name, content in (
+            ("metadata.json", {"keras_version": "3.9.0"}),
+            ("config.json", layer),
+        ):
+            archive.writestr(name, json.dumps(content))
+        archive.writestr("model.weights.h5", b"")
+    with pytest.raises(InputError, match=r"that tf_keras opens \(saved by Keras 3\?\)") as caught:
+        open_encoder(tmp_path / "foreign.keras")
+    assert len(caught.value.constraint) < 300 and "\n" not in str(caught.value)
     folder = pathlib.Path(save_signature(Foreign(), tmp_path / "m"))
     (folder / "saved_model.pb").write_bytes(b"no graph")
     with pytest.raises(InputError, match="must be a SimCLR network .* that TensorFlow loads"):

@@ -1,4 +1,6 @@
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -82,7 +84,10 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing rows", "bad json", "empty labels"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncated", "missing rows", "bad json", "empty labels", "missing labels", "no endpoint"],
+)
 def test_damaged_entries_are_made_again(tmp_path, damage):
     make = Counter()
     FeatureStore(str(tmp_path)).get(IDENTITY, make)
@@ -94,10 +99,85 @@ def test_damaged_entries_are_made_again(tmp_path, damage):
         rows.unlink()
     elif damage == "bad json":
         (entry / "features.json").write_text("{")
+    elif damage == "no endpoint":
+        (entry / "features.json").write_text('{"shapes": {}, "labels": true}')
+    elif damage == "missing labels":
+        (entry / "labels.npy").unlink()
     else:
         (entry / "labels.npy").write_bytes(b"")
-    check(FeatureStore(str(tmp_path)).get(IDENTITY, make))
+    for _ in range(2):
+        check(FeatureStore(str(tmp_path)).get(IDENTITY, make))
+    assert make.calls == 2 and list(tmp_path.iterdir()) == [entry]
+
+
+def test_labels_that_do_not_belong_there_are_damage(tmp_path):
+    make = Counter(labels=False)
+    FeatureStore(str(tmp_path)).get(IDENTITY, make)
+    (entry,) = tmp_path.iterdir()
+    np.save(entry / "labels.npy", np.arange(10))
+    assert FeatureStore(str(tmp_path)).get(IDENTITY, make).labels is None
     assert make.calls == 2
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link to a folder"])
+def test_what_lies_in_the_place_of_an_entry_is_replaced(tmp_path, kind):
+    cache, make = tmp_path / "cache", Counter()
+    FeatureStore(str(cache)).get(IDENTITY, make)
+    (entry,) = cache.iterdir()
+    elsewhere = tmp_path / "elsewhere"
+    entry.rename(elsewhere)
+    if kind == "file":
+        entry.write_text("in the way")
+    else:
+        entry.symlink_to(elsewhere if kind == "link to a folder" else tmp_path / "nothing")
+    (elsewhere / "features.json").unlink()
+    for _ in range(2):
+        check(FeatureStore(str(cache)).get(IDENTITY, make))
+    assert make.calls == 2 and not entry.is_symlink()
+    assert (elsewhere / "final_avg_pool.float32").is_file(), "what a link points to stays"
+
+
+def test_an_entry_that_cannot_be_read_back_is_reported(tmp_path):
+    FeatureStore(str(tmp_path)).get(IDENTITY, Counter())
+    (entry,) = tmp_path.iterdir()
+    entry.rename(tmp_path / "elsewhere")
+
+    def blocked():
+        yield from batches()
+        (entry / "full").mkdir(parents=True)
+
+    with pytest.raises(InputError, match="feature_cache must.*read back") as caught:
+        FeatureStore(str(tmp_path)).get(IDENTITY, blocked)
+    assert caught.value.received == str(tmp_path)
+
+
+def age(path, hours):
+    then = time.time() - 3600 * hours
+    os.utime(path, (then, then))
+
+
+def test_scratch_folders_of_killed_processes_go_after_a_day(tmp_path):
+    FeatureStore(str(tmp_path)).get(IDENTITY, Counter())
+    (entry,) = tmp_path.iterdir()
+    # Hours since each file was written; the folder itself is two days old.
+    ages = {"old": [30, 25], "in_use_": [30, 23], "empty": []}
+    for name, hours in ages.items():
+        folder = tmp_path / f".{entry.name}.{name:_<8}"
+        folder.mkdir()
+        for index, of_file in enumerate(hours):
+            (folder / f"{index}.float32").write_text("rows")
+            age(folder / f"{index}.float32", of_file)
+        age(folder, 48)
+    recent = tmp_path / f".{entry.name}.recent__"
+    recent.mkdir()
+    others = [tmp_path / ".notes", tmp_path / f".{entry.name}.notes.txt"]
+    for other in others:
+        other.mkdir()
+        age(other, 48)
+    age(entry, 48)
+    FeatureStore(str(tmp_path))
+    in_use = tmp_path / f".{entry.name}.in_use__"
+    assert sorted(tmp_path.iterdir()) == sorted([entry, in_use, recent, *others])
 
 
 def test_the_entry_says_what_it_is(tmp_path):
@@ -105,7 +185,7 @@ def test_the_entry_says_what_it_is(tmp_path):
     (entry,) = tmp_path.iterdir()
     described = json.loads((entry / "features.json").read_text())
     assert described["identity"] == IDENTITY
-    assert described["shapes"]["final_avg_pool"] == [10, 2]
+    assert described["shapes"]["final_avg_pool"] == [10, 2] and described["labels"] is True
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

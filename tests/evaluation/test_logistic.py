@@ -190,9 +190,37 @@ def test_split_of_a_class_depends_on_its_own_labels():
 
 
 @pytest.mark.parametrize(
+    "counts, fraction, held_out",
+    [
+        ([4] * 10, 0.1, 4),  # A tenth of 40, although a tenth of each class rounds to none.
+        ([4, 4], 0.1, 1),  # 0.8
+        ([2], 0.01, 1),
+        ([1, 1, 3, 1], 0.1, 1),
+        ([1] * 50 + [2, 2], 0.1, 2),  # 5.4, but only two classes can give one.
+        ([4] * 10, 0.12, 5),  # 4.8
+        ([4] * 10, 0.13, 10),  # 0.52 of each class are one already.
+    ],
+)
+def test_few_examples_of_each_class(counts, fraction, held_out):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    kept, held = logistic.split_validation(labels, fraction, 3)
+    assert sorted([*kept, *held]) == list(range(len(labels)))
+    assert len(held) == held_out == len(set(labels[held].tolist()))
+    assert set(labels[kept].tolist()) == set(labels.tolist())
+    again = logistic.split_validation(labels, fraction, 3)
+    np.testing.assert_array_equal(again[1], held)
+
+
+def test_the_seed_draws_which_of_the_classes_give_one():
+    labels = np.repeat(np.arange(10), 4)
+    drawn = {tuple(labels[logistic.split_validation(labels, 0.1, seed)[1]]) for seed in range(4)}
+    assert len(drawn) == 4
+
+
+@pytest.mark.parametrize(
     "labels, fraction, text",
     [
-        (np.arange(3), 0.5, "hold out at least one"),
+        (np.arange(3), 0.5, "validation_fraction needs a class with at least two examples"),
         (np.zeros(9, int), 0.0, "fraction must lie"),
         (np.zeros(9, int), 1.0, "fraction must lie"),
         (np.zeros((9, 2), int), 0.5, "labels must be"),

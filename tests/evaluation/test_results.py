@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simclr_tf.errors import InputError
-from simclr_tf.evaluation.results import write_protocol, write_results
+from simclr_tf.evaluation.results import is_same, write_protocol, write_results
 
 METRICS = {"eval/label_top_1_accuracy": np.float32(0.5), "eval/regularization_loss": 0.25}
 
@@ -43,27 +43,40 @@ def test_non_finite_metrics_are_refused_by_name(tmp_path, bad):
     assert os.listdir(tmp_path) == []
 
 
+ABOUT = {"encoder": "a", "global_step": 7, "dataset": "digits"}
+
+
+def stored(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
 def test_sections_of_protocols_add_up_and_other_metrics_stay(tmp_path):
     write_results(tmp_path, {"eval/knn_20_accuracy": 0.5}, 7)
-    write_protocol(tmp_path, "knn", {"plain": {"k_1": 0.25}}, 7)
-    sections = write_protocol(tmp_path, "linear", {"top_1_accuracy": 0.75}, 7)
+    write_protocol(tmp_path, "knn", {"plain": {"k_1": 0.25}}, ABOUT)
+    sections = write_protocol(tmp_path, "linear", {"top_1_accuracy": 0.75}, ABOUT)
     assert list(sections) == ["knn", "linear"]
-    stored = json.loads((tmp_path / "result.json").read_text())
-    assert stored["eval/knn_20_accuracy"] == 0.5
-    assert stored["protocols"]["knn"] == {"plain": {"k_1": 0.25}}
+    assert stored(tmp_path)["eval/knn_20_accuracy"] == 0.5
+    assert stored(tmp_path)["protocols"]["knn"] == {"plain": {"k_1": 0.25}}
+    assert stored(tmp_path)["evaluated"] == ABOUT
     write_results(tmp_path, {"eval/knn_20_accuracy": 0.6}, 7)
-    stored = json.loads((tmp_path / "result.json").read_text())
-    assert stored["eval/knn_20_accuracy"] == 0.6 and len(stored["protocols"]) == 2
+    assert stored(tmp_path)["eval/knn_20_accuracy"] == 0.6
+    assert len(stored(tmp_path)["protocols"]) == 2
 
 
-def test_sections_of_other_weights_are_dropped(tmp_path):
-    write_protocol(tmp_path, "knn", {"plain": 0.25}, 7)
-    assert list(write_protocol(tmp_path, "linear", {"x": 1}, 8)) == ["linear"]
+@pytest.mark.parametrize("change", [{"encoder": "b"}, {"global_step": 8}, {"dataset": "cifar10"}])
+def test_sections_of_something_else_are_dropped(tmp_path, change):
+    write_protocol(tmp_path, "knn", {"plain": 0.25}, ABOUT)
+    assert is_same(tmp_path, ABOUT) and not is_same(tmp_path, {**ABOUT, **change})
+    assert list(write_protocol(tmp_path, "linear", {"x": 1}, {**ABOUT, **change})) == ["linear"]
+
+
+def test_sections_of_an_earlier_step_go_with_a_later_result(tmp_path):
+    write_protocol(tmp_path, "knn", {"plain": 0.25}, ABOUT)
     write_results(tmp_path, {"eval/knn_20_accuracy": 0.6}, 9)
-    assert "protocols" not in json.loads((tmp_path / "result.json").read_text())
+    assert "protocols" not in stored(tmp_path)
 
 
 def test_a_damaged_result_file_is_replaced(tmp_path):
     (tmp_path / "result.json").write_text("[1")
-    write_protocol(tmp_path, "knn", {"plain": 0.25}, 7)
-    assert json.loads((tmp_path / "result.json").read_text())["global_step"] == 7
+    write_protocol(tmp_path, "knn", {"plain": 0.25}, ABOUT)
+    assert stored(tmp_path)["global_step"] == 7

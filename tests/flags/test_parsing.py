@@ -98,3 +98,40 @@ def test_starting_weights_serve_training_and_are_not_evaluated(tmp_path, mode, e
     recorded = {"dataset": "digits", "image_size": 32, "checkpoint": "runs/a"}
     (tmp_path / "flags.json").write_text(json.dumps(recorded))
     assert parse(f"--mode={mode} --model_dir={tmp_path}").config.checkpoint == expected
+
+
+def test_flags_of_the_network_are_said_to_be_ignored_where_weights_decide(tmp_path):
+    words = ["--mode=evaluate", "--dataset=digits", f"--checkpoint={tmp_path}", "--resnet_depth=18"]
+    (note,) = parsing.parse_command_line([*words, "--fine_tune_after_block=-1"]).notes
+    assert "--resnet_depth" in note and "no effect" in note and "--finetune_after_block" in note
+    assert parsing.parse_command_line(words[:-1]).notes == ()
+
+
+def test_evaluate_takes_images_and_schedule_from_the_run(tmp_path):
+    recorded = {"dataset": "digits", "learning_rate": 0.7, "label_subset": "1%", "image_size": 8,
+                "resnet_depth": 34, "mode": "train"}  # fmt: skip
+    (tmp_path / "flags.json").write_text(json.dumps(recorded))
+    for checkpoint in (tmp_path, tmp_path / "ckpt-3", tmp_path / "saved_model" / "3"):
+        found = parsing.parse_command_line(["--mode=evaluate", f"--checkpoint={checkpoint}"])
+        data, optimizer = found.config.data, found.config.optimizer
+        assert (data.dataset, data.label_subset) == ("digits", None)
+        assert optimizer.learning_rate == 0.7
+        assert found.image_size is None
+    other = ["--mode=evaluate", f"--checkpoint={tmp_path}", "--dataset=patterns"]
+    assert parsing.parse_command_line(other).config.data.image_size == 224
+
+
+def test_embedding_needs_images():
+    with pytest.raises(InputError, match="dataset must name the images"):
+        parsing.parse_command_line(["--mode=embed", "--checkpoint=a", "--output=b.npz"])
+
+
+def test_home_is_expanded_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--mode=neighbors", "--embeddings=~/a.npz", "--query=~/b.png", "--output=~/c.png",
+             "--compare_with=~/d", "--feature_cache=~/e"]  # fmt: skip
+    config = parsing.parse_command_line(words).config
+    assert config.retrieval.embeddings == str(tmp_path / "a.npz")
+    assert config.retrieval.query == str(tmp_path / "b.png")
+    assert config.scoreboard.compare_with == str(tmp_path / "d")
+    assert config.scoreboard.feature_cache == str(tmp_path / "e")

@@ -172,9 +172,11 @@ def test_an_existing_file_is_replaced_when_all_went_well(mean_color, photos, tmp
     data = DataConfig(dataset=f"folder:{photos}")
     path = tmp_path / "x.npz"
     path.write_text("old")
-    with pytest.raises(InputError, match="endpoints must be among"):
-        embed(data, mean_color, str(path), endpoint="z", image_size=32, say=[].append)
+    with pytest.raises(InputError, match="readable JPEG"):
+        (photos / "bad.png").write_bytes(b"nothing")
+        embed(data, mean_color, str(path), image_size=32, say=[].append)
     assert path.read_text() == "old"
+    (photos / "bad.png").unlink()
     embed(data, mean_color, str(path), image_size=32, say=[].append)
     assert len(read_embeddings(path).ids) == 5
 
@@ -200,6 +202,8 @@ def test_replicas_give_the_same(mean_color, photos, tmp_path):
         ({"checkpoint": "/nowhere/at/all"}, "checkpoint must be"),
         ({"data": DataConfig(dataset="folder:/nowhere/at/all")}, "dataset must name an existing"),
         ({"split": "validation"}, "eval_split must be a split expression"),
+        ({"endpoint": "z"}, r"endpoint must be among .* outputs: final_avg_pool\. Received: 'z'"),
+        ({"output": "/proc/nosuch/x.npz"}, "output must lie in a folder that can be written"),
     ],
 )
 def test_refusals_come_before_anything_is_written(mean_color, photos, tmp_path, change, text):

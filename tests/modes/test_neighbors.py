@@ -108,6 +108,18 @@ def test_an_id_needs_no_encoder(embedded, tmp_path, monkeypatch):
     assert listed(run(embedded, tmp_path, query="red.png")[0])
 
 
+@pytest.mark.parametrize(("num_neighbors", "lines"), [(2, 20), (30, 30)])
+def test_of_many_near_duplicates_the_first_are_listed(tmp_path, num_neighbors, lines):
+    with EmbeddingWriter(tmp_path / "x.npz", {}) as writer:
+        writer.append([f"{i}.png" for i in range(50)], np.ones((50, 3)))
+    said = []
+    neighbors(str(tmp_path / "x.npz"), query="0.png", num_neighbors=num_neighbors,
+              say=said.append)  # fmt: skip
+    assert len(listed(said)) == lines
+    assert said[2 + lines].strip() == f"... and {49 - lines} more"
+    assert "49 near-duplicates (similarity of at least 0.95)" in said
+
+
 def test_near_duplicates_beyond_k_are_listed_too(embedded, tmp_path):
     said, _ = run(embedded, tmp_path, query="orange.png", num_neighbors=1,
                   duplicate_similarity=0.9)  # fmt: skip
@@ -121,17 +133,49 @@ def test_more_neighbours_than_images(embedded, tmp_path):
 
 def test_groups_of_the_whole_file(embedded, tmp_path):
     said, picture = run(embedded, tmp_path, duplicate_similarity=0.98)
-    assert said[1] == ("2 groups of near-duplicates (similarity of at least 0.98), "
-                       "4 of 6 images")  # fmt: skip
+    assert said[1].startswith("2 groups of near-duplicates")
+    assert "similarity of at least 0.98" in said[1] and "4 of 6 images" in said[1]
+    assert "chain" in said[1]
     groups = "\n".join(said[2:-1]).split("\n   2  ")
     assert {"orange.png", "copy of orange.png"} == names_in(groups[0])
     assert {"red.png", "nested folder/rosé.png"} == names_in(groups[1])
-    assert "1.000" in groups[0] and "0.99" in groups[1]
+    assert groups[0].count("1.000") == 2 and groups[1].count("0.99") == 2
     assert said[-1] == f"picture: {picture}"
 
 
 def names_in(text):
     return {name for name in ANGLES if name in text}
+
+
+def test_members_of_a_chain_are_shown_with_the_nearest_other(tmp_path, monkeypatch):
+    """Rows at 0, 8, 16 and 22 degrees: the ends are below the limit of 10 degrees to each other."""
+    drawn = []
+    monkeypatch.setattr(neighbors_mode.picture, "save_groups",
+                        lambda *arguments, **_: drawn.append(arguments))  # fmt: skip
+    angles = np.radians([0, 8, 16, 22])
+    with EmbeddingWriter(tmp_path / "x.npz", {}) as writer:
+        writer.append(list("abcd"), np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    said, limit = [], math.cos(math.radians(10))
+    neighbors(str(tmp_path / "x.npz"), duplicate_similarity=limit, say=said.append)
+    shown = [line.split()[-2:] for line in said if line.split()[-1] in "abcd"]
+    expected = [f"{math.cos(math.radians(angle)):.3f}" for angle in (8, 8, 6, 6)]
+    assert shown == [list(pair) for pair in zip(expected, "abcd", strict=True)]
+    ((_, _, (tiles,)),) = drawn
+    assert [tile.note for tile in tiles] == expected
+
+
+def test_of_many_groups_the_first_are_listed(tmp_path):
+    """23 groups of 2 and one of 13."""
+    rows = [*range(23), *range(23), *[23] * 13]
+    with EmbeddingWriter(tmp_path / "x.npz", {}) as writer:
+        writer.append([f"{i}.png" for i in range(len(rows))], np.eye(24)[rows])
+    said = []
+    neighbors(str(tmp_path / "x.npz"), say=said.append)
+    assert said[1].startswith("24 groups of near-duplicates")
+    members = [line for line in said if line.endswith(".png") and not line.startswith("picture")]
+    assert len(members) == 10 + 19 * 2
+    more = [line.strip() for line in said if "more" in line]
+    assert more == ["... and 3 more", "... and 4 more groups"]
 
 
 def test_exact_duplicates_at_similarity_1(embedded, tmp_path):
@@ -175,6 +219,89 @@ def test_images_that_are_gone_do_no_harm(embedded, tmp_path):
         writer.append(data.ids, data.vectors)
     for query in ("red.png", None):
         assert neighbors(str(tmp_path / "x.parquet"), query=query, say=[].append)
+
+
+@pytest.fixture
+def moved(embedded, tmp_path):
+    """The embeddings after their images moved from `old` to `new`, beside them in `tmp_path`."""
+    data = read_embeddings(embedded / "photos.parquet")
+    metadata = {**data.metadata, "dataset": f"folder:{tmp_path / 'old'}"}
+    with EmbeddingWriter(tmp_path / "moved.npz", metadata) as writer:
+        writer.append(data.ids, data.vectors)
+    shutil.copytree(embedded / "photos", tmp_path / "new")
+    return str(tmp_path / "moved.npz")
+
+
+def notes(lines):
+    return [line for line in lines if line.startswith("note:")]
+
+
+@pytest.mark.parametrize("query", ["red.png", None])
+def test_images_that_moved_are_remarked(moved, tmp_path, query):
+    said = []
+    neighbors(moved, query=query, say=said.append)
+    assert notes(said) == [
+        f"note: 6 images are not found in {tmp_path / 'old'}; --dataset=folder:NEW names their "
+        "new place"
+    ]
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    (tmp_path / "old" / "green.png").unlink()
+    said = []
+    neighbors(moved, query=query, say=said.append)
+    assert [note.split(";")[0] for note in notes(said)] == [
+        f"note: 1 image is not found in {tmp_path / 'old'}"]  # fmt: skip
+
+
+def test_the_new_place_of_images(moved, tmp_path, monkeypatch):
+    seen = []
+    save = neighbors_mode.picture.save_neighbors
+    monkeypatch.setattr(neighbors_mode.picture, "save_neighbors",
+                        lambda *arguments: (seen.append(arguments), save(*arguments)))  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for query in ("orange.png", "new/orange.png"):
+        said = []
+        neighbors(moved, query=query, image_folder="new", say=said.append)
+        assert notes(said) == [] and str(tmp_path / "old") not in "".join(said)
+        assert len(listed(said)) == 5
+        _, _, tile, tiles = seen.pop()
+        assert tile.image is not None and all(tile.image is not None for tile in tiles)
+
+
+@pytest.mark.parametrize("name", ["orange.png", "nested folder/rosé.png"])
+def test_a_moved_image_is_not_its_own_neighbour(moved, tmp_path, name):
+    said = []
+    neighbors(moved, query=str(tmp_path / "new" / name), say=said.append)
+    names = [found.split("  ")[0] for _, found in listed(said)]
+    assert sorted(names) == sorted(set(ANGLES) - {name})
+    assert f"note: {name} of the file is taken for the query itself and left out" in said
+
+
+def test_another_image_of_the_same_name_is_a_neighbour(moved, tmp_path):
+    write_color(tmp_path / "else" / "orange.png", 31)
+    write_color(tmp_path / "else" / "other.png", 30)  # equal, with another name
+    for query in ("orange.png", "other.png"):
+        said = []
+        neighbors(moved, query=str(tmp_path / "else" / query), say=said.append)
+        assert len(listed(said)) == 6
+
+
+def test_of_equal_images_the_longest_tail_is_the_query(embedded, tmp_path):
+    data = read_embeddings(embedded / "photos.parquet")
+    metadata = {**data.metadata, "dataset": "folder:/nowhere/at/all"}
+    vector = data.vectors[data.ids.index("red.png")]
+    with EmbeddingWriter(tmp_path / "x.npz", metadata) as writer:
+        writer.append(["a.png", "b/a.png", "c/a.png"], np.stack([vector] * 3))
+    write_color(tmp_path / "new" / "b" / "a.png", 0)
+    said = []
+    neighbors(str(tmp_path / "x.npz"), query=str(tmp_path / "new/b/a.png"), say=said.append)
+    assert [name.split()[0] for _, name in listed(said)] == ["a.png", "c/a.png"]
+
+
+def test_a_new_place_of_what_lies_in_no_folder(tmp_path):
+    with EmbeddingWriter(tmp_path / "x.npz", {"dataset": "cifar10"}) as writer:
+        writer.append(["a", "b"], np.eye(2))
+    with pytest.raises(InputError, match="dataset must not be given: .* are of cifar10"):
+        neighbors(str(tmp_path / "x.npz"), image_folder=str(tmp_path), say=[].append)
 
 
 def test_the_encoder_may_have_moved_but_not_changed(embedded, tmp_path):
@@ -221,7 +348,9 @@ def test_images_of_a_tfds_data_set(embedded, tmp_path):
         ({"num_neighbors": 0}, "num_neighbors must be at least 1"),
         ({"duplicate_similarity": 1.5}, "duplicate_similarity must lie in"),
         ({"output": "x.jpg"}, "output must end in .png"),
-        ({"output": "/dev/null/x.png"}, "output must be a folder that can be written"),
+        ({"output": "/dev/null/x.png"}, "output must lie in a folder that can be written"),
+        ({"output": "/proc/nosuch/x.png"}, "output must lie in a folder that can be written"),
+        ({"image_folder": "nowhere"}, "dataset must be folder:PATH with an existing folder"),
     ],
 )
 def test_refusals(embedded, tmp_path, monkeypatch, change, text):

@@ -2,6 +2,7 @@ import json
 import pathlib
 
 import pytest
+import tensorflow as tf
 
 import run as command_line
 from simclr_tf import recipes
@@ -78,6 +79,13 @@ BAD = {
         "--checkpoint={run} --protocols=semi_supervised --label_epochs=1 --label_fractions=200%",
         "--label_fractions must be",
     ),
+    "hidden labels": ("--checkpoint={run} --label_subset=1%", "--label_subset is a setting of"),
+    "one set twice": ("--checkpoint={run} --eval_split=train", "--eval_split must share no image"),
+    "absent set": (
+        "--checkpoint={run} --protocols=transfer --transfer_datasets=dtd --data_dir={empty}",
+        "--transfer_datasets must name",
+    ),
+    "narrow student": ("--checkpoint={run} --protocols=knn,distill", "--distill_width times"),
     "map endpoint": ("--checkpoint={run} --protocols=knn --endpoint=block_group4", "(B, D)"),
 }
 
@@ -94,6 +102,34 @@ def test_bad_input_is_one_line(case, trained, tmp_path, capsys):
     assert status == 2, error
     assert len(error.strip().splitlines()) == 1 and named in error, error
     assert not (board / "result.json").exists()
+
+
+def test_scores_of_other_weights_do_not_go_into_a_runs_folder(trained, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    words = f"--mode=evaluate --checkpoint={trained} --protocols=knn --model_dir={other} {SHORT}"
+    assert command_line.main(words.split()) == 2
+    assert "--model_dir must not be the folder of another run" in capsys.readouterr().err
+
+
+def test_bad_images_are_left_out_of_every_count(trained, tmp_path):
+    """One image of the test split and one of the training split can't be decoded."""
+    for split, count in (("train", 12), ("test", 6)):
+        for index in range(count):
+            place = tmp_path / "photos" / split / ("cat" if index % 2 else "dog")
+            place.mkdir(parents=True, exist_ok=True)
+            image = tf.io.encode_png(tf.fill((8, 8, 3), tf.constant(index * 9, tf.uint8))).numpy()
+            (place / f"{index}.png").write_bytes(image[:30] if index == 4 else image)
+    board = tmp_path / "board"
+    words = (
+        f"--mode=evaluate --checkpoint={trained} --dataset=folder:{tmp_path}/photos "
+        f"--skip_bad_images --protocols=semi_supervised --label_fractions=100% "
+        f"--label_epochs=1 --map_points=0 --eval_batch_size=4 --model_dir={board}"
+    )
+    assert command_line.main(words.split()) == 0
+    found = json.loads((board / "result.json").read_text())["protocols"]["semi_supervised"]
+    assert found["100%"]["images"] == 11
 
 
 def test_the_split_that_counts():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from simclr_tf.errors import InputError
 from simclr_tf.protocols import distill
 from simclr_tf.protocols.fitting import Score
 
@@ -44,3 +45,8 @@ def test_distils_for_real(make_context, network):
     section = distill.run(context)
     assert section.rows[0].what == "Teacher"
     assert 0 <= section.metrics["student"]["top_1_accuracy"] <= 1
+
+
+def test_a_student_without_channels_is_refused_at_once(make_context, network):
+    with pytest.raises(InputError, match="distill_width times the encoder's width must leave"):
+        distill.check(make_context(network, distill_width=0.5))

@@ -1,5 +1,6 @@
 import pytest
 
+from simclr_tf.errors import InputError
 from simclr_tf.protocols import finetune
 
 
@@ -57,3 +58,36 @@ def test_the_decay_is_divided_by_the_learning_rate(make_context, network, monkey
     assert plan.optimizer.weight_decay == pytest.approx(1e-3 / 0.05)
     assert plan.optimizer.peak_learning_rate(32) == pytest.approx(0.05)
     assert plan.steps == 3
+
+
+def test_a_cell_that_diverges_scores_nothing(make_context, network, recorded, monkeypatch):
+    train = finetune._train
+
+    def sometimes(context, train_split, test_split, rate, decay):
+        if rate == 1.0:
+            raise finetune.NonFiniteLossError("loss must stay finite. Received: nan")
+        return train(context, train_split, test_split, rate, decay)
+
+    monkeypatch.setattr(finetune, "_train", sometimes)
+    said = []
+    context = make_context(network, finetune_learning_rates="1.0,0.01", say=said.append,
+                           finetune_weight_decays="0")  # fmt: skip
+    section = finetune.run(context)
+    assert section.metrics["learning_rate"] == 0.01
+    assert [cell["validation"] for cell in section.metrics["grid"]] == [0.0, 0.5]
+    assert "learning rate 1" in said[0]
+    worse = make_context(network, finetune_learning_rates="1.0", finetune_weight_decays="0,1e-3")
+    with pytest.raises(InputError, match="finetune_learning_rates must hold one"):
+        finetune.run(worse)
+
+
+def test_with_validation_images_of_ones_own_the_last_training_sees_them(
+    make_context, network, recorded
+):
+    context = make_context(
+        network, validation_split="train[300:350]", finetune_learning_rates="0.01,0.1",
+        finetune_weight_decays="0",
+    )  # fmt: skip
+    finetune.run(context)
+    assert recorded[0][:2] == ("train[:300]", "train[300:350]")
+    assert recorded[-1][:2] == ("train[:300]+train[300:350]", "test[:100]")

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -102,3 +104,9 @@ def test_a_head_that_diverges_loses_and_the_others_go_on(make_context, pixels):
     assert section.metrics["learning_rate"] == 1.0
     assert section.metrics["by_learning_rate"][0]["test_top_1_accuracy"] == 0.0
     assert section.metrics["top_1_accuracy"] > 0.5
+
+
+def test_features_that_are_not_finite_are_refused_before_training(make_context):
+    encoder = from_model(lambda images: tf.reduce_sum(images, axis=(1, 2)) * math.nan, 8)
+    with pytest.raises(InputError, match="must be finite at example 0"):
+        linear.run(make_context(encoder, linear_epochs=1))

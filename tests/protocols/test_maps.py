@@ -19,3 +19,9 @@ def test_thumbnails_are_the_test_images(make_context, pixels):
     found = maps.thumbnails(context, 10)
     assert found.shape == (10, 32, 32, 3) and found.dtype == np.uint8
     assert found.std() > 10
+
+
+def test_too_few_images_for_a_map_are_said(make_context, pixels):
+    said = []
+    maps.write_maps(make_context(pixels, test_split="test[:2]", say=said.append))
+    assert "no map" in said[0]

@@ -109,3 +109,47 @@ def test_sections_are_recorded_with_their_time(make_context, pixels):
         "title": "Title", "seconds": 1.3, "notes": ["note"], "x": 0.5,
         "rows": [{"what": "a", "result": "1 %", "how": "b"}],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"test_split": "train[:50]"}, "eval_split"),
+        ({"train_split": "train+test"}, "eval_split"),
+        ({"validation_split": "test"}, "validation_split"),
+        ({"validation_split": "train[:10]"}, "validation_split"),
+    ],
+)
+def test_an_image_with_two_parts_to_play_is_refused(make_context, pixels, fields, name):
+    with pytest.raises(InputError, match="must share no image with") as error:
+        scoreboard.check(make_context(pixels, protocols="knn", **fields))
+    assert error.value.name == name
+
+
+def test_one_table_is_of_one_thing(make_context, pixels):
+    first = make_context(pixels, protocols="knn", knn_neighbors="1", map_points=0)
+    scoreboard.evaluate(first)
+    said = []
+    other = make_context(pixels, protocols="logreg", logreg_values=1, map_points=0,
+                         test_split="test[100:150]", say=said.append)  # fmt: skip
+    scoreboard.evaluate(other)
+    assert list(read(other)["protocols"]) == ["logreg"]
+    assert read(other)["evaluated"]["test_split"] == "test[100:150]"
+    stored = pathlib.Path(other.path("predictions")).iterdir()
+    assert {path.name for path in stored} == {"logreg.npz"}
+    assert any("they are replaced" in line for line in said)
+
+
+def test_neighbours_can_be_compared_and_notes_are_shown(make_context, pixels, tmp_path):
+    settings = {"protocols": "knn", "knn_neighbors": "1,5", "map_points": 0}
+    scoreboard.evaluate(make_context(pixels, folder=str(tmp_path / "a"), **settings))
+    said = []
+    context = make_context(pixels, folder=str(tmp_path / "b"), test_split="test[:99]",
+                           compare_with=str(tmp_path / "a"), say=said.append,
+                           **settings)  # fmt: skip
+    section = scoreboard.evaluate(context)["comparison"]
+    assert section.rows == () and any("test images differ" in line for line in said)
+    same = make_context(pixels, folder=str(tmp_path / "c"), compare_with=str(tmp_path / "a"),
+                        **settings)  # fmt: skip
+    found = scoreboard.evaluate(same)["comparison"].metrics
+    assert found["knn_5_weighted"] == {"difference": 0.0, "p_value": 1.0}

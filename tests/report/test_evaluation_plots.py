@@ -67,9 +67,25 @@ def test_regularization_path(tmp_path, figures, with_test):
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     found = lines["validation: 80.0 % at the chosen strength"]
     np.testing.assert_allclose(found, [[0.01, 50], [0.1, 80], [1, 60], [10, 40]])
-    assert ("test: 75.0 % at the chosen strength" in lines) == with_test
+    assert ("test, before the refit: 75.0 % at the chosen strength" in lines) == with_test
     assert lines["chosen strength: 0.1"][0][0] == 0.1
     assert 800 < size_of(path)[0] < 900  # About the width of a README.
+
+
+@pytest.mark.parametrize("spread", [0, 0.001, 0.01])
+def test_a_flat_path_looks_flat(tmp_path, figures, spread):
+    curve = 0.1025 + spread * np.array([0, 1, 0.5, 0])
+    for test in (None, curve):
+        plots.plot_regularization_path(tmp_path / "p.png", STRENGTHS, curve, test, 0.1, "top-1")
+        low, high = figures[-1].axes[0].get_ylim()
+        assert high - low == pytest.approx(2)
+        assert (low + high) / 2 == pytest.approx(10.25 + 50 * spread)
+
+
+def test_a_steep_path_fills_the_axis(tmp_path, figures):
+    plots.plot_regularization_path(tmp_path / "p.png", STRENGTHS, VALIDATION, None, 0.1, "top-1")
+    low, high = figures[0].axes[0].get_ylim()
+    assert 30 < low < 40 and 80 < high < 90
 
 
 def test_one_strength_and_diverged_ones(tmp_path, figures):
@@ -253,6 +269,18 @@ def test_map(tmp_path, figures, classes):
     else:
         assert axes.get_legend() is None
         assert texts(axes) == [f"{classes} classes, too many for a legend"]
+
+
+@pytest.mark.parametrize("stretch", [(1, 1), (50, 1), (1, 50)])
+def test_points_of_any_shape_fill_the_map(tmp_path, figures, stretch):
+    points = np.random.default_rng(0).uniform(size=(400, 2)) * stretch
+    names = [f"{LONG}{index}" for index in range(20)]
+    plots.plot_embedding_map(tmp_path / "m.png", points, np.arange(400) % 20, names)
+    [axes] = figures[0].axes
+    figures[0].draw_without_rendering()
+    whole = figures[0].bbox
+    extent = np.ptp(axes.transData.transform(points), axis=0) / (whole.width, whole.height)
+    assert extent[0] > 0.5 and extent[1] > 0.75  # The legend takes its part of the width.
 
 
 def test_map_names_only_the_classes_that_are_there(tmp_path, figures):

@@ -16,8 +16,11 @@ def test_markdown_holds_every_section_and_note():
         "linear": {"title": "Linear (B.6)", "seconds": 62.0, "notes": ["a note"],
                    "rows": [{"what": "a|b", "result": "1 %", "how": "x"}]},
     }  # fmt: skip
-    text = scoreboard_table.markdown("runs/a", sections).splitlines()
-    assert text[0] == "# Scoreboard of runs/a"
+    about = {"encoder": "runs/a", "global_step": 7, "dataset": "digits", "train_split": "train",
+             "test_split": "test", "endpoint": "final_avg_pool", "image_size": 8}  # fmt: skip
+    text = scoreboard_table.markdown(about, sections).splitlines()
+    assert text[0] == "# Scoreboard of runs/a, step 7"
+    assert text[2].startswith("digits: trained on `train`, tested on `test`")
     assert "| **Linear (B.6)** |  |  | 1 min 02 s |" in text
     assert "| a\\|b | 1 % | x |  |" in text
     assert "- a note" in text

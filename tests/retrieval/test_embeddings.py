@@ -165,6 +165,29 @@ def test_a_folder_without_permission(tmp_path):
         embeddings.check_output(tmp_path / "locked" / "x.npz")
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no such file system")
+@pytest.mark.parametrize("path", ["/proc/nosuch/n.npz", "/proc/n.npz"])
+def test_a_folder_that_nobody_can_write(path):
+    with pytest.raises(InputError, match="output must lie in a folder that can be written"):
+        embeddings.check_output(path)
+
+
+def test_checking_an_output_leaves_nothing(tmp_path):
+    embeddings.check_output(tmp_path / "new" / "x.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_turns_out_to_be_a_file(tmp_path, vectors):
+    (tmp_path / "new").mkdir()
+    with (
+        pytest.raises(InputError, match="output must be a file that can be written"),
+        EmbeddingWriter(tmp_path / "new" / "x.npz", METADATA) as writer,
+    ):
+        (tmp_path / "new").rmdir()
+        (tmp_path / "new").touch()
+        writer.append(list(map(str, range(len(vectors)))), vectors)
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="embeddings must name an existing file"):
         read_embeddings(tmp_path / "x.npz")

@@ -77,8 +77,12 @@ def test_groups_equal_flooding_for_any_block(limit, block, monkeypatch):
     found = near_duplicates(vectors, limit, block)
     assert sorted(group.indices.tolist() for group in found) == groups_by_flooding(vectors, limit)
     for group in found:
-        expected = [cosine(vectors[group.indices[0]], vectors[i]) for i in group.indices]
+        expected = [
+            max(cosine(vectors[i], vectors[j]) for j in group.indices if j != i)
+            for i in group.indices
+        ]
         np.testing.assert_allclose(group.similarities, expected, atol=1e-5)
+        assert group.similarities.min() >= limit - neighbors.ROUNDING
 
 
 def test_exact_duplicates_are_found_at_similarity_1():
@@ -90,14 +94,14 @@ def test_exact_duplicates_are_found_at_similarity_1():
     np.testing.assert_allclose(group.similarities, 1, atol=1e-6)
 
 
-def test_a_chain_is_one_group_and_says_how_far_it_reaches():
-    angles = np.radians([0, 15, 30, 90])
+@pytest.mark.parametrize("block", [1, 2, 1024])
+def test_a_chain_is_one_group_and_says_how_near_each_has_another(block):
+    angles = np.radians([0, 15, 25, 90])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    (group,) = near_duplicates(vectors, math.cos(math.radians(16)))
+    (group,) = near_duplicates(vectors, math.cos(math.radians(16)), block)
     assert group.indices.tolist() == [0, 1, 2]
-    np.testing.assert_allclose(
-        group.similarities, [1, 0.9659258, 0.8660254], atol=1e-6
-    )  # cos 15, 30
+    expected = [0.9659258, 0.9848078, 0.9848078]  # cos 15, 10, 10
+    np.testing.assert_allclose(group.similarities, expected, atol=1e-6)
 
 
 def test_order_largest_then_most_similar_then_first():

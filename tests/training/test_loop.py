@@ -7,11 +7,13 @@ from simclr_tf.training.lengths import run_lengths
 
 
 class FakeMeans:
-    def __init__(self, values=(1.0,)):
+    def __init__(self, values=(1.0,), **others):
         self.values, self.resets = values, 0
+        self.others = {f"train/{name}": value for name, value in others.items()}
 
     def result(self):
-        return {"train/total_loss": self.values[min(self.resets, len(self.values) - 1)]}
+        total = self.values[min(self.resets, len(self.values) - 1)]
+        return {"train/total_loss": total, **self.others}
 
     def reset(self):
         self.resets += 1
@@ -19,10 +21,11 @@ class FakeMeans:
 
 class FakeProgress:
     def __init__(self):
-        self.steps = []
+        self.steps, self.values = [], {}
 
     def update(self, step, units_done, values):
         self.steps.append((step, units_done))
+        self.values = values
 
 
 def run(train, start=0, means=None):
@@ -85,6 +88,34 @@ def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(bad):
     train = TrainConfig(train_batch_size=10, train_steps=20, checkpoint_steps=5)
     with pytest.raises(loop.NonFiniteLossError, match="learning rate 0.1"):
         run(train, means=FakeMeans((1.0, 1.0, bad)))
+
+
+@pytest.mark.parametrize(("others", "named"), [({"contrast_loss": 1.0}, True), ({}, False)])
+def test_advice_on_a_loss_that_is_not_finite_fits_the_run(others, named):
+    train = TrainConfig(train_batch_size=10, train_steps=20)
+    with pytest.raises(loop.NonFiniteLossError, match="lower") as caught:
+        run(train, means=FakeMeans((float("nan"),), supervised_loss=1.0, **others))
+    assert ("raise --temperature" in str(caught.value)) == named
+    assert named or str(caught.value).endswith("; lower the learning rate")
+
+
+@pytest.mark.parametrize(
+    ("means", "shown"),
+    [
+        ({}, {"loss": 1.0}),
+        ({"supervised_loss": 2.0, "supervised_acc": 0.3, "contrast_loss": 3.0,
+          "contrast_acc": 0.4}, {"loss": 3.0, "contrast_acc": 0.4, "supervised_acc": 0.3}),
+        ({"supervised_loss": 2.0, "supervised_acc": 0.3}, {"loss": 2.0, "supervised_acc": 0.3}),
+        # The labels' loss has weight 0 in the paper's distillation.
+        ({"distill_loss": 4.0, "distill_agreement": 0.5, "supervised_loss": 2.0,
+          "supervised_acc": 0.3},
+         {"loss": 4.0, "distill_agreement": 0.5, "supervised_acc": 0.3}),
+    ],
+)  # fmt: skip
+def test_progress_shows_what_the_run_trains(means, shown):
+    train = TrainConfig(train_batch_size=10, train_steps=3)
+    progress = run(train, means=FakeMeans(**means))[-1]
+    assert progress.values == shown
 
 
 def test_compiled_steps_count_and_trace_once():
