@@ -31,6 +31,7 @@ def main() -> None:
     from simclr_tf.augment import policy
     from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig
     from simclr_tf.data import pipeline, sources
+    from simclr_tf.evaluation.encoders import from_model
     from simclr_tf.evaluation.features import extract_features
     from simclr_tf.models.simclr import build_model
 
@@ -46,10 +47,11 @@ def main() -> None:
     passes = -(-count // args.batch)
     images = tf.random.stateless_uniform((args.batch, args.image_size, args.image_size, 3), (0, 1))
 
-    def encode(batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"final_avg_pool": model(batch, training=False)["final_avg_pool"]}
+    encode = from_model(model, args.image_size).encode
 
-    bare = tf.function(encode, input_signature=[tf.TensorSpec(images.shape)], autograph=False)
+    @tf.function(input_signature=[tf.TensorSpec(images.shape)], autograph=False)
+    def bare(batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"final_avg_pool": model(batch, training=False)["final_avg_pool"]}
 
     def forward() -> float:
         start = time.perf_counter()

@@ -20,7 +20,7 @@ import tf_keras as keras
 
 from simclr_tf.encoder import Encoder
 from simclr_tf.errors import InputError, first_line, require
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput
+from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput, TracedEncoder
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import locate
 from simclr_tf.weights.load import load_model
@@ -268,7 +268,7 @@ def _checked_encode(
         except Exception as error:  # whatever a foreign object raises
             faults.append(f"{text}: {_fault(error)}")
         else:
-            return functools.partial(_encode, call)
+            return TracedEncoder(functools.partial(_encode, call))
     raise InputError(setting, f"must map images (B, {size}, {size}, 3) to features (B, D) "
                      f"({'; '.join(faults) or 'it has no call and no signature'})",
                      received)  # fmt: skip

@@ -70,11 +70,10 @@ def iterate_features(
     dtype = batches.element_spec["image"].dtype
     require(dtype == tf.float32, "batches", "must hold float32 images in [0, 1]", dtype.name)
 
-    def select(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _select(encode(images), endpoints, optional_endpoints)
-
+    traced = encode if isinstance(encode, TracedEncoder) else TracedEncoder(encode)
     count = 0
-    for outputs, batch in _outputs(select, batches, strategy):
+    for outputs, batch in _outputs(traced, tuple(endpoints), tuple(optional_endpoints), batches,
+                                   strategy):  # fmt: skip
         size = len(outputs[endpoints[0]])
         rows = _real_rows(batch, size, None if max_examples is None else max_examples - count)
         arrays = {}
@@ -88,27 +87,61 @@ def iterate_features(
             return
 
 
+class TracedEncoder:
+    """A callable that remembers its traces, so that a second extraction starts at once.
+
+    A deep network takes seconds to trace. The traces live as long as this object.
+
+    Args:
+        encode: Maps images to features or to a mapping of endpoints, for inference.
+    """
+
+    def __init__(self, encode: Callable[[tf.Tensor], EncoderOutput]):
+        self._encode = encode
+        self._steps: dict[tuple[Any, ...], Callable[[tf.Tensor], dict[str, tf.Tensor]]] = {}
+
+    def __call__(self, images: tf.Tensor) -> EncoderOutput:
+        """What the callable itself gives."""
+        return self._encode(images)
+
+    def select(
+        self, images: tf.Tensor, endpoints: Sequence[str], optional: Sequence[str]
+    ) -> dict[str, tf.Tensor]:
+        """Some endpoints of images, float32."""
+        return _select(self._encode(images), endpoints, optional)
+
+    def step(
+        self, endpoints: tuple[str, ...], optional: tuple[str, ...], shape: tf.TensorShape
+    ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        """`select` as a traced function of images of one shape."""
+        key = (endpoints, optional, tuple(shape))
+        if key not in self._steps:
+            # Errors pass as they are without AutoGraph; a Keras model needs no conversion.
+            self._steps[key] = tf.function(
+                lambda images: self.select(images, endpoints, optional),
+                input_signature=[tf.TensorSpec(shape, tf.float32)],
+                autograph=False,
+            )
+        return self._steps[key]
+
+
 def _outputs(
-    select: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    encode: TracedEncoder,
+    endpoints: tuple[str, ...],
+    optional: tuple[str, ...],
     batches: tf.data.Dataset,
     strategy: tf.distribute.Strategy | None,
 ) -> Iterator[tuple[dict[str, tf.Tensor], Mapping[str, tf.Tensor]]]:
     """The selected endpoints of every batch beside the rest of the batch, whole and in order."""
-    # Errors pass as they are without AutoGraph; a Keras model needs no conversion.
     if strategy is None or strategy.num_replicas_in_sync == 1:
-        image_spec = batches.element_spec["image"]
-        step = tf.function(
-            select,
-            input_signature=[tf.TensorSpec(image_spec.shape, tf.float32)],
-            autograph=False,
-        )
+        step = encode.step(endpoints, optional, batches.element_spec["image"].shape)
         for batch in batches:
             yield step(batch["image"]), batch
         return
 
     @tf.function(autograph=False)
     def gathered(batch: Mapping[str, Any]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        outputs = strategy.run(select, args=(batch["image"],))
+        outputs = strategy.run(encode.select, args=(batch["image"], endpoints, optional))
         rest = {name: value for name, value in batch.items() if name != "image"}
         # Replicas hold consecutive parts of the batch: gathering them restores its order.
         return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), (outputs, rest))
@@ -129,8 +162,9 @@ def extract_features(
 ) -> Features:
     """Runs a frozen encoder once over a data set.
 
-    `encode` is traced once, for the shape that the data set declares, and must already stand for
-    inference (`lambda images: model(images, training=False)`).
+    `encode` is traced once, for the shape that the data set declares (a `TracedEncoder` keeps the
+    trace for later calls). It must already stand for inference:
+    `lambda images: model(images, training=False)`.
 
     Args:
         encode: Maps images (B, S, S, 3), float32 in [0, 1], to features (B, D) or to a mapping

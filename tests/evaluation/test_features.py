@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.errors import InputError
-from simclr_tf.evaluation.features import extract_features
+from simclr_tf.evaluation.features import TracedEncoder, extract_features
 
 N, BATCH, SIZE = 7, 3, 4
 
@@ -28,6 +28,19 @@ def batches(pixels=None, labels=None, weights=True):
 
 def mean_color(pixels):
     return tf.reduce_mean(pixels, axis=(1, 2))
+
+
+def test_a_traced_encoder_is_traced_once_for_all_extractions():
+    traces = []
+
+    def encode(pixels):
+        traces.append(pixels.shape)
+        return mean_color(pixels)
+
+    traced = TracedEncoder(encode)
+    first, second = extract_features(traced, batches()), extract_features(traced, batches())
+    np.testing.assert_array_equal(first.features, second.features)
+    assert len(traces) == 1
 
 
 def test_every_example_once_in_order():
