@@ -98,9 +98,11 @@ def run_command(command: str, request) -> None:
     extra = [*SHORT, *(SHORT_BOARD if "--mode=evaluate" in words else [])]
     if "--recipe=evaluate_cpu" in words:  # all of it runs in tests/modes/test_scoreboard.py
         extra.append("--protocols=knn")
-    if "cifar10" in command and "folder" not in command:
+    if "cifar" in command and "folder" not in command:
         shared = request.getfixturevalue("shared_dir")
         extra.append(f"--data_dir={shared / 'data' / 'tfds'}")
+    if "--checkpoint=runs/cifar" in words:
+        extra += ["--train_split=train[:500]", "--eval_split=test[:100]"]
     if "--model_dir=/tmp" in command:
         extra.append("--model_dir=runs/reference")
     assert run.main([*words, *extra]) == 0, command

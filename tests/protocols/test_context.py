@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf.augment import policy
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import from_model
 from simclr_tf.evaluation.feature_store import FeatureStore
@@ -20,21 +21,27 @@ def test_batch_sizes_are_cut_to_the_images(make_context, pixels):
     assert context.batch_size(64, 300) == 64
 
 
-def test_features_depend_on_the_view_and_the_split(make_context, pixels, tmp_path):
-    calls = []
+def test_features_are_made_once_for_a_split_and_a_view(make_context, pixels):
+    context = make_context(pixels)
+    train = context.features("train[:300]").features
+    assert context.features("train[:300]").features is train
+    assert context.features("test[:100]", setting="eval_split").features.shape == (100, 192)
+    other = context.features("train[:300]", view=policy.transfer_view).features
+    assert other is not train and other.shape == train.shape
+
+
+def test_a_second_extraction_needs_no_new_trace(make_context):
+    traces = []
 
     def encode(images):
-        calls.append(images.shape)
+        traces.append(images.shape)
         return tf.reshape(images, (-1, 192))
 
-    encoder = from_model(encode, 8)
-    context = make_context(encoder, store=FeatureStore())
-    calls.clear()
+    context = make_context(from_model(encode, 8))
+    traces.clear()
     context.features("train[:300]")
-    context.features("train[:300]")
-    assert len(calls) == 1
     context.features("test[:100]", setting="eval_split")
-    assert len(calls) == 2
+    assert len(traces) == 1
 
 
 def test_cached_features_serve_a_second_context(make_context, network, tmp_path):
