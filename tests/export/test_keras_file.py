@@ -65,8 +65,8 @@ def _model(name: str = "basic", num_classes: int | None = 3, **settings) -> SimC
     return _randomize(SimCLR(config, num_classes))
 
 
-# With AVX-512, TensorFlow 2.21's kernel for the gradient of narrow 1x1 convolutions of stride 2 reads
-# past the end of three images and aborts; see docs/performance.md.
+# With AVX-512, TensorFlow 2.21's gradient of narrow 1x1 convolutions of stride 2 reads past the end
+# of three images and aborts; see docs/performance.md.
 FOUR = 4
 
 
