@@ -15,7 +15,7 @@ import tf_keras as keras
 
 from simclr_tf import distribution
 from simclr_tf.augment import policy
-from simclr_tf.config import AugmentConfig, RunConfig
+from simclr_tf.config import AugmentConfig, DataConfig, RunConfig
 from simclr_tf.data import decode, labels, pipeline, sources, splits
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.roles import describe_roles, variable_roles
@@ -82,8 +82,13 @@ def check_writable(model_dir: str, name: str = "model_dir") -> None:
     require(writable, name, "must be a folder that can be written", model_dir)
 
 
-def _choose_eval_split(run: RunConfig, source: sources.Source) -> str | None:
-    wanted = run.data.eval_split
+def choose_eval_split(data: DataConfig, source: sources.Source) -> str | None:
+    """The split asked for, `validation`, or else `test`; None without any.
+
+    Raises:
+        InputError: There is no such split.
+    """
+    wanted = data.eval_split
     if wanted is not None:
         source.num_examples(wanted, setting="eval_split")
         return wanted
@@ -145,7 +150,7 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     )
     source = labelled.training
     checkpoints.check_same_classes(run.model_dir, source.class_names)
-    eval_split = _choose_eval_split(run, source)
+    eval_split = choose_eval_split(run.data, source)
     notes = _label_notes(run, source, eval_split)
     notes += [labelled.note] if labelled.note else []
     if eval_split is not None and _shares_images(source, run.data.train_split, eval_split):

@@ -23,7 +23,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from simclr_tf.errors import InputError, require
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, FeatureBatch, Features, labels_or_none
+from simclr_tf.evaluation.features import (
+    FINAL_ENDPOINT,
+    FeatureBatch,
+    Features,
+    collect,
+    labels_or_none,
+)
 from simclr_tf.files import write_json
 
 DESCRIPTION = "features.json"
@@ -100,20 +106,6 @@ class FeatureStore:
             raise InputError("feature_cache", "must be a folder whose files can be written and "
                              "read back", str(place.parent))  # fmt: skip
         return found
-
-
-def collect(batches: Iterator[FeatureBatch], first: str | None = None) -> Features:
-    """All batches in memory; `first` names the endpoint that is `Features.features`."""
-    parts: dict[str, list[np.ndarray]] = {}
-    labels: list[np.ndarray] = []
-    for batch in batches:
-        for name, values in batch.endpoints.items():
-            parts.setdefault(name, []).append(values)
-        if batch.labels is not None:
-            labels.append(batch.labels)
-    require(len(parts) > 0, "batches", "must hold at least one example", 0)
-    arrays = {name: np.concatenate(chunks) for name, chunks in parts.items()}
-    return Features(arrays[first or next(iter(arrays))], labels_or_none(labels), arrays)
 
 
 def _key(identity: Mapping[str, Any]) -> str:

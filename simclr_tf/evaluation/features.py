@@ -187,27 +187,46 @@ def extract_features(
         InputError: An endpoint is missing, images are not float32, there is no example, only some
             of them are labeled, or a feature is NaN or infinite (with the example's index).
     """
-    parts: dict[str, list[np.ndarray]] = {}
-    labels: list[np.ndarray] = []
-    count = 0
-    for batch in iterate_features(
+    found = iterate_features(
         encode,
         batches,
         endpoints=endpoints,
         optional_endpoints=optional_endpoints,
         max_examples=max_examples,
         strategy=strategy,
-    ):
+    )
+    return collect(found, endpoints[0] if endpoints else None, on_batch)
+
+
+def collect(
+    batches: Iterator[FeatureBatch],
+    first: str | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> Features:
+    """All batches in memory.
+
+    Args:
+        batches: At least one.
+        first: The endpoint that is `Features.features`; None takes the first there is.
+        on_batch: Called after each batch with the number of examples so far.
+
+    Raises:
+        InputError: There is no example, or only some of them are labeled.
+    """
+    parts: dict[str, list[np.ndarray]] = {}
+    labels: list[np.ndarray] = []
+    count = 0
+    for batch in batches:
         for name, values in batch.endpoints.items():
             parts.setdefault(name, []).append(values)
         if batch.labels is not None:
             labels.append(batch.labels)
-        count += len(batch.endpoints[endpoints[0]])
+        count += len(next(iter(batch.endpoints.values())))
         if on_batch is not None:
             on_batch(count)
     require(count > 0, "batches", "must hold at least one example", count)
     arrays = {name: np.concatenate(chunks) for name, chunks in parts.items()}
-    return Features(arrays[endpoints[0]], labels_or_none(labels), arrays)
+    return Features(arrays[first or next(iter(arrays))], labels_or_none(labels), arrays)
 
 
 def _select(

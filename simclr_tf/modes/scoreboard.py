@@ -10,7 +10,7 @@ from simclr_tf.data import excluding, sources
 from simclr_tf.errors import require
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
 from simclr_tf.evaluation.feature_store import FeatureStore
-from simclr_tf.experiment import check_writable
+from simclr_tf.experiment import check_writable, choose_eval_split
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
@@ -73,9 +73,7 @@ def test_split(data: DataConfig, source: sources.Source, protocols: tuple[str, .
     Raises:
         InputError: There is none.
     """
-    if data.eval_split is not None:
-        return data.eval_split
-    split = next((name for name in ("validation", "test") if name in source.splits), None)
+    split = choose_eval_split(data, source)
     if split is None:
         require(protocols == ("transfer",), "eval_split",
                 f"must name images to test on; {source.name} has neither validation nor test",

@@ -19,7 +19,7 @@ from simclr_tf.data import decode, pipeline
 from simclr_tf.data.fingerprint import fingerprint
 from simclr_tf.data.sources import Source, divide_split
 from simclr_tf.errors import InputError, require
-from simclr_tf.evaluation.encoders import FrozenEncoder
+from simclr_tf.evaluation.encoders import FrozenEncoder, frozen_state
 from simclr_tf.evaluation.feature_store import FeatureStore
 from simclr_tf.evaluation.features import FeatureBatch, Features, iterate_features
 from simclr_tf.files import write_bytes_atomically
@@ -30,7 +30,6 @@ Say = Callable[[str], None]
 EvalView = Callable[[tf.Tensor, int], tf.Tensor]
 
 PREDICTIONS_FOLDER = "predictions"
-PROJECTION = "proj_head_output"
 
 
 class Row(NamedTuple):
@@ -142,7 +141,6 @@ class Context:
         self,
         split: str,
         *,
-        source: Source | None = None,
         view: EvalView = policy.eval_view,
         image_size: int | None = None,
         max_examples: int | None = None,
@@ -151,7 +149,7 @@ class Context:
         """A split in order, without augmentation; see `pipeline.eval_batches`."""
         distribution.check_divisible("eval_batch_size", self.eval_batch_size, self.strategy)
         return pipeline.eval_batches(
-            source or self.source,
+            self.source,
             split,
             batch_size=self.eval_batch_size,
             image_size=image_size or self.encoder.image_size,
@@ -164,8 +162,6 @@ class Context:
         self,
         split: str,
         *,
-        endpoints: tuple[str, ...] | None = None,
-        source: Source | None = None,
         view: EvalView = policy.eval_view,
         image_size: int | None = None,
         setting: str = "train_split",
@@ -174,42 +170,35 @@ class Context:
 
         Args:
             split: A split expression.
-            endpoints: What to extract; None takes the setting `endpoint`.
-            source: Another data set than the context's.
             view: From an image to the network's input.
             image_size: Side of the input; None takes the encoder's.
             setting: Name of the setting that holds the split expression, for errors.
         """
-        names = endpoints or (self.settings.endpoint,)
-        of = source or self.source
-        size = image_size or self.encoder.image_size
-        total = of.num_examples(split, setting)
+        endpoint, size = self.settings.endpoint, image_size or self.encoder.image_size
+        total = self.source.num_examples(split, setting)
         identity = {
             "encoder": self.encoder.fingerprint,
             # A callable has no fingerprint: it is told from others as long as it lives.
             "object": "" if self.encoder.fingerprint else id(self.encoder.encode),
-            "data": fingerprint(of, split, setting),
+            "data": fingerprint(self.source, split, setting),
             "split": split,
             "view": view.__name__,
             "image_size": size,
-            "endpoints": list(names),
+            "endpoints": [endpoint],
         }
 
         def make() -> Iterator[FeatureBatch]:
-            batches = self.eval_batches(
-                split, source=of, view=view, image_size=size, setting=setting
-            )
-            with decode.naming_bad_image(of, split, setting):
+            batches = self.eval_batches(split, view=view, image_size=size, setting=setting)
+            with decode.naming_bad_image(self.source, split, setting):
                 yield from self._with_progress(
                     iterate_features(
-                        self.encoder.encode, batches, endpoints=names, strategy=self.strategy
+                        self.encoder.encode, batches, endpoints=(endpoint,), strategy=self.strategy
                     ),
-                    f"features of {of.name} {split}",
+                    f"features of {self.source.name} {split}",
                     total,
                 )
 
-        found = self.store.get(identity, make)
-        return found._replace(features=found.endpoints[names[0]])
+        return self.store.get(identity, make)
 
     def _with_progress(
         self, batches: Iterator[FeatureBatch], label: str, total: int
@@ -268,8 +257,6 @@ def unchanged(encoder: FrozenEncoder) -> Iterator[None]:
     Raises:
         RuntimeError: A variable changed inside the block.
     """
-    from simclr_tf.evaluation.encoders import frozen_state
-
     before = frozen_state(encoder)
     yield
     after = frozen_state(encoder)

@@ -18,7 +18,7 @@ from simclr_tf.protocols.fitting import (
     require_network,
     score,
 )
-from simclr_tf.protocols.semi_supervised import Labels, open_labels
+from simclr_tf.protocols.semi_supervised import Labels, label_plan, open_labels
 from simclr_tf.report.units import format_percent
 
 BATCH_SIZE = 128
@@ -72,11 +72,8 @@ def run(context: Context) -> Section:
 def _teacher(context: Context, labelled: Labels) -> SimCLR:
     """The encoder fine-tuned as in the semi-supervised protocol."""
     settings = context.settings
-    batch_size = context.batch_size(settings.label_batch_size, labelled.num_images)
-    rules = dict(zip(settings.fractions, settings.epochs * len(settings.fractions), strict=False))
-    epochs = rules.get(settings.distill_labels, settings.epochs[-1])
-    steps = max(1, round(epochs * (labelled.num_images // batch_size)))
-    plan = Plan(steps, batch_size, momentum_optimizer(settings.label_learning_rate))
+    epochs = settings.epochs_by_fraction.get(settings.distill_labels, settings.epochs[-1])
+    plan = label_plan(context, labelled, epochs)
     model = build_classifier(context, pretrained=True)
     fit(context, model, labelled.source, labelled.split, plan, "teacher, fine-tuning")
     return model

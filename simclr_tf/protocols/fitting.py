@@ -21,7 +21,7 @@ from simclr_tf.data import decode, pipeline
 from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.encoders import FrozenEncoder
-from simclr_tf.evaluation.features import LOGITS_ENDPOINT, iterate_features
+from simclr_tf.evaluation.features import LOGITS_ENDPOINT, extract_features
 from simclr_tf.evaluation.metrics import mean_per_class_accuracy, top_k_accuracy
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
@@ -268,27 +268,17 @@ def run_steps(
         )
 
 
-def score(
-    context: Context,
-    model: SimCLR,
-    split: str,
-    source: Source | None = None,
-    setting: str = "eval_split",
-) -> Score:
-    """Accuracies of a classifier; every test image counts exactly once."""
-    of = source or context.source
-    logits, labels = [], []
-    with decode.naming_bad_image(of, split, setting):
-        for batch in iterate_features(
+def score(context: Context, model: SimCLR, split: str) -> Score:
+    """Accuracies of a classifier on an evaluation split; every image counts exactly once."""
+    with decode.naming_bad_image(context.source, split, "eval_split"):
+        found = extract_features(
             lambda images: model(images, training=False),
-            context.eval_batches(split, source=of, setting=setting),
+            context.eval_batches(split),
             endpoints=(LOGITS_ENDPOINT,),
             strategy=context.strategy,
-        ):
-            assert batch.labels is not None
-            logits.append(batch.endpoints[LOGITS_ENDPOINT])
-            labels.append(batch.labels)
-    return score_logits(np.concatenate(logits), np.concatenate(labels))
+        )
+    assert found.labels is not None
+    return score_logits(found.features, found.labels)
 
 
 def score_logits(logits: np.ndarray, labels: np.ndarray) -> Score:

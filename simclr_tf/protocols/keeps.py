@@ -6,7 +6,7 @@ import functools
 
 from simclr_tf.evaluation import attributes
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, extract_features
-from simclr_tf.protocols.context import PROJECTION, Context, Row, Section, unchanged
+from simclr_tf.protocols.context import Context, Row, Section, unchanged
 from simclr_tf.report.progress import Progress
 from simclr_tf.report.units import format_percent
 
@@ -26,7 +26,7 @@ def run(context: Context) -> Section:
             context.encoder.encode,
             context.eval_batches(context.train_split, setting="train_split", max_examples=limit),
             context.eval_batches(context.test_split, max_examples=limit),
-            endpoints=(FINAL_ENDPOINT, PROJECTION),
+            endpoints=(FINAL_ENDPOINT, attributes.PROJECTED_ENDPOINT),
             seed=context.seed,
             max_train_examples=limit,
             on_batch=lambda count: bar.update(count, count, {}),

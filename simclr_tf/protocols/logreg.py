@@ -29,11 +29,12 @@ def run(context: Context) -> Section:
     validation = None
     if settings.validation_split is not None:
         validation = context.features(settings.validation_split, setting="validation_split")
-    fitted = fit_features(context, train, validation, test)
+    fitted = fit_features(context, train, validation, test, score_path=True)
     assert test.labels is not None
     found = score_logits(fitted.test_logits, test.labels)
     context.write_predictions("logreg", found.labels, found.logits)
-    _write_pictures(context, fitted, found)
+    calibration = metrics.reliability(special.softmax(found.logits, axis=1), found.labels)
+    _write_pictures(context, fitted, found, calibration)
     how = f"L2 {fitted.value:.3g}, best of {len(fitted.values)} on validation images"
     rows = [Row("Logistic regression", format_percent(found.top_1), how)]
     if context.num_classes > 5:
@@ -45,7 +46,7 @@ def run(context: Context) -> Section:
             {"regularization": value, "validation_accuracy": accuracy}
             for value, accuracy in zip(fitted.values, fitted.validation_scores, strict=True)
         ],
-        "calibration_error": _reliability(found).expected_calibration_error,
+        "calibration_error": calibration.expected_calibration_error,
     }
     return Section("Logistic regression (B.8)", tuple(rows), section)
 
@@ -59,6 +60,7 @@ def fit_features(
     multi_label: bool = False,
     metric: logistic.Metric | None = None,
     num_classes: int | None = None,
+    score_path: bool = False,
 ) -> logistic.LogisticResult:
     """The protocol on extracted features.
 
@@ -70,6 +72,8 @@ def fit_features(
         multi_label: Whether an image may be of several classes.
         metric: What decides; None is accuracy.
         num_classes: Classes; None takes the context's.
+        score_path: Score every fit on the test features too, for a picture; nothing is chosen by
+            it.
     """
     assert train.labels is not None
     chosen_on = (None if validation is None else validation.features,
@@ -91,7 +95,7 @@ def fit_features(
             validation_features=chosen_on[0],
             validation_labels=chosen_on[1],
             validation_fraction=context.settings.validation_fraction,
-            test_labels=test.labels,  # for the picture; nothing is chosen by it
+            test_labels=test.labels if score_path else None,
             values=values,
             metric=metric,
             multi_label=multi_label,
@@ -101,11 +105,12 @@ def fit_features(
         )
 
 
-def _reliability(found: Score) -> metrics.Reliability:
-    return metrics.reliability(special.softmax(found.logits, axis=1), found.labels)
-
-
-def _write_pictures(context: Context, fitted: logistic.LogisticResult, found: Score) -> None:
+def _write_pictures(
+    context: Context,
+    fitted: logistic.LogisticResult,
+    found: Score,
+    calibration: metrics.Reliability,
+) -> None:
     predicted, classes = found.logits.argmax(axis=1), context.num_classes
     names = context.class_names
     evaluation_plots.plot_regularization_path(
@@ -120,4 +125,4 @@ def _write_pictures(context: Context, fitted: logistic.LogisticResult, found: Sc
         context.path("per_class.png"),
         metrics.per_class_accuracy(predicted, found.labels, classes), names,
     )  # fmt: skip
-    evaluation_plots.plot_reliability(context.path("reliability.png"), _reliability(found))
+    evaluation_plots.plot_reliability(context.path("reliability.png"), calibration)

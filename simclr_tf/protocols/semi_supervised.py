@@ -38,12 +38,10 @@ def run(context: Context) -> Section:
     Raises:
         InputError: No labels, or the encoder is no SimCLR network.
     """
-    settings = context.settings
-    epochs = settings.epochs * (len(settings.fractions) if len(settings.epochs) == 1 else 1)
     rows: list[Row] = []
     metrics: dict[str, Any] = {}
     notes: list[str] = []
-    for rule, count in zip(settings.fractions, epochs, strict=True):
+    for rule, count in context.settings.epochs_by_fraction.items():
         labels = open_labels(context, rule)
         part: dict[str, Any] = {"images": labels.num_images, "subset": labels.name}
         notes += [labels.note] if labels.note else []
@@ -101,16 +99,21 @@ def file_name(rule: str) -> str:
     return re.sub(r"[^\w.]+", "_", rule.replace("%", "pct")).strip("_")
 
 
-def _train(
-    context: Context, labels: Labels, rule: str, epochs: float, pretrained: bool
-) -> tuple[Score, Plan]:
+def label_plan(context: Context, labels: Labels, epochs: float, pretrained: bool = True) -> Plan:
+    """The schedule on few labels (B.5); from random weights with a rate and length of its own."""
     settings = context.settings
     batch_size = context.batch_size(settings.label_batch_size, labels.num_images)
     rate = settings.label_learning_rate
     if not pretrained:
         rate, epochs = settings.scratch_learning_rate, epochs * settings.scratch_epochs_factor
     steps = max(1, round(epochs * (labels.num_images // batch_size)))
-    plan = Plan(steps, batch_size, momentum_optimizer(rate))
+    return Plan(steps, batch_size, momentum_optimizer(rate))
+
+
+def _train(
+    context: Context, labels: Labels, rule: str, epochs: float, pretrained: bool
+) -> tuple[Score, Plan]:
+    plan = label_plan(context, labels, epochs, pretrained)
     model = build_classifier(context, pretrained=pretrained)
     label = f"{rule} of the labels, {'fine-tuning' if pretrained else 'from scratch'}"
     fit(context, model, labels.source, labels.split, plan, label)

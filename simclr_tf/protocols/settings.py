@@ -203,6 +203,12 @@ class ProtocolConfig:
                              self.label_epochs) from None  # fmt: skip
 
     @property
+    def epochs_by_fraction(self) -> dict[str, float]:
+        """Epochs of fine-tuning for each label subset."""
+        repeated = self.epochs * len(self.fractions)  # one number serves them all
+        return dict(zip(self.fractions, repeated, strict=False))
+
+    @property
     def finetune_rates(self) -> tuple[float, ...]:
         """Peak learning rates of the fine-tuning grid."""
         return _listed("finetune_learning_rates", self.finetune_learning_rates, float)
