@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from flags import parsing, startup, usage
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, Preempted, WorkerLostError
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+# Exit statuses. After the last three the same command goes on where the run stopped.
+BAD_INPUT, FAILED, WORKER_LOST, INTERRUPTED, PREEMPTED = 2, 1, 75, 130, 143
 
 
 def _dispatch(command: parsing.CommandLine) -> None:
     # TensorFlow takes seconds to load; the user has read the first line by then.
     startup.load_tensorflow()
-    if command.mode in ("evaluate", "embed", "neighbors"):
+    if command.mode in parsing.SERVICE_MODES:
+        _serve(command)
+    elif command.mode in ("evaluate", "embed", "neighbors"):
         _use_encoder(command)
     else:
         _run(command)
@@ -73,6 +80,18 @@ def _use_encoder(command: parsing.CommandLine) -> None:
         )
 
 
+def _serve(command: parsing.CommandLine) -> None:
+    """A process of a tf.data service, until it is stopped."""
+    from simclr_tf.data import service
+
+    address = (command.config.data.data_service or "").removeprefix("grpc://")
+    if command.mode == "data_dispatcher":
+        service.serve_dispatcher(int(address.rpartition(":")[2]))
+    else:
+        host, _, port = (command.worker_address or "").rpartition(":")
+        service.serve_worker(address, int(port or 0), host or None)
+
+
 def _what_is_left(command: parsing.CommandLine) -> str:
     """What an interrupt leaves behind."""
     folder = command.config.model_dir
@@ -80,11 +99,32 @@ def _what_is_left(command: parsing.CommandLine) -> str:
         return f"what was found so far is in {folder}"
     if command.mode in ("embed", "neighbors"):
         return "nothing was written"
+    if command.mode in parsing.SERVICE_MODES:
+        return "the service has ended"
     return f"--model_dir={folder} resumes the run"
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Ends the block with `Preempted` on SIGTERM, so that nothing is left half-written."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Preempted
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _what(command: parsing.CommandLine) -> str:
     """The command in a few words, before TensorFlow has loaded."""
+    if command.mode in parsing.SERVICE_MODES:
+        return f"{command.mode} of {command.config.data.data_service}"
     target = {"embed": command.config.retrieval.output,
               "neighbors": command.config.retrieval.embeddings}  # fmt: skip
     return f"{command.mode} in {target.get(command.mode, command.config.model_dir) or '(no file)'}"
@@ -111,16 +151,26 @@ def main(words: Sequence[str]) -> int:
         print(f"simclr_tf: {_what(command)}", flush=True)
         for note in command.notes:
             print(f"note: {note}", flush=True)
-        _dispatch(command)
+        with _sigterm_raises():
+            _dispatch(command)
         return 0
     except (InputError, parsing.UsageError) as error:
         status, text = BAD_INPUT, parsing.describe_error(error)
         if debug:
             raise
-    except KeyboardInterrupt:
-        status, text = INTERRUPTED, "interrupted"
+    except (KeyboardInterrupt, Preempted) as error:
+        stopped = isinstance(error, Preempted)
+        status, text = (
+            (PREEMPTED, "stopped by SIGTERM") if stopped else (INTERRUPTED, "interrupted")
+        )
         if command is not None:
-            text = f"interrupted; {_what_is_left(command)}"
+            text = f"{text}; {_what_is_left(command)}"
+        if debug:
+            raise
+    except WorkerLostError as error:
+        assert command is not None
+        status = WORKER_LOST
+        text = f"{error}; starting all workers again with {_what_is_left(command)}"
         if debug:
             raise
     except Exception as error:

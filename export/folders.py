@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -49,14 +50,37 @@ def appearing(directory: str, overwrite: bool = False, name: str = "output") -> 
     directory = _resolved(directory)
     check_target(directory, overwrite, name)
     parent, base = os.path.split(directory)
-    partial = os.path.join(parent, f".{base}.partial-{os.getpid()}")
+    # Host and process in the name tell the leftovers of a killed export from one under way.
+    stem = f".{base}.partial-{socket.gethostname()}-"
+    partial = os.path.join(parent, f"{stem}{os.getpid()}")
     try:
         _remove(partial)
+        _remove_leftovers(parent, stem)
         _make_folder(partial, name, directory)
         yield partial
         _move_into_place(partial, directory)
     finally:
         _remove(partial)
+
+
+def _remove_leftovers(parent: str, stem: str) -> None:
+    """Removes the temporary folders of this host's processes that are gone."""
+    if not tf.io.gfile.isdir(parent or "."):
+        return
+    for name in tf.io.gfile.listdir(parent or "."):
+        number = name.rstrip("/").removeprefix(stem).removesuffix(".old")
+        if name.startswith(stem) and number.isdecimal() and not _is_running(int(number)):
+            _remove(os.path.join(parent, name.rstrip("/")))
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def _resolved(directory: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from simclr_tf.models.batch_norm import local_value
 from simclr_tf.models.simclr import SimCLR
 
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
@@ -43,7 +44,8 @@ def plain_copy(model: SimCLR) -> SimCLR:
     copy.detach_linear_head = False
     sources = {variable.name: variable for variable in model.variables}
     for variable in copy.variables:
-        variable.assign(sources[variable.name].numpy())
+        # Of several replicas any has the same value; to ask all would take all workers.
+        variable.assign(local_value(sources[variable.name]))
     return copy
 
 

@@ -15,7 +15,8 @@ from absl import flags
 from simclr_tf import config, recipes
 from simclr_tf.protocols.settings import PROTOCOLS
 
-MODES = ("train", "eval", "train_then_eval", "evaluate", "embed", "neighbors")
+MODES = ("train", "eval", "train_then_eval", "evaluate", "embed", "neighbors",
+         "data_dispatcher", "data_worker")  # fmt: skip
 
 # Flags of `run.py` itself, which no configuration object holds: name -> (default, help).
 _RUN = {
@@ -29,6 +30,8 @@ _RUN = {
                    "SavedModel, or a published TF2 or TF1 checkpoint or SavedModel; local, gs:// "
                    "or a .tar.gz. --mode=evaluate and embed take other SavedModels and .keras "
                    "files too."),
+    "worker_address": (None, "With --mode=data_worker: host:port under which the machines that "
+                       "train reach it. Default: this host's name and a free port."),
     "debug": (False, "Show tracebacks of errors."),
     "train_summary_steps": (0, "Accepted for old command lines; has no effect."),
 }  # fmt: skip
@@ -44,6 +47,10 @@ _DATA = {
     "image_size": "Height and width of the views in pixels.",
     "cache_dataset": "Keep the encoded images in memory.",
     "skip_bad_images": "Check all images first; leave out and count those that can't be decoded.",
+    "data_sharding": "What each host reads: batch (its part of every batch), split (its part of "
+    "train_split), auto.",
+    "data_service": "grpc://host:port of a tf.data service that prepares the batches.",
+    "read_retries": "Failed reads in a row that are tried again, with growing pauses.",
 }
 _AUGMENT = {
     "color_jitter_strength": "Strength s of the colour distortion; 0 switches it off.",
@@ -94,7 +101,15 @@ _TRAIN = {
     "checkpoint_epochs": "Epochs between checkpoints.",
     "checkpoint_steps": "Steps between checkpoints; above 0 it overrides --checkpoint_epochs.",
     "keep_checkpoint_max": "Checkpoints kept.",
+    "keep_best": "Metric (train/NAME, eval/NAME) whose best checkpoint is kept too.",
     "seed": "Fixes initialisation, data order and augmentation.",
+    "deterministic": "Bit-identical runs, at some cost in speed.",
+    "skip_nonfinite_steps": "Updates with a NaN or infinite loss or gradient that are left out "
+    "before the run stops.",
+    "gradient_cache_chunk": "Images of the global batch in memory at a time, for large batches on "
+    "small devices; 0: all.",
+    "gradient_cache_bn": "Batch norm's statistics then: chunk (each chunk's own) or frozen (the "
+    "running ones).",
 }
 _EVALUATION = {
     "eval_batch_size": "Images per evaluation batch, over all replicas.",
@@ -151,6 +166,8 @@ _RETRIEVAL = {
     "duplicate_similarity": "Cosine similarity from which images are near-duplicates.",
 }
 _HARDWARE = {
+    "strategy": "one_device, mirrored (several GPUs or logical CPUs), multi_worker (TF_CONFIG or "
+    "Slurm), tpu, or auto.",
     "use_tpu": "Run on a TPU.",
     "tpu_name": "Name or grpc:// address of the TPU.",
     "tpu_zone": "Zone of the TPU.",

@@ -13,12 +13,14 @@ from typing import Any
 from absl import flags
 
 from flags import definitions
-from simclr_tf import config, recipes
+from simclr_tf import cluster, config, recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, require
 
 # Modes that take any encoder instead of a run.
 _ENCODER_MODES = ("evaluate", "embed", "neighbors")
+# Modes that serve others and have no run.
+SERVICE_MODES = ("data_dispatcher", "data_worker")
 _PATHS = ("model_dir", "data_dir", "checkpoint", "teacher", "feature_cache", "compare_with",
           "output", "embeddings", "query")  # fmt: skip
 
@@ -35,6 +37,7 @@ class CommandLine:
         debug: Whether tracebacks are wanted.
         image_size: Side of the images where one was asked for; None leaves it to the encoder.
         split: The evaluation split where one was asked for.
+        worker_address: Of a worker of the tf.data service.
     """
 
     mode: str
@@ -44,6 +47,7 @@ class CommandLine:
     debug: bool
     image_size: int | None = None
     split: str | None = None
+    worker_address: str | None = None
 
     @property
     def image_folder(self) -> str | None:
@@ -124,6 +128,8 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
 
 def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
     """The name that the run is called after, and the words that the user's flags override."""
+    if given.mode in SERVICE_MODES:
+        return given.mode, []
     if given.mode in _ENCODER_MODES:
         recipe = recipes.recipe_lines(given.recipe) if given.recipe else []
         words = _words_for_protocols(given) if given.mode == "evaluate" else []
@@ -170,7 +176,16 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     if values.mode == "embed":
         require(given["dataset"].present, "dataset", "must name the images with --mode=embed",
                 None)  # fmt: skip
+    if values.mode in SERVICE_MODES:
+        require(bool(values.data_service), "data_service",
+                f"must be given with --mode={values.mode}", None)  # fmt: skip
+    several = _has_several_workers(values)
+    require(not several or values.mode not in _ENCODER_MODES, "strategy",
+            f"must not be multi_worker with --mode={values.mode}, which runs on one machine",
+            "multi_worker")  # fmt: skip
     if not values.model_dir:
+        require(not several or values.mode in SERVICE_MODES, "model_dir",
+                "must be given with several workers, which have to share it", None)  # fmt: skip
         require(values.mode != "eval", "model_dir", "must name the run to evaluate with mode=eval",
                 values.model_dir)  # fmt: skip
         values.model_dir = _default_model_dir(name)
@@ -191,7 +206,15 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         values.debug,
         image_size=values.image_size if given["image_size"].present else None,
         split=values.eval_split if given["eval_split"].present else None,
+        worker_address=values.worker_address,
     )
+
+
+def _has_several_workers(values: flags.FlagValues) -> bool:
+    """Whether this process is one of a job's; see `simclr_tf.distribution.choose_strategy`."""
+    if values.strategy != "auto" or values.use_tpu or values.tpu_name or values.master:
+        return values.strategy == "multi_worker"
+    return cluster.num_tasks(os.environ) > 1
 
 
 def _ignored(given: flags.FlagValues) -> list[str]:

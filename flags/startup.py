@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 
 
@@ -25,6 +26,12 @@ def load_tensorflow() -> None:
     Must come before anything else imports it. See `choose_environment`.
     """
     choose_environment()
+    _import_tensorflow()
+    # The same for what it says from Python.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def _import_tensorflow() -> None:
     if glob.glob("/dev/nvidia*") or os.path.exists("/dev/dxg"):
         return  # what it says about drivers and libraries is needed then
     # The lines come from C++ before its logging can be set up, so the file itself is redirected.

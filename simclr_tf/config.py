@@ -25,6 +25,9 @@ TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
 PRECISIONS = ("float32", "bfloat16")
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+DATA_SHARDINGS = ("auto", "batch", "split")
+GRADIENT_CACHE_BN = ("chunk", "frozen")
 
 
 def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -55,6 +58,13 @@ class DataConfig:
     reference does, `test` where there is no such split, and else evaluates nothing and says so.
     `label_subset` trains on a class-balanced part of `train_split` (B.5): `1%`, `25_per_class`, or
     the path of a subset file.
+
+    With several input pipelines (one per host), `data_sharding=batch` has each of them go through
+    all records and decode its part of every global batch, which is then the same on any number of
+    hosts; with `split` each reads an equal part of the split and nothing else. `auto` takes `split`
+    where the split does not fit into the shuffle buffer. `data_service` (`grpc://host:port`) moves
+    decoding and augmentation to the workers of a tf.data service. Reads that fail for a passing
+    reason are tried again up to `read_retries` times in a row, with growing pauses.
     """
 
     dataset: str = "imagenet2012"
@@ -65,9 +75,17 @@ class DataConfig:
     image_size: int = 224
     cache_dataset: bool = False
     skip_bad_images: bool = False
+    data_sharding: str = "auto"
+    data_service: str | None = None
+    read_retries: int = 5
 
     def __post_init__(self) -> None:
         require(bool(self.dataset), "dataset", "must name a data set", self.dataset)
+        _require_choice("data_sharding", self.data_sharding, DATA_SHARDINGS)
+        service = self.data_service
+        require(service is None or bool(re.fullmatch(r"grpc://[^/\s]+:\d+", service)),
+                "data_service", "must have the form grpc://host:port", service)  # fmt: skip
+        _require_at_least("read_retries", self.read_retries, 0)
         require(bool(self.train_split), "train_split", "must name a split", self.train_split)
         require(self.label_subset != "", "label_subset", "must name a subset", self.label_subset)
         require(self.eval_split != "", "eval_split", "must name a split", self.eval_split)
@@ -297,7 +315,23 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Length of training, batch, checkpoints. Steps given above 0 override epochs."""
+    """Length of training, batch, checkpoints. Steps given above 0 override epochs.
+
+    Attributes:
+        train_batch_size: Images per step, over all replicas.
+        keep_checkpoint_max: The newest so many checkpoints are kept.
+        keep_best: Name of a metric (`train/contrast_loss`, or `eval/label_top_1_accuracy` where
+            evaluations of the run are written); the checkpoint with its best value is kept too.
+        seed: Fixes initialisation, data order and augmentation.
+        deterministic: Operations whose result could depend on the order of threads are replaced or
+            refused, so that two runs agree bit for bit.
+        skip_nonfinite_steps: Updates with a loss or gradient that is not finite are left out, up to
+            so many in a run, before it stops; 0 stops at the first.
+        gradient_cache_chunk: Images of the global batch that go through the network at a time, with
+            the gradient of the whole batch's loss all the same; 0 takes the whole batch at once.
+        gradient_cache_bn: What batch norm does then. `chunk`: every chunk is normalised by its own
+            statistics. `frozen`: by the running statistics, which stay as they are.
+    """
 
     train_batch_size: int = 512
     train_epochs: int = 100
@@ -305,7 +339,12 @@ class TrainConfig:
     checkpoint_epochs: int = 1
     checkpoint_steps: int = 0
     keep_checkpoint_max: int = 5
+    keep_best: str | None = None
     seed: int = 0
+    deterministic: bool = False
+    skip_nonfinite_steps: int = 0
+    gradient_cache_chunk: int = 0
+    gradient_cache_bn: str = "chunk"
 
     def __post_init__(self) -> None:
         require(self.train_batch_size >= 2, "train_batch_size",
@@ -317,6 +356,15 @@ class TrainConfig:
         _require_at_least("checkpoint_steps", self.checkpoint_steps, 0)
         _require_at_least("keep_checkpoint_max", self.keep_checkpoint_max, 1)
         _require_finite("seed", self.seed, 0, 2**31 - 1, "must lie in [0, 2^31)")
+        plain = self.keep_best is None or re.fullmatch(r"(train|eval)/\w+", self.keep_best)
+        require(bool(plain), "keep_best", "must name a metric, train/NAME or eval/NAME",
+                self.keep_best)  # fmt: skip
+        _require_at_least("skip_nonfinite_steps", self.skip_nonfinite_steps, 0)
+        _require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
+        _require_at_least("gradient_cache_chunk", self.gradient_cache_chunk, 0)
+        chunk = self.gradient_cache_chunk
+        require(chunk == 0 or self.train_batch_size % chunk == 0, "gradient_cache_chunk",
+                f"must divide train_batch_size={self.train_batch_size}", chunk)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,8 +402,14 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StrategyConfig:
-    """Where to run: see `simclr_tf.distribution`."""
+    """Where to run: see `simclr_tf.distribution`.
 
+    `auto` is `tpu` with `use_tpu`, `tpu_name` or `master`; `multi_worker` where `TF_CONFIG` or
+    Slurm's variables name several tasks; `mirrored` with several GPUs or `num_logical_cpus` above
+    1; else `one_device`.
+    """
+
+    strategy: str = "auto"
     use_tpu: bool = False
     tpu_name: str | None = None
     tpu_zone: str | None = None
@@ -364,7 +418,14 @@ class StrategyConfig:
     num_logical_cpus: int = 1
 
     def __post_init__(self) -> None:
+        _require_choice("strategy", self.strategy, STRATEGIES)
         _require_at_least("num_logical_cpus", self.num_logical_cpus, 1)
+        if self.strategy not in ("auto", "tpu"):
+            require(not self.use_tpu, "use_tpu", f"must be off with strategy={self.strategy}",
+                    self.use_tpu)  # fmt: skip
+        if self.strategy not in ("auto", "mirrored"):
+            require(self.num_logical_cpus == 1, "num_logical_cpus",
+                    "needs strategy=mirrored", self.num_logical_cpus)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,5 +454,8 @@ class RunConfig:
         else:
             require(self.distill.teacher is None, "teacher", "needs train_mode=distill",
                     self.distill.teacher)  # fmt: skip
+        require(self.train.gradient_cache_chunk == 0 or self.model.pretrains,
+                "gradient_cache_chunk", "needs train_mode=pretrain",
+                self.train.gradient_cache_chunk)  # fmt: skip
         resolved = self.model.encoder.resolve_stem(self.data.image_size)
         object.__setattr__(self, "model", dataclasses.replace(self.model, encoder=resolved))

@@ -1,11 +1,71 @@
-"""Where a run computes: one device, several GPUs or CPU replicas, or a TPU (`tf.distribute`)."""
+"""Where a run computes: one device, several, several machines, or a TPU (`tf.distribute`)."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import tensorflow as tf
 
+from simclr_tf import cluster
 from simclr_tf.config import StrategyConfig
-from simclr_tf.errors import InputError, first_line
+from simclr_tf.errors import InputError, first_line, require
+
+_SLURM_PORT = 8888  # of the first task on a node; further ones count up
+# `from_chief` is called once a second; a new trace would take longer than the exchange.
+_traced: weakref.WeakKeyDictionary[tf.distribute.Strategy, Any] = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which part of every global batch an input pipeline delivers.
+
+    Attributes:
+        index: Number of the pipeline; there is one for each host.
+        count: Number of pipelines.
+        replicas: Number of replicas over all of them.
+    """
+
+    index: int = 0
+    count: int = 1
+    replicas: int = 1
+
+
+def choose_strategy(config: StrategyConfig, environment: Mapping[str, str] = os.environ) -> str:
+    """The name of the strategy that `auto` means here, or the one that was asked for."""
+    if config.strategy != "auto":
+        return config.strategy
+    if config.use_tpu or config.tpu_name or config.master:
+        return "tpu"
+    if cluster.num_tasks(environment) > 1:
+        return "multi_worker"
+    if config.num_logical_cpus > 1 or len(tf.config.list_physical_devices("GPU")) > 1:
+        return "mirrored"
+    return "one_device"
+
+
+def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
+    """The strategy for this machine, or for this process of a job on several.
+
+    Must come before TensorFlow computes anything where the CPU is split or there are several
+    workers. With several workers it waits until all of them have started.
+
+    Raises:
+        InputError: The TPU or the cluster can't be reached, or the CPU can't be split any more.
+    """
+    kind = choose_strategy(config)
+    if kind == "tpu":
+        return _tpu_strategy(config)
+    if kind == "multi_worker":
+        return _multi_worker_strategy()
+    if kind == "mirrored":
+        if config.num_logical_cpus > 1:
+            return tf.distribute.MirroredStrategy(_split_cpu(config.num_logical_cpus))
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
 
 
 def _tpu_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
@@ -23,6 +83,26 @@ def _tpu_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
+def _multi_worker_strategy() -> tf.distribute.Strategy:
+    resolver = None
+    if "TF_CONFIG" in os.environ:
+        require(bool(cluster.read_cluster(os.environ["TF_CONFIG"])), "TF_CONFIG",
+                "must name a cluster with strategy=multi_worker",
+                os.environ["TF_CONFIG"])  # fmt: skip
+    else:
+        require(cluster.is_slurm_task(os.environ), "strategy",
+                "needs TF_CONFIG, or to be started by srun, to be multi_worker",
+                "multi_worker")  # fmt: skip
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=_SLURM_PORT, auto_set_gpu=False
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise InputError("strategy", f"needs a cluster that can be joined ({first_line(error)})",
+                         "multi_worker") from None  # fmt: skip
+
+
 def _split_cpu(replicas: int) -> list[str]:
     """Makes `replicas` logical CPUs; possible only before TensorFlow first computes."""
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -37,22 +117,36 @@ def _split_cpu(replicas: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(replicas)]
 
 
-def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
-    """The strategy for this machine.
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """Processes that run this program together; 1 except with `multi_worker`."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    spec = strategy.cluster_resolver.cluster_spec().as_dict()
+    return max(1, sum(len(hosts) for hosts in spec.values()))
 
-    A TPU when `use_tpu`; `num_logical_cpus` CPU replicas when more than one is asked for; all GPUs
-    when there are several; otherwise TensorFlow's default strategy on the one device.
 
-    Raises:
-        InputError: The TPU can't be reached, or the CPU can't be split any more.
-    """
-    if config.use_tpu:
-        return _tpu_strategy(config)
-    if config.num_logical_cpus > 1:
-        return tf.distribute.MirroredStrategy(_split_cpu(config.num_logical_cpus))
-    if len(tf.config.list_physical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes files and speaks; exactly one of a job does."""
+    return num_workers(strategy) == 1 or bool(strategy.extended.should_checkpoint)
+
+
+def from_chief(strategy: tf.distribute.Strategy, value: int) -> int:
+    """The chief's value on all workers, which have to call this together."""
+    if num_workers(strategy) == 1:
+        return value
+    if strategy not in _traced:
+        _traced[strategy] = tf.function(
+            lambda mine: strategy.run(_of_first_replica, args=(mine,)), autograph=False
+        )
+    found = _traced[strategy](tf.constant(value, tf.int64))
+    return int(strategy.experimental_local_results(found)[0])
+
+
+def _of_first_replica(value: tf.Tensor) -> tf.Tensor:
+    context = tf.distribute.get_replica_context()
+    first = tf.equal(context.replica_id_in_sync_group, 0)
+    mine = tf.where(first, value, tf.zeros_like(value))
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
 
 
 def check_divisible(name: str, batch_size: int, strategy: tf.distribute.Strategy) -> None:
@@ -73,12 +167,28 @@ def check_divisible(name: str, batch_size: int, strategy: tf.distribute.Strategy
 
 
 def distribute(
-    strategy: tf.distribute.Strategy, batches: tf.data.Dataset
+    strategy: tf.distribute.Strategy, make: Callable[[Part], tf.data.Dataset]
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """The data set with each global batch split over the replicas, in order."""
+    """The batches of all replicas, made on each host for its own replicas.
+
+    Args:
+        strategy: Where they are consumed.
+        make: From a part to its elements: for every global batch one element for each replica of
+            the part, in the order of replicas.
+    """
     if strategy.num_replicas_in_sync == 1:
-        return batches
-    return strategy.experimental_distribute_dataset(batches)
+        return make(Part())
+
+    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return make(
+            Part(
+                context.input_pipeline_id,
+                context.num_input_pipelines,
+                context.num_replicas_in_sync,
+            )
+        )
+
+    return strategy.distribute_datasets_from_function(of_host)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
@@ -88,4 +198,6 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         kind = "TPU"
     else:
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    return f"one {kind}" if replicas == 1 else f"{replicas} {kind} replicas"
+    devices = f"one {kind}" if replicas == 1 else f"{replicas} {kind} replicas"
+    workers = num_workers(strategy)
+    return devices if workers == 1 else f"{devices} of {workers} workers"

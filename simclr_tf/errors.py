@@ -1,4 +1,4 @@
-"""The one error that bad input raises."""
+"""The one error that bad input raises, and what ends a run from outside."""
 
 from __future__ import annotations
 
@@ -42,3 +42,14 @@ def first_line(error: BaseException) -> str:
     """The first line of an exception's text, for use inside another message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+class Preempted(BaseException):
+    """The process was asked to end (SIGTERM).
+
+    Like `KeyboardInterrupt`, no `except Exception` swallows it.
+    """
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker of the job does not answer; this one can't go on without it."""

@@ -16,7 +16,8 @@ import tf_keras as keras
 from simclr_tf import distribution
 from simclr_tf.augment import policy
 from simclr_tf.config import AugmentConfig, DataConfig, RunConfig
-from simclr_tf.data import decode, labels, pipeline, sources, splits
+from simclr_tf.data import decode, labels, pipeline, service, sources, splits
+from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
@@ -140,9 +141,17 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     if run.checkpoint is not None:
         locate.check(run.checkpoint)
     checkpoints.check_same_run(run, only=None if trains else checkpoints.MODEL_SETTINGS)
+    if run.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
     strategy = distribution.build_strategy(run.strategy)
     distribution.check_divisible("train_batch_size", run.train.train_batch_size, strategy)
     distribution.check_divisible("eval_batch_size", run.evaluation.eval_batch_size, strategy)
+    if run.train.gradient_cache_chunk:
+        distribution.check_divisible(
+            "gradient_cache_chunk", run.train.gradient_cache_chunk, strategy
+        )
+    if trains and run.data.data_service is not None:
+        service.check_service(run.data.data_service)
     whole = sources.open_source(run.data)
     _check_labels(run, whole)
     labelled = labels.limit_labels(
@@ -165,6 +174,9 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     num_examples = source.num_examples(split, setting="train_split")
     if run.model.train_mode == "finetune" and run.checkpoint is None:
         notes.append("fine-tuning starts from random weights: no --checkpoint is given")
+    if run.train.gradient_cache_bn == "frozen" and run.checkpoint is None:
+        notes.append("batch norm keeps its initial statistics: gradient_cache_bn=frozen is meant "
+                     "for weights from --checkpoint")  # fmt: skip
     bad = _bad_images(run, source, split)
     if bad:
         listed = ", ".join(source.location(example_id) for example_id in bad[:5])
@@ -300,18 +312,29 @@ def view_functions(
     ]
 
 
-def train_batches(experiment: Experiment, start_step: int) -> tf.data.Dataset:
-    """The endless stream of training batches, from a given step on."""
-    run = experiment.run
+def train_batches(
+    experiment: Experiment,
+    start_step: int,
+    part: Part = Part(),
+) -> tf.data.Dataset:
+    """One host's part of the endless stream of training batches, from a given step on."""
+    run, data = experiment.run, experiment.run.data
+    sharding = pipeline.resolve_sharding(
+        experiment.source, data.train_split, data.cache_dataset, data.data_sharding
+    )
     return pipeline.train_batches(
         experiment.source,
-        run.data.train_split,
+        data.train_split,
         batch_size=run.train.train_batch_size,
-        view_fns=view_functions(run.model.train_mode, run.data.image_size, run.augment),
+        view_fns=view_functions(run.model.train_mode, data.image_size, run.augment),
         seed=run.train.seed,
         start_step=start_step,
-        cache=run.data.cache_dataset,
+        cache=data.cache_dataset,
         excluded_ids=experiment.excluded_ids,
+        shard=(part.index, part.count),
+        replicas=part.replicas,
+        sharding=sharding,
+        service=data.data_service,
     )
 
 
@@ -320,20 +343,31 @@ def eval_batches(
     split: str,
     max_examples: int | None = None,
     setting: str = "eval_split",
-) -> tf.data.Dataset:
-    """A split in order, each example once, without augmentation; training images with labels."""
+) -> Callable[[Part], tf.data.Dataset]:
+    """A split in order, each example once, without augmentation; training images with labels.
+
+    Returns:
+        From a host's part to its share of every batch.
+    """
     run = experiment.run
     source = experiment.source if experiment.labelled is None else experiment.labelled.labelled
-    return pipeline.eval_batches(
-        source,
-        split,
-        batch_size=run.evaluation.eval_batch_size,
-        image_size=run.data.image_size,
-        view_fn=policy.eval_view,
-        excluded_ids=_bad_images(run, source, split),
-        max_examples=max_examples,
-        setting=setting,
-    )
+    excluded = _bad_images(run, source, split)
+
+    def of_part(part: Part) -> tf.data.Dataset:
+        return pipeline.eval_batches(
+            source,
+            split,
+            batch_size=run.evaluation.eval_batch_size,
+            image_size=run.data.image_size,
+            view_fn=policy.eval_view,
+            excluded_ids=excluded,
+            max_examples=max_examples,
+            setting=setting,
+            shard=(part.index, part.count),
+            replicas=part.replicas,
+        )
+
+    return of_part
 
 
 def sample_views(

@@ -25,7 +25,57 @@ def test_one_device_is_the_default_strategy():
     strategy = distribution.build_strategy(StrategyConfig())
     assert strategy.num_replicas_in_sync == 1
     batches = tf.data.Dataset.range(3)
-    assert distribution.distribute(strategy, batches) is batches
+    parts = []
+    assert distribution.distribute(strategy, lambda part: parts.append(part) or batches) is batches
+    assert parts == [distribution.Part(index=0, count=1, replicas=1)]
+    assert distribution.is_chief(strategy)
+    assert distribution.from_chief(strategy, 7) == 7
+    assert distribution.describe(strategy) == "one CPU"
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "expected"),
+    [
+        ({}, {}, "one_device"),
+        ({"num_logical_cpus": 2}, {}, "mirrored"),
+        ({"use_tpu": True}, {}, "tpu"),
+        ({"tpu_name": "mine"}, {}, "tpu"),
+        ({"master": "grpc://10.0.0.1:8470"}, {}, "tpu"),
+        ({}, {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}, "multi_worker"),
+        ({}, {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, "one_device"),
+        ({}, {"SLURM_NTASKS": "4"}, "one_device"),  # an allocation, but no srun
+        ({"strategy": "one_device"}, {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"},
+         "one_device"),
+        ({"use_tpu": True}, {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}, "tpu"),
+    ],
+)  # fmt: skip
+def test_auto_means_what_the_settings_and_the_launcher_say(settings, environment, expected):
+    assert distribution.choose_strategy(StrategyConfig(**settings), environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"strategy": "everything"}, "strategy"),
+        ({"strategy": "mirrored", "use_tpu": True}, "use_tpu"),
+        ({"strategy": "one_device", "num_logical_cpus": 2}, "num_logical_cpus"),
+        ({"strategy": "multi_worker", "num_logical_cpus": 2}, "num_logical_cpus"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, name):
+    with pytest.raises(InputError) as caught:
+        StrategyConfig(**settings)
+    assert caught.value.name == name
+
+
+def test_several_workers_need_a_launcher(monkeypatch):
+    for name in ("TF_CONFIG", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="strategy needs TF_CONFIG, or to be started by srun"):
+        distribution.build_strategy(StrategyConfig(strategy="multi_worker"))
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    with pytest.raises(InputError, match="TF_CONFIG must name a cluster"):
+        distribution.build_strategy(StrategyConfig(strategy="multi_worker"))
 
 
 def test_an_unreachable_tpu_is_one_clear_error():

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from simclr_tf import experiment, recipes
 from simclr_tf.config import EncoderConfig
+from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import build_model
 from simclr_tf.training import checkpoints
@@ -192,7 +193,7 @@ def test_views_too_small_for_the_teacher_are_refused(tmp_path, photos, save_teac
 
 def test_evaluation_counts_every_image_once(tmp_path, photos):
     found = experiment.prepare(settings(tmp_path, photos, eval_batch_size=4), trains=True)
-    batches = experiment.eval_batches(found, "train", setting="train_split")
+    batches = experiment.eval_batches(found, "train", setting="train_split")(Part())
     assert sum(float(tf.reduce_sum(batch["weight"])) for batch in batches) == 10
 
 
@@ -213,7 +214,7 @@ def test_few_labels_train_on_few_images_or_hide_the_rest(tmp_path, photos):
 def test_the_bank_of_the_evaluation_holds_only_labels_that_may_be_used(tmp_path, photos):
     run = settings(tmp_path / "a", photos, label_subset="2_per_class", eval_batch_size=4)
     found = experiment.prepare(run, trains=False)
-    batches = experiment.eval_batches(found, "train", setting="train_split")
+    batches = experiment.eval_batches(found, "train", setting="train_split")(Part())
     weights = np.concatenate([batch["weight"].numpy() for batch in batches])
     labels = np.concatenate([batch["label"].numpy() for batch in batches])
     assert weights.sum() == 4 and (labels[weights > 0] >= 0).all()

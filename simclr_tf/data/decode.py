@@ -1,23 +1,21 @@
-"""Encoded images to uint8 RGB, and the search for files that cannot be decoded."""
+"""Encoded images to uint8 RGB, and the search for images and files that cannot be read."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
-import re
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf.data.sources import Source
-from simclr_tf.errors import InputError, first_line
+from simclr_tf.data.retry import plain_reason
+from simclr_tf.data.sources import Source, WrappedSource
+from simclr_tf.errors import InputError
 
 _BMP_MAGIC = b"BM"
-# What TensorFlow writes before its errors: which kernel failed, on which device.
-_KERNEL_PREFIX = re.compile(r"\{\{function_node .*?\}\}\s*")
 _SCAN_CHUNK = 256  # images in memory at a time during a scan
 
 
@@ -86,22 +84,48 @@ def find_bad_examples(examples: tf.data.Dataset, stop_at_first: bool = False) ->
 
 @contextlib.contextmanager
 def naming_bad_image(source: Source, split: str, setting: str = "train_split") -> Iterator[None]:
-    """Turns a decode failure inside the block into an error that names the file.
+    """Turns a failure of the data inside the block into an error that names the file.
 
-    A failing input pipeline does not say which image it was at, so the split is searched for it.
+    A failing input pipeline does not say at which image or record it was, so the split is searched
+    for it.
 
     Raises:
-        InputError: With the location of the first image of `split` that cannot be decoded.
+        InputError: With the path of the first damaged TFRecord file of `split`, or the location of
+            the first image of it that cannot be decoded.
     """
     try:
         yield
+    except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
+        _name_bad_record(source, split, error)
+        raise
     except tf.errors.InvalidArgumentError as error:
-        bad = find_bad_examples(source.examples(split, setting), stop_at_first=True)
+        try:
+            bad = find_bad_examples(source.examples(split, setting), stop_at_first=True)
+        except tf.errors.OpError:
+            _name_bad_record(source, split, error)
+            raise error from None
         if not bad:
             raise
         raise InputError(
             source.location(bad[0]),
             "must be a readable JPEG, PNG, GIF or BMP image (skip_bad_images leaves such files "
             "out)",
-            _KERNEL_PREFIX.sub("", first_line(error))[:200],
+            plain_reason(error),
+        ) from error
+
+
+def _name_bad_record(source: Source, split: str, error: tf.errors.OpError) -> None:
+    """Raises an error that names the file if a TFRecord file of the split is damaged."""
+    while isinstance(source, WrappedSource):
+        source = source.base
+    builder = getattr(source, "builder", None)
+    if builder is None:  # a folder
+        return
+    from simclr_tf.data import tfrecords  # TFDS takes seconds to import
+
+    found = tfrecords.find_bad_record(builder.info, split)
+    if found is not None:
+        path, position, reason = found
+        raise InputError(
+            path, f"must be a readable TFRecord file (record {position} is damaged)", reason
         ) from error

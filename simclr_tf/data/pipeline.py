@@ -7,6 +7,7 @@ uninterrupted run would have seen.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf.augment.seeds import example_seed
+from simclr_tf.data import service as service_lib
+from simclr_tf.data import splits
 from simclr_tf.data.decode import decode_image
-from simclr_tf.data.sources import Source, require_single_label
+from simclr_tf.data.sources import Source, UnlabeledSource, WrappedSource, require_single_label
 from simclr_tf.errors import InputError, require
 
 TrainView = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
@@ -25,6 +28,7 @@ Example = dict[str, tf.Tensor]
 SHUFFLE_BYTES = 2**31  # splits whose records fit into so much memory are shuffled as a whole
 _MIN_BUFFER = 4_096  # records
 _HASH_BUCKETS = 2**62
+_EPOCHS = 2**24  # more than any run has, see `example_seed`
 
 
 def steps_per_epoch(
@@ -52,6 +56,33 @@ def steps_per_epoch(
     return available // batch_size
 
 
+def resolve_sharding(
+    source: Source, split: str, cache: bool, setting: str, num_excluded: int = 0
+) -> str:
+    """What the setting `data_sharding` means for a split.
+
+    Args:
+        source: The data set.
+        split: A split expression.
+        cache: As in `train_batches`.
+        setting: `auto`, `batch` or `split`.
+        num_excluded: Images of the split that are not used.
+
+    Returns:
+        `batch` or `split`. `auto` is `batch` where all records of the split fit into the memory
+        that shuffles them (cached and small data sets, folders) or where it can't be divided.
+
+    Raises:
+        InputError: No such split, or nothing in it.
+    """
+    if setting != "auto":
+        return setting
+    whole = _shuffle_buffer(source, split, cache or source.always_cached)
+    if whole == source.num_examples(split) or num_excluded or not _can_be_divided(source):
+        return "batch"
+    return "split"
+
+
 def train_batches(
     source: Source,
     split: str,
@@ -63,6 +94,9 @@ def train_batches(
     cache: bool = False,
     excluded_ids: Sequence[str] = (),
     shard: tuple[int, int] = (0, 1),
+    replicas: int | None = None,
+    sharding: str = "batch",
+    service: str | None = None,
     multi_label: bool = False,
 ) -> tf.data.Dataset:
     """An endless stream of batches, each image once per epoch and never twice in a batch.
@@ -70,6 +104,10 @@ def train_batches(
     Every epoch has an order of its own, which depends on (seed, epoch) alone. It is a full shuffle
     for folders, cached splits and splits of up to `SHUFFLE_BYTES`; larger ones (ImageNet) go
     through a buffer of that size. Batches never cross the end of an epoch.
+
+    There is one input pipeline per host; each delivers the rows of its own replicas. With
+    `sharding="batch"` the global batches are the same on any number of pipelines. With `split`
+    each reads an equal part of the split only, which it shuffles by (seed, epoch, index).
 
     Args:
         source: The data set.
@@ -81,50 +119,57 @@ def train_batches(
         start_step: Step that the first batch belongs to.
         cache: Keep the encoded images in memory after the first pass; small data sets always are.
         excluded_ids: Ids of images of the split to leave out.
-        shard: (index, count): of every global batch, deliver part `index` of `count` equal parts.
-            Other parts are not decoded.
+        shard: (index, count) of this input pipeline. What others deliver is not decoded.
+        replicas: Number R of replicas over all pipelines, None for one per pipeline.
+        sharding: `batch` or `split`, see `resolve_sharding`.
+        service: `grpc://host:port` of a tf.data service that computes the same batches. Its
+            workers hold a shuffle buffer for each of the parts they divide a batch into.
         multi_label: Whether the caller can handle the labels of a multi-label data set.
 
     Returns:
-        Dicts with `view_0`, `view_1`, ... (B / count, S, S, 3) as the view functions return them,
-        and `label`, int64 (B / count,), -1 where unlabeled; (B / count, C) of a multi-label data
-        set, see `Source.records`.
+        For every step R / count elements, one for each replica of this pipeline, in order; replica
+        r has the rows [r B / R, (r + 1) B / R) of the global batch. Dicts with `view_0`, `view_1`,
+        ... (B / R, S, S, 3) as the view functions return them, and `label`, int64 (B / R,), -1
+        where unlabeled; (B / R, C) of a multi-label data set, see `Source.records`.
 
     Raises:
-        InputError: Fewer images than a batch, a batch that cannot be divided, or a multi-label
-            data set where `multi_label` is not set.
+        InputError: Fewer images than a batch, a batch or split that cannot be divided, an
+            unreachable service, or a multi-label data set where `multi_label` is not set.
     """
     if not multi_label:
         require_single_label(source)
+    rows = _rows_per_element(batch_size, shard[1], replicas, "train_batch_size")
     steps = steps_per_epoch(source, split, batch_size, len(excluded_ids))
-    index, count = shard
-    require(batch_size % count == 0, "train_batch_size",
-            f"must be divisible by the {count} parts it is divided into", batch_size)  # fmt: skip
-    cache = cache or source.always_cached
-    records, read = _records(source, split, excluded_ids, cache)
-    buffer = _shuffle_buffer(source, split, cache)
-    start_epoch, done = divmod(start_step, steps)
+    share = _share(source, split, batch_size, shard, sharding == "split", bool(excluded_ids))
+    ordered, read = _ordered(source, share, steps, start_step, seed, cache, excluded_ids)
 
-    def order_of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffled = _shuffle(records, buffer, seed, epoch)
-        skipped = tf.where(epoch == start_epoch, tf.constant(done * batch_size, tf.int64), 0)
-        ordered = shuffled.take(steps * batch_size).skip(skipped)
-        return ordered.map(lambda record: (epoch, record))
-
-    def to_views(epoch: tf.Tensor, record: Example) -> Example:
+    def to_views(position: tf.Tensor, entry: tuple[tf.Tensor, Example]) -> Example:
+        epoch, record = entry
         example = read(record)
         image = decode_image(example["image"])  # (H, W, 3)
         views = {
             f"view_{i}": view_fn(image, view_seed(seed, epoch, example["id"], i))  # (S, S, 3)
             for i, view_fn in enumerate(view_fns)
         }
-        return {**views, "label": example["label"]}
+        counted = {service_lib.POSITION: position} if service else {}
+        return {**views, "label": example["label"], **counted}
 
-    epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
-    ordered = epochs.flat_map(order_of_epoch)
-    part = _part_of_batches(ordered, batch_size, index, count)
-    views = part.map(to_views, num_parallel_calls=tf.data.AUTOTUNE)
-    return _finish(views.batch(batch_size // count, drop_remainder=True))
+    traced_once = tf.function(to_views) if service else to_views  # for all parts
+
+    def part(index: int, count: int, rows: int) -> tf.data.Dataset:
+        mine = _part_of_batches(ordered, share.batch_size, index, count)
+        views = mine.map(traced_once, num_parallel_calls=tf.data.AUTOTUNE)
+        return _finish(views.batch(rows, drop_remainder=True))
+
+    if service is None:
+        return part(share.index, share.count, rows)
+    own = share.batch_size // share.count
+    parts = service_lib.number_of_parts(own)
+    batches = service_lib.through_service(
+        lambda p: part(share.index * parts + p, share.count * parts, own // parts),
+        service, parts, first=share.index * own, step_size=share.batch_size,
+    )  # fmt: skip
+    return _finish(batches if own == rows else batches.rebatch(rows, drop_remainder=True))
 
 
 def view_seed(seed: int, epoch: int | tf.Tensor, example_id: tf.Tensor, view: int) -> tf.Tensor:
@@ -143,10 +188,13 @@ def eval_batches(
     excluded_ids: Sequence[str] = (),
     max_examples: int | None = None,
     setting: str = "eval_split",
+    shard: tuple[int, int] = (0, 1),
+    replicas: int | None = None,
 ) -> tf.data.Dataset:
     """One pass over a split in its fixed order, every image counted exactly once.
 
-    The last batch is filled up with zeros of weight 0, so all shapes are static.
+    The last batch is filled up with zeros of weight 0, so all shapes are static and all pipelines
+    deliver as many elements.
 
     Args:
         source: The data set.
@@ -154,25 +202,43 @@ def eval_batches(
         batch_size: Global batch size B.
         image_size: Size S of the result, whatever the size of the images.
         view_fn: From a uint8 image (H, W, 3) and S to float32 (S, S, 3).
-        excluded_ids: Ids of images to leave out.
+        excluded_ids: Ids of images of the split to leave out.
         max_examples: Use only the first so many.
         setting: Name of the setting that holds the split expression, for errors.
+        shard: (index, count) of this input pipeline. What others deliver is not decoded.
+        replicas: Number R of replicas over all pipelines, None for one per pipeline.
 
     Returns:
-        Dicts with `image`, float32 (B, S, S, 3); `label`, int64 (B,), -1 where unlabeled, or (B, C)
-        of a multi-label data set, see `Source.records`; `weight`, float32 (B,), 1 for an image and
-        0 for filling.
-    """
-    records, read = _eval_records(source, split, excluded_ids, max_examples, setting)
+        For each of the ceil(N / B) batches R / count elements, one for each replica of this
+        pipeline, as in `train_batches`. Dicts with `image`, float32 (B / R, S, S, 3); `label`,
+        int64 (B / R,), -1 where unlabeled, or (B / R, C) of a multi-label data set, see
+        `Source.records`; `weight`, float32 (B / R,), 1 for an image and 0 for filling.
 
-    def to_image(record: Example) -> Example:
+    Raises:
+        InputError: No such split, nothing in it, or a batch that cannot be divided.
+    """
+    index, count = shard
+    rows = _rows_per_element(batch_size, count, replicas, "eval_batch_size")
+    records, read = _eval_records(source, split, excluded_ids, max_examples, setting)
+    total = source.num_examples(split, setting) - len(set(excluded_ids))
+    total = total if max_examples is None else min(total, max_examples)
+
+    def to_image(_: tf.Tensor, record: Example) -> Example:
         example = read(record)
         image = view_fn(decode_image(example["image"]), image_size)
         image = tf.ensure_shape(image, (image_size, image_size, 3))
         return {"image": image, "label": example["label"], "weight": tf.constant(1.0)}
 
-    images = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE)
-    return _finish(images.batch(batch_size).map(lambda batch: _fill(batch, batch_size)))
+    mine = _part_of_batches(records, batch_size, index, count)
+    images = mine.map(to_image, num_parallel_calls=tf.data.AUTOTUNE)
+    own = batch_size // count
+    in_last = min(max(total % batch_size - index * own, 0), own)
+    batches = -(-total // batch_size)
+    missing = batches * own - (total // batch_size * own + in_last)
+    filling = tf.data.Dataset.from_tensors(_zeros(images.element_spec)).repeat(missing)
+    elements = images.concatenate(filling).batch(rows, drop_remainder=True)
+    known = tf.data.experimental.assert_cardinality(batches * own // rows)
+    return _finish(elements.apply(known))
 
 
 def example_ids(
@@ -202,8 +268,9 @@ def _eval_records(
     setting: str,
 ) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
     """The records of an evaluation in their order, and the function that reads one."""
-    source.num_examples(split, setting)
+    total = source.num_examples(split, setting) - len(set(excluded_ids))
     records, read = _records(source, split, excluded_ids, cache=False, setting=setting)
+    records = records.apply(tf.data.experimental.assert_cardinality(total))
     return records if max_examples is None else records.take(max_examples), read
 
 
@@ -223,6 +290,91 @@ def _records(
         return records, source.read
     records = records.map(source.read, num_parallel_calls=tf.data.AUTOTUNE).cache()
     return records, lambda example: example
+
+
+def _rows_per_element(batch_size: int, count: int, replicas: int | None, setting: str) -> int:
+    """Rows of a replica, of which each of `count` pipelines has as many."""
+    replicas = count if replicas is None else replicas
+    require(replicas % count == 0, "replicas",
+            f"must be a multiple of the {count} input pipelines", replicas)  # fmt: skip
+    require(batch_size % replicas == 0, setting,
+            f"must be divisible by the {replicas} parts it is divided into",
+            batch_size)  # fmt: skip
+    return batch_size // replicas
+
+
+def _can_be_divided(source: Source) -> bool:
+    """Whether the parts of a split expression are parts of its images.
+
+    Sources that leave out images or labels of one split expression know that expression only.
+    """
+    while isinstance(source, UnlabeledSource):
+        source = source.base
+    return not isinstance(source, WrappedSource)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """What an input pipeline delivers: part `index` of `count` of every batch of a split.
+
+    Attributes:
+        split: The split expression that is read.
+        batch_size: Rows of its batches.
+        index: Which part is delivered.
+        count: Of how many.
+        order: Sets its order apart from that of other pipelines.
+    """
+
+    split: str
+    batch_size: int
+    index: int
+    count: int
+    order: int = 0
+
+
+def _share(
+    source: Source,
+    split: str,
+    batch_size: int,
+    shard: tuple[int, int],
+    divided: bool,
+    left_out: bool,
+) -> _Share:
+    """A part of the batches of the whole split or, if `divided`, the batches of a part of it.
+
+    As many steps fit into a part of the split: floor(floor(N / W) / (B / W)) = floor(N / B).
+    """
+    index, count = shard
+    if not divided or count == 1:
+        return _Share(split, batch_size, index, count)
+    require(_can_be_divided(source) and not left_out, "data_sharding",
+            "must be batch where images or labels are left out", "split")  # fmt: skip
+    part = splits.equal_part(source.ranges(split), index, count)
+    return _Share(part, batch_size // count, 0, 1, order=index)
+
+
+def _ordered(
+    source: Source,
+    share: _Share,
+    steps: int,
+    start_step: int,
+    seed: int,
+    cache: bool,
+    excluded_ids: Sequence[str],
+) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
+    """Pairs (epoch, record) from a step on, and the function that reads a record."""
+    cache = cache or source.always_cached
+    records, read = _records(source, share.split, excluded_ids, cache)
+    buffer = _shuffle_buffer(source, share.split, cache)
+    start_epoch, done = divmod(start_step, steps)
+
+    def order_of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        shuffled = _shuffle(records, buffer, seed, epoch + share.order * _EPOCHS)
+        skipped = tf.where(epoch == start_epoch, tf.constant(done * share.batch_size, tf.int64), 0)
+        ordered = shuffled.take(steps * share.batch_size).skip(skipped)
+        return ordered.map(lambda record: (epoch, record))
+
+    return tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(order_of_epoch), read
 
 
 def _shuffle_buffer(source: Source, split: str, cached: bool) -> int:
@@ -253,26 +405,16 @@ def _shuffle(records: tf.data.Dataset, buffer: int, seed: int, epoch: tf.Tensor)
 def _part_of_batches(
     ordered: tf.data.Dataset, batch_size: int, index: int, count: int
 ) -> tf.data.Dataset:
-    """Of every run of `batch_size` elements, the elements of part `index`."""
+    """Of every run of `batch_size` elements those of part `index`, as (position, element)."""
+    numbered = ordered.enumerate()
     if count == 1:
-        return ordered
+        return numbered
     size = batch_size // count
-
-    def mine(position: tf.Tensor, _: Any) -> tf.Tensor:
-        return position % batch_size // size == index
-
-    return ordered.enumerate().filter(mine).map(lambda _, element: element)
+    return numbered.filter(lambda position, _: position % batch_size // size == index)
 
 
-def _fill(batch: Example, batch_size: int) -> Example:
-    """Appends zeros up to `batch_size`."""
-    missing = batch_size - tf.shape(batch["weight"])[0]
-
-    def pad(tensor: tf.Tensor) -> tf.Tensor:
-        paddings = [[0, missing]] + [[0, 0]] * (tensor.shape.rank - 1)
-        return tf.ensure_shape(tf.pad(tensor, paddings), (batch_size, *tensor.shape[1:]))
-
-    return {name: pad(tensor) for name, tensor in batch.items()}
+def _zeros(spec: Any) -> Any:
+    return tf.nest.map_structure(lambda part: tf.zeros(part.shape, part.dtype), spec)
 
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:

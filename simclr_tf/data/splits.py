@@ -92,6 +92,28 @@ def divide_ranges(found: list[Range], fraction: float, split: str, setting: str)
     return _expression(kept), _expression(held)
 
 
+def equal_part(found: list[Range], index: int, parts: int) -> str:
+    """One of several equal parts of ranges, one after another; what is left over is in none.
+
+    Args:
+        found: N examples.
+        index: Which part, in [0, parts).
+        parts: Number of parts, at most N.
+
+    Returns:
+        The split expression of floor(N / parts) examples.
+    """
+    size = count(found) // parts
+    begin, stop = index * size, (index + 1) * size
+    pieces = []
+    for name, first, end in found:
+        low, high = max(first, first + begin), min(end, first + stop)
+        if low < high:
+            pieces.append((name, low, high))
+        begin, stop = begin - (end - first), stop - (end - first)
+    return _expression(pieces)
+
+
 def _cut(first: int, end: int, fraction: float) -> int:
     """Where a range is cut: at least one image on either side, if there are two."""
     size = end - first

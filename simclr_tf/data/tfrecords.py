@@ -7,10 +7,13 @@ batch, to shuffle it. Ids and contents are those of `as_dataset` with `add_tfds_
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+
+from simclr_tf.data.retry import plain_reason
 
 _BLOCK = 256  # records parsed together, fewer where they are large
 _BLOCK_BYTES = 2**22
@@ -49,7 +52,8 @@ def examples(info: tfds.core.DatasetInfo, split: str, record_bytes: int) -> tf.d
         record_bytes: Mean size of a record.
 
     Returns:
-        Dicts with `id`, `image` (encoded) and `label` (-1 without), in a fixed order.
+        Dicts with `id`, `image` (encoded) and `label` (-1 without), in a fixed order. Iterating
+        fails where a file holds fewer records than were written to it.
     """
     parts = info.splits[split].file_instructions
     files = tf.data.Dataset.from_tensor_slices(
@@ -68,7 +72,38 @@ def examples(info: tfds.core.DatasetInfo, split: str, record_bytes: int) -> tf.d
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    return blocks.unbatch()
+    known = tf.data.experimental.assert_cardinality(sum(part.take for part in parts))
+    return blocks.unbatch().apply(known)
+
+
+def find_bad_record(info: tfds.core.DatasetInfo, split: str) -> tuple[str, int, str] | None:
+    """Reads a split expression record by record, up to the first that is damaged.
+
+    Args:
+        info: Of a data set that TFDS has stored as TFRecord files.
+        split: A valid split expression.
+
+    Returns:
+        Path of the file, position of the record in it and what is wrong, None if nothing is.
+    """
+    readable = is_readable(info)
+    features = _features("label" in info.features)
+    for part in info.splits[split].file_instructions:
+        path, end = os.fspath(part.filename), part.skip + part.take
+        records = tf.data.TFRecordDataset(path).take(end)
+        if readable:
+            records = records.map(lambda record: tf.io.parse_single_example(record, features))
+        iterator = iter(records)
+        for position in itertools.count():
+            try:
+                next(iterator)
+            except StopIteration:
+                if position < end:
+                    return path, position, f"the file has {position} records instead of {end}"
+                break
+            except tf.errors.OpError as error:
+                return path, position, plain_reason(error)
+    return None
 
 
 def _blocks(part: dict[str, tf.Tensor], size: int, labeled: bool) -> tf.data.Dataset:

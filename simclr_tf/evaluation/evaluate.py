@@ -11,6 +11,7 @@ import tensorflow as tf
 from simclr_tf.errors import require
 from simclr_tf.evaluation.features import (
     LOGITS_ENDPOINT,
+    Batches,
     EncoderOutput,
     Features,
     extract_features,
@@ -40,8 +41,8 @@ def knn_key(k: int) -> str:
 
 def evaluate_encoder(
     encode: Callable[[tf.Tensor], EncoderOutput],
-    test_batches: tf.data.Dataset,
-    bank_batches: tf.data.Dataset | None,
+    test_batches: Batches,
+    bank_batches: Batches | None,
     num_classes: int,
     *,
     ks: Sequence[int] = (20, 200),
@@ -50,6 +51,7 @@ def evaluate_encoder(
     probe: bool = False,
     regularization_loss: float | None = None,
     on_batch: Callable[[int], None] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Evaluation:
     """Scores an encoder on a test set: every test example counts exactly once.
 
@@ -67,6 +69,7 @@ def evaluate_encoder(
         regularization_loss: The linear head's L2 term, passed through to the metrics.
         on_batch: Called after each batch with the number of examples extracted so far, bank and
             test together.
+        strategy: Splits every batch over its replicas; None computes on one device.
 
     Returns:
         The metrics of `evaluate_features`, and notes.
@@ -76,13 +79,16 @@ def evaluate_encoder(
     """
     bank, done = None, 0
     if bank_batches is not None and (len(ks) > 0 or probe):
-        bank = extract_features(encode, bank_batches, on_batch, max_examples=bank_size)
+        bank = extract_features(
+            encode, bank_batches, on_batch, max_examples=bank_size, strategy=strategy
+        )
         done = len(bank.features)
     test = extract_features(
         encode,
         test_batches,
         None if on_batch is None else lambda count: on_batch(done + count),
         optional_endpoints=(LOGITS_ENDPOINT,),
+        strategy=strategy,
     )
     return evaluate_features(
         test, bank, num_classes, ks=ks, temperature=temperature, probe=probe,

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf import distribution
+from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require
 
 FINAL_ENDPOINT = "final_avg_pool"
 LOGITS_ENDPOINT = "logits_sup"
 
 EncoderOutput: TypeAlias = tf.Tensor | Mapping[str, tf.Tensor]
+# A data set, or what makes each host's part of one, which several hosts need.
+Batches: TypeAlias = tf.data.Dataset | Callable[[Part], tf.data.Dataset]
 
 
 class Features(NamedTuple):
@@ -49,7 +53,7 @@ class FeatureBatch(NamedTuple):
 
 def iterate_features(
     encode: Callable[[tf.Tensor], EncoderOutput],
-    batches: tf.data.Dataset,
+    batches: Batches,
     *,
     endpoints: Sequence[str] = (FINAL_ENDPOINT,),
     optional_endpoints: Sequence[str] = (),
@@ -67,7 +71,8 @@ def iterate_features(
     require(len(endpoints) > 0, "endpoints", "must name at least one endpoint", list(endpoints))
     if max_examples is not None:
         require(max_examples >= 1, "max_examples", "must be at least 1", max_examples)
-    dtype = batches.element_spec["image"].dtype
+    whole = batches if isinstance(batches, tf.data.Dataset) else batches(Part())
+    dtype = whole.element_spec["image"].dtype
     require(dtype == tf.float32, "batches", "must hold float32 images in [0, 1]", dtype.name)
 
     traced = encode if isinstance(encode, TracedEncoder) else TracedEncoder(encode)
@@ -129,13 +134,14 @@ def _outputs(
     encode: TracedEncoder,
     endpoints: tuple[str, ...],
     optional: tuple[str, ...],
-    batches: tf.data.Dataset,
+    batches: Batches,
     strategy: tf.distribute.Strategy | None,
 ) -> Iterator[tuple[dict[str, tf.Tensor], Mapping[str, tf.Tensor]]]:
     """The selected endpoints of every batch beside the rest of the batch, whole and in order."""
     if strategy is None or strategy.num_replicas_in_sync == 1:
-        step = encode.step(endpoints, optional, batches.element_spec["image"].shape)
-        for batch in batches:
+        whole = batches if isinstance(batches, tf.data.Dataset) else batches(Part())
+        step = encode.step(endpoints, optional, whole.element_spec["image"].shape)
+        for batch in whole:
             yield step(batch["image"]), batch
         return
 
@@ -146,13 +152,20 @@ def _outputs(
         # Replicas hold consecutive parts of the batch: gathering them restores its order.
         return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), (outputs, rest))
 
-    for batch in strategy.experimental_distribute_dataset(batches):
+    if isinstance(batches, tf.data.Dataset):
+        # Every host would read all of it.
+        require(distribution.num_workers(strategy) == 1, "batches",
+                "must be a function of the host's part with several workers", batches)  # fmt: skip
+        distributed = strategy.experimental_distribute_dataset(batches)
+    else:
+        distributed = distribution.distribute(strategy, batches)
+    for batch in distributed:
         yield gathered(batch)
 
 
 def extract_features(
     encode: Callable[[tf.Tensor], EncoderOutput],
-    batches: tf.data.Dataset,
+    batches: Batches,
     on_batch: Callable[[int], None] | None = None,
     *,
     endpoints: Sequence[str] = (FINAL_ENDPOINT,),
@@ -172,7 +185,7 @@ def extract_features(
         batches: Elements `{'image': (B, S, S, 3)}` with optional `'label'` (B,) or (B, C) and
             `'weight'` (B,). Weight 0 marks padding, which is dropped: N counts the real examples
             exactly. Labels that are negative throughout (as in unlabeled TFDS splits) count as
-            absent.
+            absent. Or a function from a host's `Part` to such elements for each of its replicas.
         on_batch: Called after each batch with the number of examples extracted so far.
         endpoints: Names that the encoder must give.
         optional_endpoints: Names that are taken along where the encoder gives them.

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import math
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.config import BatchNormConfig
+from simclr_tf.errors import require
 
 EPSILON = 1e-5  # as in the reference
+
+# Over how many training calls the running statistics decay once; 0 keeps them.
+_calls_per_decay: contextvars.ContextVar[int] = contextvars.ContextVar("calls", default=1)
 
 
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation of the last axis, statistics in float32 whatever the input's dtype.
 
-    With `global_bn`, a layer built under a strategy of several replicas takes its mean and
-    variance from all of them. Otherwise 4-D inputs go through the fused kernel. Both move their
-    running variance towards the population variance (divisor N), so that one replica and many
-    replicas keep the same statistics; the layer's own fused path would use N - 1.
+    With `global_bn`, a training call inside a replica takes its mean and variance from the batches
+    of all replicas, which must hold equally many elements; every replica then has the same running
+    statistics. The gradient with respect to the inputs is that of the loss summed over the
+    replicas; those of gamma and beta are this replica's share, for an optimizer that adds them up.
 
+    4-D inputs whose statistics are their own go through the fused kernel. Everywhere the running
+    variance moves towards the population variance (divisor N), so that one replica and many
+    replicas keep the same statistics; the base layer's fused path would use N - 1.
+
+    Statistics of a batch that are not finite leave the running ones of their channel as they are.
     A layer with `trainable=False` uses and keeps its running statistics even when called with
     `training=True`.
 
@@ -37,34 +51,74 @@ class BatchNorm(keras.layers.BatchNormalization):
         center: bool = True,
         **kwargs: Any,
     ):
-        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         super().__init__(
             momentum=config.batch_norm_decay,
             epsilon=EPSILON,
             center=center,
             gamma_initializer="zeros" if zero_gamma else "ones",
-            synchronized=several and config.global_bn,
             **kwargs,
         )
+        self._global = config.global_bn
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Normalises `inputs` (..., C) with the batch's or the running statistics."""
-        if not self.fused:  # 2-D inputs, or statistics from all replicas
-            return super().call(inputs, training=training)
-        if self._get_training_value(training):
-            return self._normalize_by_batch(inputs)
-        return self._fused(inputs, self.moving_mean, self.moving_variance, training=False)[0]
+        if not self._get_training_value(training):
+            if not self.fused:  # 2-D inputs
+                return super().call(inputs, training=False)
+            return self._fused(inputs, self.moving_mean, self.moving_variance, training=False)[0]
+        replicas = self._other_replicas()
+        if replicas is not None:
+            return self._normalize_globally(inputs, replicas)
+        return self._normalize_fused(inputs) if self.fused else self._normalize(inputs)
 
-    def _normalize_by_batch(self, inputs: tf.Tensor) -> tf.Tensor:
+    def _other_replicas(self) -> tf.distribute.ReplicaContext | None:
+        """Where the statistics come from all replicas, the way to the others."""
+        context = tf.distribute.get_replica_context()
+        if not self._global or context is None or context.num_replicas_in_sync == 1:
+            return None
+        return context
+
+    def _normalize_fused(self, inputs: tf.Tensor) -> tf.Tensor:
         nothing = tf.constant([], tf.float32)
         outputs, mean, variance = self._fused(inputs, nothing, nothing, training=True)
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        count = _count(inputs, tf.float32)
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance * (count - 1) / count)  # the kernel's is N - 1
         return outputs
 
+    def _normalize(self, inputs: tf.Tensor) -> tf.Tensor:
+        gamma, beta = self._scale_and_offset()
+        x = tf.cast(inputs, gamma.dtype)
+        mean, variance = _moments(x)
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance)
+        inverse_std = tf.math.rsqrt(variance + self.epsilon)  # (C,)
+        return tf.cast((x - mean) * (gamma * inverse_std) + beta, self.compute_dtype)
+
+    def _normalize_globally(
+        self, inputs: tf.Tensor, replicas: tf.distribute.ReplicaContext
+    ) -> tf.Tensor:
+        gamma, beta = self._scale_and_offset()
+        inputs = tf.cast(inputs, self.compute_dtype)
+        own = tf.stack(_moments(tf.stop_gradient(tf.cast(inputs, gamma.dtype))))  # (2, C)
+        gathered = replicas.all_gather(own[tf.newaxis], axis=0)  # (replicas, 2, C)
+        mean, variance = _combine(gathered[:, 0], gathered[:, 1])
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance)
+        inverse_std = tf.math.rsqrt(variance + self.epsilon)  # (C,)
+        return _normalize_globally(inputs, gamma, beta, mean, inverse_std, replicas)
+
+    def _scale_and_offset(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """(C,) each, of this replica."""
+        gamma = tf.convert_to_tensor(self.gamma)
+        return gamma, tf.convert_to_tensor(self.beta) if self.center else tf.zeros_like(gamma)
+
     def _move(self, variable: tf.Variable, value: tf.Tensor) -> None:
-        variable.assign_sub((variable - value) * (1.0 - self.momentum))
+        calls = _calls_per_decay.get()
+        if calls == 0:
+            return
+        step = (variable - value) * (1.0 - self.momentum ** (1 / calls))
+        variable.assign_sub(tf.where(tf.math.is_finite(step), step, tf.zeros_like(step)))
 
     def _fused(
         self, inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, training: bool
@@ -80,3 +134,149 @@ class BatchNorm(keras.layers.BatchNormalization):
             is_training=training,
         )
         return results.y, results.batch_mean, results.batch_variance
+
+
+def _moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and population variance (C,) of `x` (b, ..., C)."""
+    if x.shape.rank == 2:
+        return _combine(x, tf.zeros_like(x))
+    # Image by image first: sums of millions of float32 numbers would lose digits.
+    return _combine(*tf.nn.moments(x, list(range(1, x.shape.rank - 1))))
+
+
+def _combine(means: tf.Tensor, variances: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance (C,) of all elements, from those (G, C) of G groups of equal size.
+
+    Unlike E[x^2] - E[x]^2, this keeps its digits where the mean is large beside the deviations
+    (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983).
+    """
+    mean = tf.reduce_mean(means, axis=0)  # (C,)
+    mean += tf.reduce_mean(means - mean, axis=0)  # what rounding took from the sum
+    return mean, tf.reduce_mean(variances + tf.math.squared_difference(means, mean), axis=0)
+
+
+def _normalize_globally(
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    mean: tf.Tensor,
+    inverse_std: tf.Tensor,
+    replicas: tf.distribute.ReplicaContext,
+) -> tf.Tensor:
+    """`x` (b, ..., C) normalised, in its dtype, with a gradient of its own.
+
+    The gradient with respect to `x` accounts for `mean` and `inverse_std` (C,) being those of `x`
+    on all replicas, and takes one exchange of 2C numbers. Pass them behind a stop-gradient.
+    """
+
+    @tf.custom_gradient
+    def normalize(
+        x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, inverse_std: tf.Tensor
+    ) -> Any:
+        scale = gamma * inverse_std  # (C,)
+
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+            dy = tf.cast(dy, mean.dtype)
+            # Computed again, and behind `dy`, so that only `x` waits in memory for it.
+            with tf.control_dependencies([dy]):
+                centred = tf.cast(x, mean.dtype) - mean  # (b, ..., C)
+            # Gradients of beta and gamma: the sums of dy and of dy * x_hat.
+            own = tf.stack([_sum(dy), _sum(dy * centred) * inverse_std])  # (2, C)
+            summed = replicas.all_reduce(tf.distribute.ReduceOp.SUM, own)  # (2, C)
+            means = summed / (_count(x, mean.dtype) * replicas.num_replicas_in_sync)
+            dx = scale * (dy - means[0] - centred * (inverse_std * means[1]))
+            return tf.cast(dx, x.dtype), own[1], own[0], None, None
+
+        return tf.cast((tf.cast(x, mean.dtype) - mean) * scale + beta, x.dtype), gradient
+
+    return normalize(x, gamma, beta, mean, inverse_std)
+
+
+def _count(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Elements of `x` (b, ..., C) per channel; may exceed what int32 holds."""
+    return tf.reduce_prod(tf.cast(tf.shape(x)[:-1], dtype))
+
+
+def _sum(x: tf.Tensor) -> tf.Tensor:
+    """(b, ..., C) -> (C,), image by image as in `_moments`."""
+    return tf.reduce_sum(tf.reduce_sum(x, list(range(1, x.shape.rank - 1))), axis=0)
+
+
+@contextlib.contextmanager
+def statistics_kept() -> Iterator[None]:
+    """Training calls normalise by the batch, and do not move the running statistics.
+
+    Acts on the calls that the same thread makes inside it. In a graph it acts while the graph is
+    traced; under a strategy, enter it inside the replica function.
+    """
+    with _decaying_once_in(0):
+        yield
+
+
+@contextlib.contextmanager
+def statistics_moved_in(parts: int) -> Iterator[None]:
+    """Training calls move the running statistics with decay d^(1 / parts) instead of d.
+
+    For a batch that goes through the network in parts. The old statistics then keep the weight d
+    after all parts, as after one call with the whole batch, and the parts share the rest almost
+    evenly. With d itself they would decay by d^parts in a step, and the statistics would be
+    noisier the smaller the parts are.
+
+    Acts where `statistics_kept` does.
+
+    Args:
+        parts: Training calls of a step, at least 1.
+
+    Raises:
+        InputError: `parts` is below 1.
+    """
+    require(parts >= 1, "parts", "must be at least 1", parts)
+    with _decaying_once_in(parts):
+        yield
+
+
+@contextlib.contextmanager
+def _decaying_once_in(calls: int) -> Iterator[None]:
+    token = _calls_per_decay.set(calls)
+    try:
+        yield
+    finally:
+        _calls_per_decay.reset(token)
+
+
+def sync_statistics(model: keras.Model) -> None:
+    """Gives all replicas the mean of their running statistics, of every `BatchNorm` in `model`.
+
+    Without `global_bn` every replica has its own. A checkpoint stores their mean, an evaluation
+    reads it, and a resumed run goes on from it on all replicas; after this call the uninterrupted
+    run does so too, bit for bit. For that, the assigned values lose the last bits of their
+    fraction, one per doubling of the replicas: without, the mean of 3, or of 8 and more, equal
+    float32 numbers may differ from the number itself. Worth a call even with `global_bn`,
+    therefore.
+
+    Call it outside the replicas, on every worker. With one replica it does nothing.
+
+    Args:
+        model: Built under the strategy.
+    """
+    for layer in model.submodules:
+        if isinstance(layer, BatchNorm) and hasattr(layer.moving_mean, "values"):  # distributed
+            for variable in (layer.moving_mean, layer.moving_variance):
+                replicas = variable.distribute_strategy.num_replicas_in_sync
+                variable.assign(_summable(variable.read_value(), replicas))
+
+
+def _summable(value: tf.Tensor, times: int) -> tf.Tensor:
+    """float32 `value` rounded such that as many as `times` of it add up without rounding."""
+    spare_bits = math.ceil(math.log2(times))  # of the fraction, at its end
+    bits = tf.bitcast(value, tf.int32)
+    return tf.bitcast(tf.bitwise.bitwise_and(bits, -(1 << spare_bits)), tf.float32)
+
+
+def local_value(variable: tf.Variable) -> np.ndarray:
+    """The value of this process's first copy of `variable`, distributed or not.
+
+    Nothing is exchanged with other replicas or processes, so one process may call it alone.
+    """
+    copies = getattr(variable, "values", None)
+    return (copies[0] if copies else variable).numpy()

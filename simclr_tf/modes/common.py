@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import tensorflow as tf
+
+from simclr_tf import distribution
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.simclr import SimCLR
 
@@ -31,11 +34,20 @@ def print_line(text: str) -> None:
     print(text, flush=True)
 
 
+def silent(text: str) -> None:
+    """The `Say` of every worker but the chief."""
+
+
+def say_as_chief(strategy: tf.distribute.Strategy, say: Say) -> Say:
+    """`say` on the worker that speaks for the job, nothing on the others."""
+    return say if distribution.is_chief(strategy) else silent
+
+
 def write_export(
     export: Export | None, experiment: Experiment, model: SimCLR, global_step: int, say: Say
 ) -> None:
     """Writes the SavedModel of a step, where one is wanted, and says where it lies."""
-    if export is None:
+    if export is None or not distribution.is_chief(experiment.strategy):
         return
     directory = export.write(model, global_step, experiment.class_names)
     if directory is not None:
@@ -45,5 +57,5 @@ def write_export(
 def describe_export(export: Export | None, experiment: Experiment, global_step: int) -> None:
     """Writes the model card of a step anew, after an evaluation."""
     assert experiment.eval_split is not None
-    if export is not None:
+    if export is not None and distribution.is_chief(experiment.strategy):
         export.describe(global_step, experiment.run.data.dataset, experiment.eval_split)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
 
+from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.data import decode
@@ -17,11 +18,19 @@ from simclr_tf.evaluation import results
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.modes.common import Export, Say, describe_export, print_line, write_export
+from simclr_tf.modes.common import (
+    Export,
+    Say,
+    describe_export,
+    print_line,
+    say_as_chief,
+    write_export,
+)
 from simclr_tf.optimizers.factory import weight_decay_loss
 from simclr_tf.training import checkpoints
 from simclr_tf.training.summaries import Summaries
 from simclr_tf.weights import restore
+from simclr_tf.weights.locate import checkpoint_step
 
 
 def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> None:
@@ -35,6 +44,7 @@ def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> No
             fit.
     """
     experiment = experiment_lib.prepare(run, trains=False)
+    say = say_as_chief(experiment.strategy, say)
     for note in experiment.notes:
         say(f"note: {note}")
     if not can_evaluate(experiment):
@@ -44,12 +54,7 @@ def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> No
     if run.checkpoint is not None:
         prefixes = iter([run.checkpoint])
     else:
-        prefixes = checkpoints.follow_checkpoints(
-            run.model_dir,
-            last_step=experiment_lib.last_step(experiment),
-            timeout_secs=run.evaluation.eval_timeout_secs,
-            say=say,
-        )
+        prefixes = _run_checkpoints(experiment, say)
     for prefix in prefixes:
         report = restore.restore_weights(model, prefix)
         for line in report.lines():
@@ -61,6 +66,24 @@ def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> No
         if complete:
             write_export(export, experiment, model, global_step, say)
             describe_export(export, experiment, global_step)
+
+
+def _run_checkpoints(experiment: Experiment, say: Say) -> Iterator[str]:
+    """The checkpoints of a run as they appear; the chief looks for all workers."""
+    run, strategy = experiment.run, experiment.strategy
+    if not distribution.is_chief(strategy):
+        while (step := distribution.from_chief(strategy, 0)) >= 0:
+            yield os.path.join(run.model_dir, f"ckpt-{step}")
+        return
+    for prefix in checkpoints.follow_checkpoints(
+        run.model_dir,
+        last_step=experiment_lib.last_step(experiment),
+        timeout_secs=run.evaluation.eval_timeout_secs,
+        say=say,
+    ):
+        distribution.from_chief(strategy, checkpoint_step(prefix) or 0)
+        yield prefix
+    distribution.from_chief(strategy, -1)
 
 
 def can_evaluate(experiment: Experiment) -> bool:
@@ -90,6 +113,8 @@ def evaluate_step(
         with_head=with_head,
         regularization_loss=float(l2),
     )
+    if not distribution.is_chief(experiment.strategy):
+        return evaluation.metrics
     folder = os.path.join(run.model_dir, run.evaluation.eval_name or "")
     summaries = Summaries(folder)
     summaries.scalars(global_step, evaluation.metrics)
@@ -139,6 +164,7 @@ def evaluate_model(
             ks=(20, 200) if bank is not None and settings.knn else (),
             probe=probe and bank is not None,
             regularization_loss=regularization_loss,
+            strategy=experiment.strategy,
         )
 
 

@@ -7,11 +7,12 @@ import time
 
 import tensorflow as tf
 
+from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.evaluation import evaluate as protocols
 from simclr_tf.experiment import Experiment
-from simclr_tf.modes.common import Export, Flags, Say, describe_export, print_line
+from simclr_tf.modes.common import Export, Flags, Say, describe_export, print_line, say_as_chief
 from simclr_tf.modes.evaluation import can_evaluate, evaluate_model, evaluate_step
 from simclr_tf.modes.training import train
 from simclr_tf.report import curves, table
@@ -30,6 +31,7 @@ def train_then_eval(
     """Trains, evaluates the last checkpoint, and prints the table of the run."""
     started = time.monotonic()
     experiment, model, global_step, means = train(run, export, flags, say)
+    say = say_as_chief(experiment.strategy, say)
     timings = {"Training": time.monotonic() - started}
     metrics: dict[str, float] = {}
     untrained: dict[str, float] = {}
@@ -38,7 +40,8 @@ def train_then_eval(
             untrained = _untrained_metrics(experiment)
         metrics = evaluate_step(experiment, model, global_step, say, untrained)
         describe_export(export, experiment, global_step)
-        curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
+        if distribution.is_chief(experiment.strategy):
+            curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
         timings["Evaluation"] = time.monotonic() - started - timings["Training"]
     rows = table.summary_rows(
         metrics,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -16,10 +18,16 @@ from simclr_tf.config import RunConfig
 from simclr_tf.data import decode, subset
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import write_json
+from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.modes.common import Export, Flags, Say, print_line, write_export
+from simclr_tf.modes.common import Export, Flags, Say, print_line, say_as_chief, write_export
 from simclr_tf.report import curves, progress, views
-from simclr_tf.training import checkpoints, loop, step
+from simclr_tf.training import checkpoints, loop
+from simclr_tf.training.gradient_cache import CachedStep
+from simclr_tf.training.losses import distill_losses, finetune_losses, pretrain_losses
+from simclr_tf.training.means import Means, metric_names
+from simclr_tf.training.run_lock import lock_run
+from simclr_tf.training.step import Step, UpdateStep
 from simclr_tf.training.summaries import Summaries
 from simclr_tf.weights import restore
 
@@ -54,19 +62,61 @@ def train(
         say: Receives lines for the user.
 
     Raises:
-        InputError: Bad settings, data or checkpoint.
-        NonFiniteLossError: The loss became NaN or infinite.
+        InputError: Bad settings, data or checkpoint, or a folder in which another run trains.
+        NonFiniteLossError: A loss or gradient became NaN or infinite; names the last good
+            checkpoint.
+        CheckpointError: A checkpoint could not be written; the older ones are as they were.
+        WorkerLostError: Another worker of the job is gone.
+        KeyboardInterrupt, Preempted: Asked to stop; a checkpoint was written before.
     """
     experiment = experiment_lib.prepare(run, trains=True)
+    say = say_as_chief(experiment.strategy, say)
+    chief = distribution.is_chief(experiment.strategy)
+    with lock_run(run.model_dir, say) if chief else contextlib.nullcontext():
+        return _train(experiment, export, flags, say)
+
+
+def _train(experiment: Experiment, export: Export | None, flags: Flags | None, say: Say) -> Trained:
+    """Trains in a folder that belongs to this run alone."""
+    run, strategy = experiment.run, experiment.strategy
+    chief = distribution.is_chief(strategy)
     model, optimizer = _start(experiment, say)
     store = checkpoints.CheckpointStore(
-        run.model_dir, model, optimizer, run.train.keep_checkpoint_max
+        run.model_dir,
+        model,
+        optimizer,
+        run.train.keep_checkpoint_max,
+        keep_best=run.train.keep_best,
+        writes=chief,
+        say=say,
     )
-    start_step = store.restore_latest()
+    start_step = store.restore_latest(agree=lambda step: distribution.from_chief(strategy, step))
     if start_step:
         say(f"resuming at step {start_step}")
     else:
         _initialise(experiment, model, say)
+    if chief:
+        _record(experiment, flags)
+    try:
+        with decode.naming_bad_image(experiment.source, run.data.train_split):
+            means = _train_loop(experiment, model, optimizer, store)
+    except loop.NonFiniteLossError as error:
+        raise loop.NonFiniteLossError(f"{error}. {_last_good(store)}") from None
+    if chief:
+        curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
+    global_step = int(optimizer.iterations.numpy())
+    write_export(export, experiment, model, global_step, say)
+    return Trained(experiment, model, global_step, means)
+
+
+def _last_good(store: checkpoints.CheckpointStore) -> str:
+    good = store.newest_intact()
+    return f"The last good checkpoint is {good}" if good else "There is no checkpoint yet"
+
+
+def _record(experiment: Experiment, flags: Flags | None) -> None:
+    """What the run is, for its later starts and its readers."""
+    run = experiment.run
     tf.io.gfile.makedirs(run.model_dir)
     checkpoints.record_config(run, experiment.class_names)
     if experiment.labelled is not None and experiment.labelled.subset is not None:
@@ -76,12 +126,6 @@ def train(
         )
     if flags is not None:
         write_json(os.path.join(run.model_dir, "flags.json"), dict(flags))
-    with decode.naming_bad_image(experiment.source, run.data.train_split):
-        means = _train_loop(experiment, model, optimizer, store)
-    curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
-    global_step = int(optimizer.iterations.numpy())
-    write_export(export, experiment, model, global_step, say)
-    return Trained(experiment, model, global_step, means)
 
 
 def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.Optimizer]:
@@ -126,13 +170,19 @@ def _train_loop(
     last_means: dict[str, float] = {}
     if int(optimizer.iterations.numpy()) >= lengths.total_steps:
         return last_means
-    with experiment.strategy.scope():
+    strategy = experiment.strategy
+    chief = distribution.is_chief(strategy)
+    with strategy.scope():
         labelled = experiment.source.num_classes is not None
-        means = step.Means(step.metric_names(model, run.model.train_mode, labelled))
+        means = Means(metric_names(model, run.model.train_mode, labelled))
         train_step = _build_step(experiment, model, optimizer, means)
     start_step = int(optimizer.iterations.numpy())
-    batches = experiment_lib.train_batches(experiment, start_step)
-    summaries = Summaries(run.model_dir)
+    summaries = Summaries(run.model_dir) if chief else None
+
+    def open_batches(at: int) -> Iterable:
+        return distribution.distribute(
+            strategy, lambda part: experiment_lib.train_batches(experiment, at, part)
+        )
 
     def learning_rate(at: int) -> float:
         return float(optimizer._learning_rate(at))
@@ -141,20 +191,23 @@ def _train_loop(
         last_means.update(values)
         rate = bar.units_per_second
         speed = {} if math.isnan(rate) else {"train/pairs_per_second": rate}
-        summaries.scalars(at, {**values, **speed, "learning_rate": learning_rate(at)})
+        if summaries is not None:
+            summaries.scalars(at, {**values, **speed, "learning_rate": learning_rate(at)})
 
-    def on_checkpoint(at: int) -> None:
-        store.save()
-        _write_views(experiment, summaries, at)
-        summaries.flush()
+    def on_checkpoint(at: int, values: Mapping[str, float]) -> None:
+        _check_weights(model, at)
+        batch_norm.sync_statistics(model)
+        store.save(values)
+        if summaries is not None:
+            _write_views(experiment, summaries, at)
+            summaries.flush()
 
-    unit = "pairs" if run.model.pretrains else "images"
-    with progress.Progress(
-        lengths.total_steps, initial=start_step, label=run.model.train_mode, unit=unit
-    ) as bar:
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(_progress(experiment, start_step, stack))
         loop.run_loop(
-            loop.compile_steps(train_step, experiment.strategy),
-            distribution.distribute(experiment.strategy, batches),
+            loop.compile_steps(train_step, strategy, run.train.skip_nonfinite_steps > 0),
+            open_batches,
+            strategy=strategy,
             global_step=optimizer.iterations,
             lengths=lengths,
             means=means,
@@ -163,27 +216,69 @@ def _train_loop(
             units_per_step=run.train.train_batch_size,
             on_summary=on_summary,
             on_checkpoint=on_checkpoint,
+            skip_nonfinite_steps=run.train.skip_nonfinite_steps,
+            read_retries=run.data.read_retries,
         )
-    summaries.close()
+    if summaries is not None:
+        summaries.close()
     return last_means
+
+
+def _progress(
+    experiment: Experiment, start_step: int, stack: contextlib.ExitStack
+) -> progress.Progress:
+    """The progress of the run; only the chief shows it."""
+    assert experiment.lengths is not None
+    chief = distribution.is_chief(experiment.strategy)
+    mode = experiment.run.model.train_mode
+    return progress.Progress(
+        experiment.lengths.total_steps,
+        initial=start_step,
+        label=mode,
+        unit="pairs" if mode == "pretrain" else "images",
+        stream=None if chief else stack.enter_context(open(os.devnull, "w")),
+    )
+
+
+def _check_weights(model: SimCLR, global_step: int) -> None:
+    """Refuses to save weights that are no numbers: they would replace good ones."""
+    for variable in model.variables:
+        if not np.isfinite(batch_norm.local_value(variable)).all():
+            raise loop.NonFiniteLossError(
+                f"weights must stay finite. Received: NaN or infinity in {variable.name} after "
+                f"step {global_step}"
+            )
 
 
 def _build_step(
     experiment: Experiment,
     model: SimCLR,
     optimizer: keras.optimizers.Optimizer,
-    means: step.Means,
-) -> step.Step:
-    """The training step of the run's mode."""
+    means: Means,
+) -> Step:
+    """The training step of the run's mode; call it in the strategy's scope."""
     run = experiment.run
+    if run.train.gradient_cache_chunk:
+        return CachedStep(
+            model,
+            optimizer,
+            run.objective,
+            run.optimizer,
+            means,
+            batch_size=run.train.train_batch_size,
+            chunk_size=run.train.gradient_cache_chunk,
+            frozen_bn=run.train.gradient_cache_bn == "frozen",
+        )
     if run.model.pretrains:
-        return step.build_pretrain_step(model, optimizer, run.objective, run.optimizer, means)
-    if experiment.teacher is None:
-        return step.build_finetune_step(model, optimizer, run.optimizer, means)
-    labelled = experiment.source.num_classes is not None
-    return step.build_distill_step(
-        model, experiment.teacher.model, optimizer, run.distill, run.optimizer, means, labelled
-    )
+        losses = pretrain_losses(model, run.objective, run.optimizer)
+    elif experiment.teacher is None:
+        losses = finetune_losses(model, run.optimizer)
+    else:
+        labelled = experiment.source.num_classes is not None
+        losses = distill_losses(
+            model, experiment.teacher.model, run.distill, run.optimizer, labelled
+        )
+    return UpdateStep(losses, model.trainable_variables, optimizer, means)
 
 
 def _write_views(experiment: Experiment, summaries: Summaries, global_step: int) -> None:

@@ -7,8 +7,8 @@ and no summary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,8 +28,11 @@ from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
 from simclr_tf.protocols.context import Context
 from simclr_tf.report.progress import Progress
-from simclr_tf.training import loop, step
+from simclr_tf.training import loop
 from simclr_tf.training.lengths import Lengths
+from simclr_tf.training.losses import distill_losses, finetune_losses
+from simclr_tf.training.means import Means, metric_names
+from simclr_tf.training.step import Step, UpdateStep
 
 TrainView = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -205,21 +208,20 @@ def fit(
         optimizer = factory.build_optimizer(plan.optimizer, rate, variable_roles(model))
         optimizer.build(model.trainable_variables)
         if teacher is None:
-            means = step.Means(step.metric_names(model, "finetune"))
-            one_step = step.build_finetune_step(model, optimizer, plan.optimizer, means)
+            means = Means(metric_names(model, "finetune"))
+            losses = finetune_losses(model, plan.optimizer)
         else:
-            means = step.Means(step.metric_names(model, "distill"))
-            one_step = step.build_distill_step(
-                model, teacher, optimizer, distill or DistillConfig(), plan.optimizer, means
-            )
+            means = Means(metric_names(model, "distill"))
+            losses = distill_losses(model, teacher, distill or DistillConfig(), plan.optimizer)
+        one_step = UpdateStep(losses, model.trainable_variables, optimizer, means)
     run_steps(context, one_step, optimizer, means, source, split, plan, label, view)
 
 
 def run_steps(
     context: Context,
-    one_step: step.Step,
+    one_step: Step | Callable[[Any], None],
     optimizer: keras.optimizers.Optimizer,
-    means: step.Means,
+    means: Means,
     source: Source,
     split: str,
     plan: Plan,
@@ -243,20 +245,30 @@ def run_steps(
         NonFiniteLossError: The loss became NaN or infinite.
     """
     distribution.check_divisible("batch size", plan.batch_size, context.strategy)
-    batches = pipeline.train_batches(
-        source,
-        split,
-        batch_size=plan.batch_size,
-        view_fns=[view or crop_and_flip(context)],
-        seed=context.seed,
-    )
+
+    def open_batches(at: int) -> Iterable:
+        return distribution.distribute(
+            context.strategy,
+            lambda part: pipeline.train_batches(
+                source,
+                split,
+                batch_size=plan.batch_size,
+                view_fns=[view or crop_and_flip(context)],
+                seed=context.seed,
+                start_step=at,
+                shard=(part.index, part.count),
+                replicas=part.replicas,
+            ),
+        )
+
     with (
         Progress(plan.steps, label=label, unit="images") as bar,
         decode.naming_bad_image(source, split),
     ):
         loop.run_loop(
             loop.compile_steps(one_step, context.strategy),
-            distribution.distribute(context.strategy, batches),
+            open_batches,
+            strategy=context.strategy,
             global_step=optimizer.iterations,
             lengths=Lengths(plan.steps, plan.steps, plan.steps, max(1, min(100, plan.steps // 20))),
             means=means,
@@ -264,7 +276,7 @@ def run_steps(
             progress=bar,
             units_per_step=plan.batch_size,
             on_summary=lambda at, values: None,
-            on_checkpoint=lambda at: None,
+            on_checkpoint=lambda at, values: None,
         )
 
 

@@ -19,7 +19,8 @@ from simclr_tf.optimizers import factory, schedule
 from simclr_tf.protocols.context import Context, Row, Section, unchanged
 from simclr_tf.protocols.fitting import Plan, Score, run_steps, score_logits
 from simclr_tf.report.units import format_percent
-from simclr_tf.training.step import Batch, Means, Step
+from simclr_tf.training.losses import Batch
+from simclr_tf.training.means import Means
 
 _LOSS = "train/total_loss"
 
@@ -135,7 +136,7 @@ def _build_heads(context: Context, plan: Plan) -> Heads:
     return Heads(settings.linear_rates, layers, optimizers)
 
 
-def build_heads_step(context: Context, heads: Heads, means: Means) -> Step:
+def build_heads_step(context: Context, heads: Heads, means: Means) -> Callable[[Batch], None]:
     """One step of all heads on a batch of `view_0` (b, S, S, 3) and `label` (b,)."""
     endpoint, classes = context.settings.endpoint, context.num_classes
     replicas = context.strategy.num_replicas_in_sync

@@ -1,44 +1,60 @@
-"""Checkpoints of a run: writing, automatic resume, and the guard on a run's configuration."""
+"""Checkpoints of a run: writing, automatic resume, and following those of another process."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import json
+import math
 import os
+import re
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf import recipes
-from simclr_tf.config import RunConfig
-from simclr_tf.errors import InputError, first_line, require
-from simclr_tf.files import write_json
-from simclr_tf.weights.locate import (
-    CONFIG_FILE,
-    checkpoint_step,
-    list_checkpoints,
-    newest_checkpoint,
+from simclr_tf.errors import InputError, first_line
+from simclr_tf.files import write_text_atomically
+from simclr_tf.training.run_config import MODEL_SETTINGS as MODEL_SETTINGS
+from simclr_tf.training.run_config import check_same_classes as check_same_classes
+from simclr_tf.training.run_config import check_same_run as check_same_run
+from simclr_tf.training.run_config import defining_settings as defining_settings
+from simclr_tf.training.run_config import read_config as read_config
+from simclr_tf.training.run_config import record_config as record_config
+from simclr_tf.weights import integrity
+from simclr_tf.weights.locate import CONFIG_FILE as CONFIG_FILE
+from simclr_tf.weights.locate import checkpoint_step, damage, list_checkpoints
+
+_MANIFEST_GRACE_SECS = 5.0
+_LOW_IS_GOOD = ("loss", "entropy", "weight_decay")
+
+_OURS = re.compile(r"(^|/)ckpt-\d+$")
+# What a killed write leaves: TensorFlow's temporary names, ours, and files without their index.
+_LEFTOVER = re.compile(
+    r"ckpt-\d+_temp(_[0-9a-f]+)?|ckpt-\d+\..+\.tempstate\d+|checkpoint\.tmp[0-9a-f]{32}"
+    r"|\.(ckpt-\d+|checkpoint)\.[0-9a-f]{8}\.tmp"
 )
-from simclr_tf.weights.network import read_json
+_PART = re.compile(r"(ckpt-\d+)\.(data-\d{5}-of-\d{5}|manifest\.json)")
 
-# Settings that may change from one start of a run to the next: they do not touch what is learned.
-_FREE_SETTINGS = frozenset(
-    {"model_dir", "data_dir", "cache_dataset", "skip_bad_images", "eval_split",
-     "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "checkpoint"}
-)  # fmt: skip
-_FREE_SECTIONS = ("evaluation", "scoreboard", "retrieval", "strategy")
 
-# What a checkpoint's reader must agree on with its writer.
-MODEL_SETTINGS = frozenset(
-    {"resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem", "proj_head_mode",
-     "proj_out_dim", "num_proj_layers", "ft_proj_selector", "train_mode"}
-)  # fmt: skip
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written. Those before it are as they were."""
 
 
 class CheckpointStore:
-    """`model_dir/ckpt-<step>`: model, optimizer and global step, the newest few kept."""
+    """`model_dir/ckpt-<step>`: model, optimizer and global step, the newest few kept.
+
+    A checkpoint is written in a folder beside its place, forced to disk, described in a manifest
+    (`simclr_tf/weights/integrity.py`), and its files are then renamed, the index last.
+    The `checkpoint` file follows, and at last older ones are deleted. So a process killed, or a
+    machine switched off, at any moment leaves the newest checkpoint as it was or complete, and
+    everything that `keep` and `keep_best` promise. On object stores, which rename by copying, the
+    same holds for killed processes.
+
+    Only one process may write into a folder (`simclr_tf/training/run_lock.py`).
+    """
 
     def __init__(
         self,
@@ -46,6 +62,9 @@ class CheckpointStore:
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         keep: int = 5,
+        keep_best: str | None = None,
+        writes: bool = True,
+        say: Callable[[str], None] = print,
     ):
         """Connects the objects; nothing is read or written yet.
 
@@ -53,43 +72,279 @@ class CheckpointStore:
             model_dir: Folder of the run.
             model: The model, built.
             optimizer: Its optimizer, built; its `iterations` are the global step.
-            keep: Number of checkpoints to keep.
+            keep: Number of intact checkpoints to keep, the newest.
+            keep_best: A metric; the checkpoint with its best value is kept too. `train/NAME` is
+                what `save` was given, `eval/NAME` what `model_dir/result_<step>.json` says by the
+                time of a later `save`. Low values of losses, entropies and weight decay are good,
+                high ones of everything else; the older of two equals stays.
+            writes: False on all workers but the first of a multi-worker run. They take part in
+                reading the variables, and leave nothing on disk.
+            say: Receives warnings.
         """
+        self._folder = model_dir
+        self._state_file = os.path.join(model_dir, "checkpoint")
         self._global_step = optimizer.iterations
         self._checkpoint = tf.train.Checkpoint(
             model=model, optimizer=optimizer, global_step=optimizer.iterations
         )
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, model_dir, max_to_keep=keep, checkpoint_name="ckpt"
-        )
+        self._keep = keep
+        self._keep_best = keep_best
+        self._writes = writes
+        self._say = say
+        self._settled: int | None = None  # step last saved or restored
+        self._verified: set[str] = set()  # found intact once in this process
 
-    def restore_latest(self) -> int:
-        """Restores the newest checkpoint, if there is one; returns the global step.
+    def newest_intact(self) -> str | None:
+        """Prefix of the newest checkpoint without damage; None without any.
+
+        The files decide, whatever the `checkpoint` file says.
+        """
+        return self._look()[0]
+
+    def restore(self, prefix: str) -> None:
+        """Sets model, optimizer and global step to those of a checkpoint.
 
         Raises:
-            InputError: The checkpoint does not fit the model.
+            InputError: The checkpoint does not fit the model, or can't be read.
         """
-        # The folder is looked at too: without its `checkpoint` file the manager knows nothing.
-        prefix = self._manager.latest_checkpoint or newest_checkpoint(self._manager.directory)
-        if prefix is not None:
-            try:
-                self._checkpoint.restore(prefix).assert_existing_objects_matched()
-            except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
-                raise InputError("model_dir", "must hold checkpoints of this model "
-                                 f"({first_line(error)})", prefix) from None  # fmt: skip
+        try:
+            self._checkpoint.restore(prefix).assert_existing_objects_matched()
+        except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
+            raise InputError("model_dir", "must hold checkpoints of this model "
+                             f"({first_line(error)})", prefix) from None  # fmt: skip
+        self._settled = int(self._global_step.numpy())
+
+    def restore_latest(self, agree: Callable[[int], int] = lambda step: step) -> int:
+        """Restores the newest intact checkpoint, if there is one; returns the global step.
+
+        Damaged newer ones are passed over, each with a warning, and stay on disk until training
+        reaches their step again.
+
+        Args:
+            agree: Receives the step found here, 0 for none, and returns the one that all workers
+                restore: the first worker's. Called once, whatever is found.
+
+        Raises:
+            InputError: The checkpoint does not fit the model, all checkpoints are damaged, or the
+                agreed one is not here.
+        """
+        found, damaged = self._look()
+        agreed = agree(0 if found is None else _step(found))
+        if found is not None and _step(found) != agreed:
+            found = None if agreed == 0 else self._intact_of_step(agreed)
+        elif found is None and agreed != 0:
+            found = self._intact_of_step(agreed)
+        elif found is None and damaged:
+            listed = "; ".join(
+                f"{os.path.basename(prefix)}: {what}" for prefix, what in damaged.items()
+            )
+            constraint = f"must hold an intact checkpoint, or be another folder ({listed})"
+            raise InputError("model_dir", constraint, self._folder)
+        if found is not None:
+            for prefix, what in damaged.items():
+                self._say(f"warning: {prefix} is damaged ({what}); using {found}")
+            self.restore(found)
         return int(self._global_step.numpy())
 
-    def save(self) -> str:
-        """Writes `ckpt-<step>`, unless this step was written already; returns its prefix.
+    def save(self, values: Mapping[str, float] | None = None) -> str:
+        """Writes `ckpt-<step>`, unless it is there and intact; returns its prefix.
 
-        TensorFlow writes to temporary names and renames, and updates the `checkpoint` file last,
-        so an interrupt leaves the previous checkpoint in force.
+        What killed processes left of checkpoints is removed first. Every worker of a multi-worker
+        run must call this at the same steps, after `restore_latest`.
+
+        Args:
+            values: Metrics at this step, for `keep_best`; those that are not finite are left out.
+
+        Raises:
+            CheckpointError: The disk is full, or files can't be written for another reason. Then
+                nothing of this step is left, unless just the `checkpoint` file failed, and the
+                checkpoints before it are untouched.
         """
         step = int(self._global_step.numpy())
-        latest = self._manager.latest_checkpoint
-        if latest is not None and checkpoint_step(latest) == step:
-            return latest
-        return self._manager.save(checkpoint_number=step)
+        prefix = os.path.join(self._folder, f"ckpt-{step}")
+        try:
+            if not self._writes:
+                if step != self._settled:
+                    self._take_part()
+            elif integrity.problem(prefix) is not None:
+                self._write(prefix, step, values or {})
+        except (OSError, tf.errors.OpError) as error:
+            intact = self.newest_intact()
+            path = self._state_file if intact == prefix else prefix
+            raise CheckpointError(
+                f"{path} could not be written ({_reason(error)}); "
+                f"the newest intact checkpoint is {intact}"
+            ) from error
+        self._settled = step
+        return prefix
+
+    def _look(self) -> tuple[str | None, dict[str, str]]:
+        """The newest intact checkpoint, and what is wrong with those that are newer."""
+        damaged: dict[str, str] = {}
+        for prefix in reversed(list_checkpoints(self._folder)):
+            what = integrity.problem(prefix)
+            if what is None:
+                self._verified.add(prefix)
+                return prefix, damaged
+            damaged[prefix] = what
+        return None, damaged
+
+    def _intact_of_step(self, step: int) -> str:
+        for prefix in reversed(list_checkpoints(self._folder)):
+            if _step(prefix) == step and integrity.problem(prefix) is None:
+                return prefix
+        raise InputError("model_dir", f"must hold an intact ckpt-{step}, from which the first "
+                         "worker resumes", self._folder)  # fmt: skip
+
+    def _take_part(self) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            self._write_variables(os.path.join(scratch, "ckpt"))
+
+    def _write_variables(self, prefix: str) -> None:
+        # As `tf.train.CheckpointManager` does: readers of older versions expect the counter.
+        self._checkpoint.save_counter.assign_add(1)
+        self._checkpoint.write(prefix)
+
+    def _write(self, prefix: str, step: int, values: Mapping[str, float]) -> None:
+        name = os.path.basename(prefix)
+        scratch = os.path.join(self._folder, f".{name}.{uuid.uuid4().hex[:8]}.tmp")
+        self._verified.discard(prefix)
+        tf.io.gfile.makedirs(self._folder)
+        self._remove_leftovers()
+        try:
+            tf.io.gfile.makedirs(scratch)
+            written = os.path.join(scratch, name)
+            self._write_variables(written)
+            _sync(integrity.files_of(written))
+            integrity.write_manifest(written, step, values)
+            self._publish(written, prefix)
+        finally:
+            with contextlib.suppress(tf.errors.OpError):
+                tf.io.gfile.rmtree(scratch)
+        self._verified.add(prefix)
+        self._rotate(prefix)
+
+    def _publish(self, written: str, prefix: str) -> None:
+        """Moves the files into place, instead of a damaged checkpoint of that step.
+
+        The index comes last: it is what makes a checkpoint, which is then complete.
+        """
+        try:
+            _remove(prefix)
+            *data, index = integrity.files_of(written)
+            for path in [*data, integrity.manifest_path(written), index]:
+                tf.io.gfile.rename(path, prefix + path.removeprefix(written), overwrite=True)
+            with contextlib.suppress(OSError):  # not every file system does this for folders
+                _sync([self._folder])
+        except BaseException:
+            with contextlib.suppress(tf.errors.OpError):
+                _remove(prefix)
+            raise
+
+    def _rotate(self, newest: str) -> None:
+        """Points the `checkpoint` file to the newest, then deletes what need not stay."""
+        listed = [prefix for prefix in list_checkpoints(self._folder) if _OURS.search(prefix)]
+        kept = {newest}
+        for prefix in reversed(listed):
+            if len(kept) < self._keep and self._is_intact(prefix):
+                kept.add(prefix)
+        if (best := self._best(listed)) is not None:
+            kept.add(best)
+        older = [prefix for prefix in listed if _step(prefix) < _step(newest)]
+        self._point_to([prefix for prefix in older if prefix in kept] + [newest])
+        for prefix in older:
+            if prefix not in kept:
+                self._try(_remove, prefix)
+
+    def _is_intact(self, prefix: str) -> bool:
+        """`integrity.problem` without reading again what this process has read or written."""
+        if integrity.problem(prefix, contents=prefix not in self._verified) is not None:
+            return False
+        self._verified.add(prefix)
+        return True
+
+    def _best(self, prefixes: Sequence[str]) -> str | None:
+        name = self._keep_best
+        if name is None:
+            return None
+        low = any(word in name for word in _LOW_IS_GOOD)
+        found = {prefix: self._value(prefix, name) for prefix in prefixes}
+        values = {prefix: value for prefix, value in found.items() if value is not None}
+        order = sorted(values, key=lambda prefix: values[prefix] if low else -values[prefix])
+        return next((prefix for prefix in order if self._is_intact(prefix)), None)
+
+    def _value(self, prefix: str, name: str) -> float | None:
+        if name.startswith("eval/"):
+            return _read_result(os.path.join(self._folder, f"result_{_step(prefix)}.json"), name)
+        return integrity.read_values(prefix).get(name)
+
+    def _point_to(self, prefixes: Sequence[str]) -> None:
+        """Writes the `checkpoint` file, with names relative to it; the last is the newest."""
+        names = [os.path.basename(prefix) for prefix in prefixes]
+        lines = [f'model_checkpoint_path: "{names[-1]}"']
+        lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
+        # `tf.train.CheckpointManager` takes charge only of those whose age it knows.
+        times = [_written_at(prefix) or 0.0 for prefix in prefixes]
+        lines += [f"all_model_checkpoint_timestamps: {written_at!r}" for written_at in times]
+        write_text_atomically(self._state_file, "\n".join(lines) + "\n")
+
+    def _remove_leftovers(self) -> None:
+        names = {name.rstrip("/") for name in tf.io.gfile.listdir(self._folder)}
+        for name in sorted(names):
+            part = _PART.fullmatch(name)
+            if _LEFTOVER.fullmatch(name) or (part and f"{part.group(1)}.index" not in names):
+                path = os.path.join(self._folder, name)
+                delete = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
+                self._try(delete, path)
+
+    def _try(self, delete: Callable[[str], None], path: str) -> None:
+        """What can't be deleted is in no one's way."""
+        try:
+            delete(path)
+        except tf.errors.OpError as error:
+            self._say(f"warning: {path} could not be deleted ({_reason(error)})")
+
+
+def _step(prefix: str) -> int:
+    return checkpoint_step(prefix) or 0
+
+
+def _remove(prefix: str) -> None:
+    """Deletes a checkpoint; without its index, which goes first, it is none."""
+    paths = [*reversed(integrity.files_of(prefix)), integrity.manifest_path(prefix)]
+    for path in paths:
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
+
+
+def _read_result(path: str, name: str) -> float | None:
+    """A metric in a result file; None where it is not in it (yet)."""
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            value = float(json.load(file)[name])
+    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _sync(paths: Sequence[str]) -> None:
+    """Forces local files, or the names in local folders, to disk."""
+    for path in paths:
+        if "://" in path:
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    """`No space left on device` out of TensorFlow's text around it."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = re.sub(r"\{\{.*?\}\} *| *\[Op:\w+\]", "", first_line(error))
+    return re.sub(r"^.*\.tmp/[^;]*; ", "", text)
 
 
 def follow_checkpoints(
@@ -99,7 +354,9 @@ def follow_checkpoints(
     say: Callable[[str], None],
     poll_secs: float = 2.0,
 ) -> Iterator[str]:
-    """Yields every checkpoint of a run in order, waiting for new ones.
+    """Yields every intact checkpoint of a run in order, waiting for new ones.
+
+    A damaged one is passed over with a warning, and yielded once training has written it anew.
 
     Args:
         model_dir: Folder of the run; need not exist yet.
@@ -109,17 +366,29 @@ def follow_checkpoints(
         poll_secs: Pause between looks at the folder.
     """
     seen: set[str] = set()
+    damaged: dict[str, float | None] = {}
     waiting_since = time.monotonic()
     if not list_checkpoints(model_dir):
         say(f"waiting for a checkpoint in {model_dir}")
     while True:
-        new = [prefix for prefix in list_checkpoints(model_dir) if prefix not in seen]
+        new = [
+            prefix
+            for prefix in list_checkpoints(model_dir)
+            if prefix not in seen
+            and (prefix not in damaged or damaged[prefix] != _written_at(prefix))
+        ]
         for prefix in new:
-            if tf.io.gfile.exists(prefix + ".index"):  # it may have been rotated away meanwhile
-                yield prefix
-                waiting_since = time.monotonic()
+            written_at = _written_at(prefix)
+            what = _damage_when_complete(prefix, written_at, poll_secs)
+            if what is not None:
+                if tf.io.gfile.exists(prefix + ".index"):  # else it is gone, or just being replaced
+                    say(f"warning: {prefix} is damaged ({what}); skipped")
+                    damaged[prefix] = written_at
+                continue
             seen.add(prefix)
-            if last_step is not None and (checkpoint_step(prefix) or 0) >= last_step:
+            yield prefix
+            waiting_since = time.monotonic()
+            if last_step is not None and _step(prefix) >= last_step:
                 return
         if not new and time.monotonic() - waiting_since >= timeout_secs:
             say(f"no new checkpoint in {model_dir} for {timeout_secs:g} s (--eval_timeout_secs)")
@@ -128,70 +397,24 @@ def follow_checkpoints(
             time.sleep(min(poll_secs, max(timeout_secs, 0.01)))
 
 
-def defining_settings(run: RunConfig) -> dict[str, Any]:
-    """The settings by name that decide what a run learns."""
-    kept = {}
-    for field in dataclasses.fields(run):
-        value = getattr(run, field.name)
-        if field.name in _FREE_SECTIONS:
-            continue
-        kept.update(
-            recipes.flatten(value) if dataclasses.is_dataclass(value) else {field.name: value}
-        )
-    return {name: value for name, value in kept.items() if name not in _FREE_SETTINGS}
+def _written_at(prefix: str) -> float | None:
+    """Time of the last change of a checkpoint's index, in seconds since 1970; None without one."""
+    path = f"{prefix}.index"
+    try:
+        if "://" in path:
+            return tf.io.gfile.stat(path).mtime_nsec / 1e9
+        return os.stat(path).st_mtime  # TensorFlow cuts off the fraction
+    except (FileNotFoundError, tf.errors.NotFoundError):
+        return None
 
 
-def record_config(run: RunConfig, class_names: Sequence[str] | None = None) -> None:
-    """Writes the run's settings and the names of its classes to `model_dir/config.json`."""
-    names = None if class_names is None else list(class_names)
-    record = {**recipes.flatten(run), "class_names": names}
-    write_json(os.path.join(run.model_dir, CONFIG_FILE), record)
-
-
-def check_same_classes(model_dir: str, class_names: Sequence[str] | None) -> None:
-    """Refuses images of other classes than a run has learned.
-
-    Raises:
-        InputError: Names both lists.
-    """
-    recorded = (read_config(model_dir) or {}).get("class_names")
-    if recorded and class_names and newest_checkpoint(model_dir) is not None:
-        same = recorded == list(class_names)
-        require(same, "dataset", f"must have the classes of the run in {model_dir}: "
-                f"{', '.join(recorded[:10])}", ", ".join(class_names[:10]))  # fmt: skip
-
-
-def read_config(model_dir: str) -> dict[str, Any] | None:
-    """The settings recorded in a run's folder, None where there are none.
-
-    Raises:
-        InputError: The file can't be read.
-    """
-    path = os.path.join(model_dir, CONFIG_FILE)
-    return read_json(path) if tf.io.gfile.exists(path) else None
-
-
-def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
-    """Refuses a `model_dir` whose recorded settings differ from the present ones.
-
-    Args:
-        run: The present settings.
-        only: Names to compare; all defining settings when None.
-
-    Raises:
-        InputError: Lists every difference.
-    """
-    recorded = read_config(run.model_dir)
-    if recorded is None or newest_checkpoint(run.model_dir) is None:
-        return  # nothing has been learned yet: a run that failed at once may be corrected
-    now = defining_settings(run)
-    names = [name for name in now if name in recorded and (only is None or name in only)]
-    differences = [
-        f"{name}={recorded[name]} there, {now[name]} here"
-        for name in names
-        if recorded[name] != now[name]
-    ]
-    if differences:
-        listed = "; ".join(differences)
-        constraint = f"must hold a run with the same settings, or be another folder ({listed})"
-        raise InputError("model_dir", constraint, run.model_dir)
+def _damage_when_complete(prefix: str, written_at: float | None, poll_secs: float) -> str | None:
+    """What is wrong with a checkpoint; a young one without its manifest is given a moment."""
+    while (
+        written_at is not None
+        and 0 <= time.time() - written_at < _MANIFEST_GRACE_SECS
+        and not integrity.has_manifest(prefix)
+        and integrity.any_manifest(os.path.dirname(prefix))
+    ):
+        time.sleep(min(poll_secs, 0.1))
+    return damage(prefix)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from simclr_tf.data import retry
 from simclr_tf.report.progress import Progress
+from simclr_tf.training.coordination import coordinate, is_worker_loss
 from simclr_tf.training.lengths import Lengths
-from simclr_tf.training.step import Means, Step
+from simclr_tf.training.means import Means
+from simclr_tf.training.step import Computed, Step, any_replica
 
 # One compiled call should last about a second: long enough to hide Python, short enough to report.
 _SECONDS_PER_CALL = 1.0
@@ -28,21 +33,77 @@ _ACCURACIES = {
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; training stopped without writing a checkpoint."""
+    """The loss or a gradient became NaN or infinite; no checkpoint was written since."""
+
+
+class Outcome(NamedTuple):
+    """What came of a call of some steps.
+
+    Attributes:
+        bad: () int32, steps whose loss or gradient was not finite.
+        first_bad: () int32, how many steps of the call came before the first of them; -1 without.
+    """
+
+    bad: Any
+    first_bad: Any
+
+
+StepsFunction = Callable[[Iterator, tf.Tensor], Outcome]
 
 
 def compile_steps(
-    step: Step, strategy: tf.distribute.Strategy
-) -> Callable[[Iterator, tf.Tensor], None]:
-    """A traced function that runs `step` a given number of times on every replica."""
+    step: Step | Callable[[Any], None], strategy: tf.distribute.Strategy, skip_bad: bool = False
+) -> StepsFunction:
+    """A traced function that takes a given number of steps on every replica.
+
+    Args:
+        step: A `Step`, or a function of a replica's batch that looks after itself.
+        strategy: Where it computes.
+        skip_bad: Leave out updates that are not finite and go on. Otherwise the call ends with the
+            first of them; the weights are useless then.
+    """
+    if not isinstance(step, Step):
+        take = _without_count(step)
+    elif skip_bad:
+        take = functools.partial(_take_or_skip, step)
+    else:
+        take = step.take
 
     @tf.function
-    def run_steps(iterator: Iterator, count: tf.Tensor) -> None:
-        for _ in tf.range(count):
-            # The scope's own control flow keeps one trace, whatever `count` is.
-            strategy.run(step, args=(next(iterator),))
+    def run_steps(iterator: Iterator, count: tf.Tensor) -> Outcome:
+        taken, bad, first_bad = tf.constant(0), tf.constant(0), tf.constant(-1)
+        # The scope's own control flow keeps one trace, whatever `count` is.
+        while taken < count and (skip_bad or bad == 0):
+            batch = next(iterator)
+            finite = take(strategy, batch)
+            if not finite:
+                bad += 1
+                first_bad = tf.where(first_bad < 0, taken, first_bad)
+            taken += 1
+        return Outcome(bad, first_bad)
 
     return run_steps
+
+
+def _without_count(step: Callable[[Any], None]) -> Callable[..., tf.Tensor]:
+    """A step that looks after itself, as one that is always finite."""
+
+    def take(strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
+        strategy.run(step, args=(batch,))
+        return tf.constant(True)
+
+    return take
+
+
+def _take_or_skip(step: Step, strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
+    """Updates only if everything is finite; the condition stands outside the replicas."""
+    computed: Computed = step.compute(strategy, batch)
+    finite = any_replica(strategy, computed.finite)
+    if finite:
+        strategy.run(step.update, args=(computed,))
+    else:
+        step.skip()
+    return finite
 
 
 def _steps_per_call(seconds_per_step: float | None) -> int:
@@ -57,25 +118,83 @@ def _shown(values: Mapping[str, float]) -> dict[str, float]:
     return {"loss": loss, **accuracies}
 
 
-def _check_finite(values: dict[str, float], step: int, learning_rate: float) -> None:
-    loss = values["train/total_loss"]
-    if not math.isfinite(loss):
-        contrastive = _CONTRAST_LOSS in values
-        advice = (
-            "lower --learning_rate or raise --temperature"
-            if contrastive
-            else "lower the learning rate"
+class Taken(NamedTuple):
+    """An `Outcome` in numbers: bad steps, and the first of them counted from 1; 0 without."""
+
+    bad: int
+    first_bad: int
+
+
+class _Health:
+    """Counts the steps that were not finite and knows when there are too many."""
+
+    def __init__(self, most: int, learning_rate: Callable[[int], float]):
+        self._most, self._learning_rate, self._count = most, learning_rate, 0
+
+    def check(self, taken: Taken, values: Mapping[str, float], to: int) -> str:
+        """A note where steps were skipped, "" otherwise.
+
+        Args:
+            taken: What came of the steps.
+            values: The means so far.
+            to: The last of the steps.
+
+        Raises:
+            NonFiniteLossError: There were more than are skipped.
+        """
+        self._count += taken.bad
+        if not taken.bad and math.isfinite(values["train/total_loss"]):
+            return ""
+        first = taken.first_bad or to
+        where = f"step {first} at learning rate {self._learning_rate(first - 1):.4g}"
+        if self._count > self._most or not taken.bad:
+            skipped = f", after {self._most} such steps were skipped" if self._most else ""
+            advice = "lower --learning_rate"
+            if _CONTRAST_LOSS in values:
+                advice += " or raise --temperature"
+            raise NonFiniteLossError(
+                "loss and gradients must stay finite. Received: NaN or infinity in "
+                f"{where}{skipped}; {advice}"
+            )
+        return (
+            f"note: {where} was left out: its loss or gradient is not finite "
+            f"({self._count} of at most {self._most})"
         )
-        raise NonFiniteLossError(
-            f"loss must stay finite. Received: {loss} up to step {step} at learning rate "
-            f"{learning_rate:.4g}; {advice}"
-        )
+
+
+class _Feed:
+    """The batches from a step on; opened again there when reading fails for a passing reason."""
+
+    def __init__(self, open_batches: Callable[[int], Iterable], backoff: retry.Backoff, step: int):
+        self._open, self._backoff = open_batches, backoff
+        self._iterator = iter(open_batches(step))
+
+    def advance(self, run_steps: StepsFunction, global_step: tf.Variable, to: int) -> Taken:
+        """Takes the steps up to `to`, or to the first bad one that is not skipped.
+
+        A batch follows from its step alone, and a failed read leaves `global_step` at the steps
+        that were taken: nothing is repeated and nothing left out.
+        """
+        while True:
+            here = int(global_step.numpy())
+            try:
+                outcome = run_steps(self._iterator, tf.constant(to - here))
+            except retry.TRANSIENT as error:
+                if is_worker_loss(error):
+                    raise
+                self._backoff.failed(error)
+                self._iterator = iter(self._open(int(global_step.numpy())))
+            else:
+                self._backoff.worked()
+                bad = int(outcome.bad)
+                return Taken(bad, here + int(outcome.first_bad) + 1 if bad else 0)
 
 
 def run_loop(
-    run_steps: Callable[[Iterator, tf.Tensor], None],
-    batches: tf.data.Dataset,
+    run_steps: StepsFunction,
+    open_batches: Callable[[int], Iterable],
     *,
+    strategy: tf.distribute.Strategy,
     global_step: tf.Variable,
     lengths: Lengths,
     means: Means,
@@ -83,13 +202,18 @@ def run_loop(
     progress: Progress,
     units_per_step: int,
     on_summary: Callable[[int, dict[str, float]], None],
-    on_checkpoint: Callable[[int], None],
+    on_checkpoint: Callable[[int, dict[str, float]], None],
+    skip_nonfinite_steps: int = 0,
+    read_retries: int = 5,
 ) -> None:
     """Trains from `global_step` to `lengths.total_steps`, exactly.
 
+    All workers call it together and make the same calls of `run_steps`.
+
     Args:
         run_steps: From `compile_steps`.
-        batches: An endless stream of global batches that starts at `global_step`.
+        open_batches: From a step to the endless stream of global batches that starts there.
+        strategy: Where `run_steps` computes.
         global_step: Steps taken so far; the optimizer counts it up.
         lengths: Where to end, and where to write.
         means: The running means that the step updates; reset after each summary.
@@ -97,33 +221,39 @@ def run_loop(
         progress: Receives every call's figures.
         units_per_step: Pairs (or images) per step, over all replicas.
         on_summary: Called with the step and the means since the last summary.
-        on_checkpoint: Called with the step; on an interrupt too, before it is raised again.
+        on_checkpoint: Called with the step and those means; when the run is asked to stop too.
+        skip_nonfinite_steps: Steps left out before the run stops; needs `skip_bad` in `run_steps`.
+        read_retries: Failed reads in a row that are tried again.
 
     Raises:
-        NonFiniteLossError: The loss is NaN or infinite.
+        NonFiniteLossError: A loss or gradient is NaN or infinite.
+        KeyboardInterrupt, Preempted: After a checkpoint, on SIGINT and SIGTERM.
+        WorkerLostError: Another worker is gone.
     """
-    iterator = iter(batches)
     start_step = step = int(global_step.numpy())
     seconds_per_step: float | None = None
-    try:
+    values: dict[str, float] = {}
+    health = _Health(skip_nonfinite_steps, learning_rate)
+    feed = _Feed(open_batches, retry.Backoff(read_retries, say=progress.note), step)
+    with coordinate(strategy, lambda: on_checkpoint(step, values)) as coordinator:
         while step < lengths.total_steps:
-            count = min(_steps_per_call(seconds_per_step), lengths.next_stop(step) - step)
+            wanted = min(_steps_per_call(seconds_per_step), lengths.next_stop(step) - step)
+            count = coordinator.agree(wanted)
             started = time.monotonic()
-            run_steps(iterator, tf.constant(count))
-            step += count
+            to = step + count
+            taken = coordinator.run(functools.partial(feed.advance, run_steps, global_step, to))
             values = means.result()
+            if note := health.check(taken, values, to):
+                progress.note(note)
+            step = to
             # The first call traces the step, so its time says nothing about the next ones.
             seconds_per_step = (
                 (time.monotonic() - started) / count if step > start_step + 1 else None
             )
-            _check_finite(values, step, learning_rate(step))
             progress.update(step, (step - start_step) * units_per_step, _shown(values))
             if lengths.is_summary(step):
                 on_summary(step, values)
                 means.reset()
             if lengths.is_checkpoint(step):
-                on_checkpoint(step)
-    except KeyboardInterrupt:
-        # The interrupt can arrive after the steps ran and before they were counted here.
-        on_checkpoint(int(global_step.numpy()))
-        raise
+                on_checkpoint(step, values)
+            coordinator.check()

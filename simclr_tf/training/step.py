@@ -1,222 +1,132 @@
-"""One training step: contrastive, with labels, or distilling a teacher.
+"""One optimizer step: gradients of every replica's share, their sum, the update.
 
-Symbols: b images per replica, B images over all replicas, 2 views of each, D embedding dimensions,
-C classes. Each function computes one replica's share; gradients are summed over the replicas by
-the optimizer, so the loss is divided by their number first.
+A step is described from outside the replicas (`take`), so that it may consist of several phases
+with control flow between them; `tf.distribute` allows no loop or condition around a collective
+inside a replica.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
-from simclr_tf.models.roles import variable_roles
-from simclr_tf.models.simclr import SimCLR
-from simclr_tf.objectives import metrics as contrastive_metrics
-from simclr_tf.objectives.distillation import agreement, distillation_loss
-from simclr_tf.objectives.nt_xent import nt_xent
-from simclr_tf.objectives.supervised import softmax_cross_entropy, top_k_correct
-from simclr_tf.optimizers.factory import weight_decay_loss
-
-Batch = Mapping[str, tf.Tensor]
-Step = Callable[[Batch], None]
+from simclr_tf.training.losses import Batch, Losses, LossFunction
+from simclr_tf.training.means import Means
 
 
-class Means:
-    """Running means of the step's metrics between two summaries, over steps and replicas."""
+class Computed(NamedTuple):
+    """What the update needs; inside a replica, or one value for each replica.
 
-    def __init__(self, names: tuple[str, ...]):
-        self._means = {name: keras.metrics.Mean(name=name.replace("/", "_")) for name in names}
+    Attributes:
+        gradients: One per trainable variable, summed over the replicas; None where there is none.
+        losses: This replica's share.
+        finite: () bool, the same on every replica: the loss and all gradients are finite.
+    """
 
-    def update(
-        self, values: Mapping[str, tf.Tensor], weights: Mapping[str, tf.Tensor] | None = None
-    ) -> None:
-        """Adds one step's values, inside or outside a replica.
+    gradients: list[tf.Tensor | None]
+    losses: Losses
+    finite: tf.Tensor
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One optimizer step over all replicas."""
+
+    def compute(self, strategy: tf.distribute.Strategy, batch: Any) -> Computed:
+        """The gradients of a batch, one value per replica; changes no weight."""
+        ...
+
+    def update(self, computed: Computed) -> None:
+        """Changes the weights; inside a replica."""
+        ...
+
+    def skip(self) -> None:
+        """Counts the step without an update; outside the replicas."""
+        ...
+
+    def take(self, strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
+        """Computes and updates; returns whether everything was finite, () bool."""
+        ...
+
+
+class UpdateStep:
+    """The ordinary step: the whole batch at once.
+
+    Calling it inside a replica takes the step there.
+    """
+
+    def __init__(
+        self,
+        losses: LossFunction,
+        variables: Sequence[tf.Variable],
+        optimizer: keras.optimizers.Optimizer,
+        means: Means,
+    ):
+        """Call it in the strategy's scope.
 
         Args:
-            values: () floats by name.
-            weights: How much each counts, 1 where absent; a share of few examples counts little.
+            losses: One replica's share of the loss.
+            variables: What is trained.
+            optimizer: Built for them; its `iterations` count the steps.
+            means: Receives the metrics.
         """
-        for name, value in values.items():
-            self._means[name].update_state(value, (weights or {}).get(name))
+        self._losses = losses
+        self._variables = list(variables)
+        self._optimizer = optimizer
+        self._means = means
+        self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
-    def result(self) -> dict[str, float]:
-        """The means since the last reset."""
-        return {name: float(mean.result()) for name, mean in self._means.items()}
+    def __call__(self, batch: Batch) -> tf.Tensor:
+        """Takes the step inside a replica; returns whether everything was finite, () bool."""
+        computed = self._compute(batch)
+        self.update(computed)
+        return computed.finite
 
-    def reset(self) -> None:
-        """Starts a new interval."""
-        for mean in self._means.values():
-            mean.reset_state()
+    def compute(self, strategy: tf.distribute.Strategy, batch: Any) -> Computed:
+        """See `Step`."""
+        return strategy.run(self._compute, args=(batch,))
 
+    def take(self, strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
+        """See `Step`."""
+        return any_replica(strategy, strategy.run(self, args=(batch,)))
 
-def metric_names(model: SimCLR, train_mode: str, labelled: bool = True) -> tuple[str, ...]:
-    """The scalars that a step reports, under the reference's names where it has them.
-
-    Args:
-        model: Whose step.
-        train_mode: What the step does.
-        labelled: Whether any training image has a label; a student learns without.
-    """
-    names = ["train/weight_decay", "train/total_loss"]
-    if train_mode == "pretrain":
-        names += ["train/contrast_loss", "train/contrast_acc", "train/contrast_entropy"]
-    if train_mode == "distill":
-        names += ["train/distill_loss", "train/distill_agreement"]
-    if model.linear_head is not None and labelled:
-        names += ["train/supervised_loss", "train/supervised_acc"]
-    return tuple(names)
-
-
-def _supervised(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cross-entropy and top-1 accuracy of logits (n, C) against labels (n,)."""
-    correct, count = top_k_correct(logits, labels, k=1)
-    loss = softmax_cross_entropy(logits, labels, logits.shape[-1])
-    return loss, tf.math.divide_no_nan(correct, count)
-
-
-def build_pretrain_step(
-    model: SimCLR,
-    optimizer: keras.optimizers.Optimizer,
-    objective: ObjectiveConfig,
-    decay: OptimizerConfig,
-    means: Means,
-) -> Step:
-    """The contrastive step (Algorithm 1) on a batch of `view_0`, `view_1` (b, H, W, 3), `label`."""
-    roles = variable_roles(model)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-
-    def step(batch: Batch) -> None:
-        # Views: the two of each image, stacked on the batch axis.
-        images = tf.concat([batch["view_0"], batch["view_1"]], axis=0)  # (2b, H, W, 3)
-        values: dict[str, Any] = {}
+    def _compute(self, batch: Batch) -> Computed:
         with tf.GradientTape() as tape:
-            # Forward.
-            outputs = model(images, training=True)
-            hidden_a, hidden_b = tf.split(outputs["proj_head_output"], 2)  # (b, D) each
-            # Losses.
-            contrastive = nt_xent(
-                hidden_a, hidden_b, objective.temperature, hidden_norm=objective.hidden_norm
-            )
-            total = contrastive.loss
-            if model.linear_head is not None:
-                labels = tf.concat([batch["label"]] * 2, axis=0)  # (2b,)
-                supervised, accuracy = _supervised(outputs["logits_sup"], labels)
-                values["train/supervised_loss"] = supervised
-                values["train/supervised_acc"] = accuracy
-                total += supervised
-            l2 = weight_decay_loss(model.trainable_variables, roles, decay)
-            total += l2
-            replica_loss = total / replicas
-        # Gradients and update.
-        gradients = tape.gradient(replica_loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        # Metrics.
-        values["train/contrast_loss"] = contrastive.loss
-        values["train/contrast_acc"] = contrastive_metrics.contrastive_accuracy(contrastive)
-        values["train/contrast_entropy"] = contrastive_metrics.contrastive_entropy(contrastive)
-        values["train/weight_decay"] = l2
-        values["train/total_loss"] = total
-        means.update(values)
+            losses = self._losses(batch)
+            replica_loss = losses.total / self._replicas
+        return sum_over_replicas(tape.gradient(replica_loss, self._variables), losses)
 
-    return step
-
-
-def build_finetune_step(
-    model: SimCLR,
-    optimizer: keras.optimizers.Optimizer,
-    decay: OptimizerConfig,
-    means: Means,
-) -> Step:
-    """The supervised step on a batch of `view_0` (b, H, W, 3) and `label` (b,).
-
-    Fine-tuning and supervised training differ in their model and views alone.
-    """
-    roles = variable_roles(model)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-
-    def step(batch: Batch) -> None:
-        with tf.GradientTape() as tape:
-            # Forward.
-            logits = model(batch["view_0"], training=True)["logits_sup"]  # (b, C)
-            # Losses.
-            supervised, accuracy = _supervised(logits, batch["label"])
-            l2 = weight_decay_loss(model.trainable_variables, roles, decay)
-            replica_loss = (supervised + l2) / replicas
-        # Gradients and update.
-        gradients = tape.gradient(replica_loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        # Metrics.
-        means.update(
-            {
-                "train/supervised_loss": supervised,
-                "train/supervised_acc": accuracy,
-                "train/weight_decay": l2,
-                "train/total_loss": supervised + l2,
-            }
+    def update(self, computed: Computed) -> None:
+        """See `Step`."""
+        self._optimizer.apply_gradients(
+            zip(computed.gradients, self._variables, strict=True), skip_gradients_aggregation=True
         )
+        self._means.update(computed.losses.values, computed.losses.weights)
 
-    return step
+    def skip(self) -> None:
+        """See `Step`."""
+        self._optimizer.iterations.assign_add(1)
 
 
-def build_distill_step(
-    model: SimCLR,
-    teacher: SimCLR,
-    optimizer: keras.optimizers.Optimizer,
-    distill: DistillConfig,
-    decay: OptimizerConfig,
-    means: Means,
-    labelled: bool = True,
-) -> Step:
-    """The student's step (SimCLRv2, arXiv 2006.10029, equations 2 and 3).
+def sum_over_replicas(gradients: Sequence[tf.Tensor | None], losses: Losses) -> Computed:
+    """Adds up the replicas' gradients, inside a replica, and looks whether all is finite.
 
-    Works on a batch of `view_0` (b, H, W, 3) and `label` (b,); the teacher sees the same view as
-    the student. An image without a label, -1, counts in the distillation term alone. The labelled
-    term is a mean over the labelled images, not a sum, whose weight would change with the batch.
-
-    Args:
-        model: The student.
-        teacher: A model with as many classes; runs in inference mode and is never changed.
-        optimizer: The student's.
-        distill: Temperature, and weight of the distillation term.
-        decay: The weight decay.
-        means: Receives the metrics.
-        labelled: Whether any training image has a label.
+    The loss travels along: a replica whose loss alone is not finite is noticed by all.
     """
-    roles = variable_roles(model)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    alpha = distill.distill_alpha
+    present = [gradient for gradient in gradients if gradient is not None]
+    context = tf.distribute.get_replica_context()
+    *summed, total = context.all_reduce(tf.distribute.ReduceOp.SUM, [*present, losses.total])
+    # A sum is finite only if all its terms are, and takes one pass over the gradient.
+    sums = [tf.reduce_sum(tf.cast(gradient, tf.float32)) for gradient in summed]
+    finite = tf.reduce_all(tf.math.is_finite(tf.stack([*sums, total])))
+    remaining = iter(summed)
+    complete = [None if gradient is None else next(remaining) for gradient in gradients]
+    return Computed(complete, losses, finite)
 
-    def step(batch: Batch) -> None:
-        labels = batch["label"]  # (b,)
-        taught = teacher(batch["view_0"], training=False)["logits_sup"]  # (b, C)
-        with tf.GradientTape() as tape:
-            # Forward.
-            logits = model(batch["view_0"], training=True)["logits_sup"]  # (b, C)
-            # Losses.
-            distilled = distillation_loss(logits, taught, distill.distill_temperature)
-            supervised, accuracy = _supervised(logits, labels)
-            l2 = weight_decay_loss(model.trainable_variables, roles, decay)
-            total = alpha * distilled + (1 - alpha) * supervised + l2
-            replica_loss = total / replicas
-        # Gradients and update.
-        gradients = tape.gradient(replica_loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        # Metrics.
-        values = {
-            "train/distill_loss": distilled,
-            "train/distill_agreement": agreement(logits, taught),
-            "train/weight_decay": l2,
-            "train/total_loss": total,
-        }
-        if labelled:
-            values["train/supervised_loss"] = supervised
-            values["train/supervised_acc"] = accuracy
-        count = tf.reduce_sum(tf.cast(labels >= 0, tf.float32))
-        means.update(values, {"train/supervised_acc": count})
 
-    return step
+def any_replica(strategy: tf.distribute.Strategy, value: Any) -> tf.Tensor:
+    """The value of a replica where all have the same."""
+    return strategy.experimental_local_results(value)[0]

@@ -9,12 +9,14 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.weights import integrity
 
 CONFIG_FILE = "config.json"
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -54,8 +56,44 @@ def list_checkpoints(folder: str) -> list[str]:
 
 
 def newest_checkpoint(folder: str) -> str | None:
-    """The last of `list_checkpoints`, None without any."""
+    """The last of `list_checkpoints`, None without any; its files are not looked at."""
     return next(reversed(list_checkpoints(folder)), None)
+
+
+def damage(prefix: str) -> str | None:
+    """What is wrong with a checkpoint for one who wants its weights; None for an intact one.
+
+    In a folder without any manifest, which another program or an older version wrote, checkpoints
+    are taken as they are: whoever reads them meets TensorFlow's checksums anyway.
+    """
+    guarded = integrity.any_manifest(os.path.dirname(prefix))
+    return integrity.problem(prefix, contents=guarded)
+
+
+def newest_intact(folder: str) -> str | None:
+    """The newest checkpoint without damage, with a warning for each newer one that is passed over.
+
+    Returns:
+        Its prefix; None in a folder without checkpoints.
+
+    Raises:
+        InputError: There are checkpoints, and all are damaged.
+    """
+    damaged: dict[str, str] = {}
+    for prefix in reversed(list_checkpoints(folder)):
+        what = damage(prefix)
+        if what is None:
+            for newer, reason in damaged.items():
+                warnings.warn(f"{newer} is damaged ({reason}); using {prefix}", stacklevel=2)
+            return prefix
+        damaged[prefix] = what
+    if damaged:
+        listed = "; ".join(
+            f"{os.path.basename(prefix)}: {what}" for prefix, what in damaged.items()
+        )
+        raise InputError("checkpoint", f"must be a folder with an intact checkpoint ({listed})",
+                         folder)  # fmt: skip
+    return None
 
 
 def locate(path: str) -> Location:
@@ -63,17 +101,22 @@ def locate(path: str) -> Location:
 
     Args:
         path: A checkpoint prefix or one of its files; a folder with checkpoints (the newest
-            counts), such as a run; a SavedModel folder or its `saved_model.pb`; the folder that
-            holds a run's exports.
+            intact one counts), such as a run; a SavedModel folder or its `saved_model.pb`; the
+            folder that holds a run's exports.
 
     Raises:
-        InputError: There is nothing of the kind, or TensorFlow can't read such paths here.
+        InputError: There is nothing of the kind, all checkpoints in the folder are damaged, or
+            TensorFlow can't read such paths here.
     """
+    return _locate(path, newest_intact)
+
+
+def _locate(path: str, choose: Callable[[str], str | None]) -> Location:
     path = path.rstrip("/") if len(path) > 1 else path
     _check_file_system(path)
     if not tf.io.gfile.isdir(path):
-        return _locate_file(path)
-    if prefix := newest_checkpoint(path):
+        return _locate_file(path, choose)
+    if prefix := choose(path):
         return _checkpoint(prefix)
     folder = _saved_model_in(path)
     if folder is None:
@@ -102,12 +145,12 @@ def _check_file_system(path: str) -> None:
                          path) from None  # fmt: skip
 
 
-def _locate_file(path: str) -> Location:
+def _locate_file(path: str, choose: Callable[[str], str | None]) -> Location:
     if os.path.basename(path) == SAVED_MODEL_FILE:
-        return locate(os.path.dirname(path) or ".")
+        return _locate(os.path.dirname(path) or ".", choose)
     require(not path.endswith(".keras"), "checkpoint", "must be a checkpoint or a SavedModel; a "
             ".keras file opens with keras.models.load_model", path)  # fmt: skip
-    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
+    prefix = re.sub(r"\.(index|meta|manifest\.json|data-\d+-of-\d+)$", "", path)
     if not tf.io.gfile.exists(f"{prefix}.index"):
         raise InputError("checkpoint", "must be a checkpoint prefix, a run, a SavedModel, or a "
                          "folder with one of them", path)  # fmt: skip
@@ -155,7 +198,7 @@ def is_archive(path: str) -> bool:
 
 
 def check(path: str) -> None:
-    """Refuses a path without weights as early as possible; URLs are not asked.
+    """Refuses a path without weights as early as possible; URLs are not asked, no file is read.
 
     Raises:
         InputError: There is nothing of the kind.
@@ -167,7 +210,7 @@ def check(path: str) -> None:
         _check_file_system(path)
         require(tf.io.gfile.exists(path), "checkpoint", "must exist", path)
     else:
-        locate(path)
+        _locate(path, newest_checkpoint)
 
 
 @contextlib.contextmanager

@@ -80,3 +80,17 @@ def test_divide_refuses_the_split(split):
     with pytest.raises(InputError) as caught:
         splits.divide(split, splits.split_infos(SIZES), 0.5, "train_split")
     assert caught.value.name == "train_split" and caught.value.received == split
+
+
+@pytest.mark.parametrize("split", ["train", "train[10:33]+test", "test[:1]+train[:5]+test[3:8]"])
+@pytest.mark.parametrize("parts", [1, 2, 3, 5, 11])
+def test_equal_parts(split, parts):
+    infos = splits.split_infos(SIZES)
+    whole = splits.ranges(split, infos, "train_split")
+    images = [(name, i) for name, first, end in whole for i in range(first, end)]
+    size = len(images) // parts
+    for index in range(parts):
+        part = splits.equal_part(whole, index, parts)
+        found = splits.ranges(part, infos, "train_split")
+        held = [(name, i) for name, first, end in found for i in range(first, end)]
+        assert held == images[index * size : (index + 1) * size]

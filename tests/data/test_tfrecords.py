@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf.data import tfds_source, tfrecords
+from simclr_tf.data import pipeline, tfds_source, tfrecords
 
 SIZES = [7, 11, 5]
 
@@ -97,3 +98,52 @@ def test_lists_of_labels_are_left_to_tfds(sharded, monkeypatch):
     assert tfrecords.class_list(info) is None and tfrecords.is_readable(info)
     monkeypatch.setattr(type(info), "features", {**several, "label": label})
     assert tfrecords.is_readable(info)
+
+
+def _files(sharded):
+    return sorted(sharded.builder.data_path.glob("*-train.tfrecord*"))
+
+
+@pytest.mark.parametrize("split", ["train", "train[3:9]+test", "train[-1:]"])
+def test_sound_files_have_no_bad_record(sharded, split):
+    assert tfrecords.find_bad_record(sharded.builder.info, split) is None
+    assert int(sharded.examples(split).cardinality()) == sharded.num_examples(split)
+
+
+def test_bad_record_of_a_later_file(sharded):
+    info = sharded.builder.info
+    first, second, _ = _files(sharded)
+    content = bytearray(second.read_bytes())
+    content[-6] ^= 1  # in the data of the last record
+    second.write_bytes(content)
+    lengths = info.splits["train"].shard_lengths
+    path, position, reason = tfrecords.find_bad_record(info, "train")
+    assert (path, position) == (str(second), lengths[1] - 1)
+    assert reason.startswith("corrupted record at ")
+    # Only what is read has to be sound.
+    assert tfrecords.find_bad_record(info, f"train[:{lengths[0] + lengths[1] - 1}]") is None
+    assert tfrecords.find_bad_record(info, f"train[-{lengths[2]}:]+test") is None
+    first.unlink()
+    path, position, reason = tfrecords.find_bad_record(info, "train")
+    assert (path, position) == (str(first), 0) and "No such file" in reason
+
+
+def test_too_few_records_are_an_error(sharded):
+    last = _files(sharded)[-1]
+    last.write_bytes(b"")
+    with pytest.raises(tf.errors.FailedPreconditionError, match="expected to contain 23"):
+        list(sharded.examples("train"))
+    path, position, reason = tfrecords.find_bad_record(sharded.builder.info, "train")
+    assert (path, position) == (str(last), 0) and reason.startswith("the file has 0 records")
+
+
+def test_a_part_of_a_split_opens_its_own_files_only(sharded):
+    lengths = sharded.builder.info.splits["train"].shard_lengths
+    _files(sharded)[-1].unlink()
+    assert sum(lengths) // 3 <= lengths[0] + lengths[1]  # the first part ends before that file
+    batches = pipeline.train_batches(
+        sharded, "train", batch_size=6, view_fns=[lambda image, seed: image], seed=0,
+        sharding="split", shard=(0, 3),
+    )  # fmt: skip
+    values = [batch["view_0"][:, 0, 0, 0].numpy().tolist() for batch in batches.take(9)]
+    assert len({value for batch in values for value in batch}) == sum(lengths) // 3

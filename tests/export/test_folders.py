@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -147,3 +150,27 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     target = str(tmp_path / "file" / "module")
     with pytest.raises(InputError, match="can be written"), appearing(target):
         pass
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path):
+    program = (
+        "import os, signal, sys; from export.folders import appearing\n"
+        "with appearing(sys.argv[1]) as partial:\n"
+        "    open(os.path.join(partial, 'half'), 'w').close()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    target = tmp_path / "module"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    killed = subprocess.run([sys.executable, "-c", program, target], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert (left / "half").exists()
+    # One that is under way, and one of another host, whose processes can't be asked for.
+    running = tmp_path / left.name.replace(left.name.rpartition("-")[2], str(os.getppid()))
+    elsewhere = tmp_path / f".module.partial-elsewhere-{left.name.rpartition('-')[2]}"
+    running.mkdir()
+    elsewhere.mkdir()
+    with appearing(str(target)) as partial:
+        _write(partial)
+    assert not left.exists()
+    assert running.exists() and elsewhere.exists() and target.exists()

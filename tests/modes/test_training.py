@@ -38,7 +38,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, settings, fake_e
 
     saved = training.checkpoints.CheckpointStore.save
 
-    def save_then_stop(store):
+    def save_then_stop(store, values=None):
         saved(store)
         if store.restore_latest() == 4:
             raise StopError

@@ -1,29 +1,34 @@
+"""Resuming, damage, several workers, following another process."""
+
 import json
 import os
+import socket
+import threading
 
 import numpy as np
 import pytest
-import tf_keras as keras
+import tensorflow as tf
 
-from simclr_tf import recipes
 from simclr_tf.errors import InputError
 from simclr_tf.training import checkpoints
-from simclr_tf.weights import locate
+from simclr_tf.weights import integrity, locate
+from tests.training.runs import (
+    DATA,
+    INDEX,
+    at_step,
+    bias_after,
+    contents,
+    filled,
+    flip,
+    program,
+    resumed,
+    small,
+    steps_in,
+    take_steps,
+    truncate,
+)
 
-
-def small(units=3):
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.layers.Dense(units, name="dense")])
-    model.build((None, 2))
-    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-    optimizer.build(model.trainable_variables)
-    return model, optimizer
-
-
-def take_steps(model, optimizer, count):
-    for _ in range(count):
-        gradients = [np.ones(v.shape, np.float32) for v in model.trainable_variables]
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+# Resuming.
 
 
 def test_resume_restores_model_optimizer_and_step(tmp_path):
@@ -66,6 +71,214 @@ def test_another_model_is_refused(tmp_path):
         other.restore_latest()
 
 
+def test_resume_finds_the_newest_without_the_checkpoint_file(tmp_path):
+    model, optimizer = small()
+    store = checkpoints.CheckpointStore(str(tmp_path), model, optimizer)
+    for _ in range(2):
+        take_steps(model, optimizer, 5)
+        store.save()
+    (tmp_path / "checkpoint").unlink()
+    assert checkpoints.CheckpointStore(str(tmp_path), *small()).restore_latest() == 10
+
+
+def test_the_checkpoint_file_may_point_elsewhere(tmp_path):
+    filled(tmp_path, [2, 4])
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "ckpt-2"\n')
+    assert resumed(tmp_path) == (4, [])
+    (tmp_path / "checkpoint").write_text("garbage")
+    assert resumed(tmp_path) == (4, [])
+    assert at_step(4, tmp_path).newest_intact() == str(tmp_path / "ckpt-4")
+
+
+def test_checkpoints_of_a_checkpoint_manager_resume_and_it_resumes_ours(tmp_path):
+    """Older versions wrote them so, and must not choke on ours."""
+    model, optimizer = small()
+    theirs = tf.train.Checkpoint(model=model, optimizer=optimizer,
+                                 global_step=optimizer.iterations)  # fmt: skip
+    take_steps(model, optimizer, 3)
+    manager = tf.train.CheckpointManager(theirs, str(tmp_path), 5, checkpoint_name="ckpt")
+    manager.save(checkpoint_number=3)
+    assert resumed(tmp_path) == (3, [])
+    at_step(5, tmp_path).save()
+    assert sorted(os.listdir(tmp_path)) == [
+        "checkpoint", "ckpt-3.data-00000-of-00001", "ckpt-3.index", "ckpt-5.data-00000-of-00001",
+        "ckpt-5.index", "ckpt-5.manifest.json"]  # fmt: skip
+    manager = tf.train.CheckpointManager(theirs, str(tmp_path), 5, checkpoint_name="ckpt")
+    assert manager.checkpoints == [str(tmp_path / "ckpt-3"), str(tmp_path / "ckpt-5")]
+    theirs.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+    np.testing.assert_allclose(model.layers[0].bias.numpy(), bias_after(5), rtol=1e-5)
+
+
+def test_a_folder_that_moved_still_names_its_newest(tmp_path, monkeypatch):
+    filled(tmp_path / "a", [1, 2])
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert tf.train.latest_checkpoint(str(tmp_path / "b")) == str(tmp_path / "b" / "ckpt-2")
+    monkeypatch.chdir(tmp_path)
+    at_step(3, "b").save()
+    assert tf.train.latest_checkpoint("b") == "b/ckpt-3"
+
+
+# Damage.
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+@pytest.mark.parametrize("suffix", [INDEX, DATA])
+@pytest.mark.parametrize("harm", [flip, truncate])
+def test_a_damaged_newest_is_passed_over_with_a_warning_and_written_anew(
+    tmp_path, harm, suffix, manifest
+):
+    filled(tmp_path, [2, 4, 6])
+    if not manifest:  # as older versions left them
+        for path in tmp_path.glob("*.manifest.json"):
+            path.unlink()
+    before = contents(tmp_path)
+    harm(tmp_path / f"ckpt-6{suffix}")
+    damaged = contents(tmp_path)
+    step, said = resumed(tmp_path)
+    assert step == 4 and len(said) == 1
+    reason = f"ckpt-6{suffix}" if manifest else "TensorFlow can't read it"
+    assert said[0].startswith(f"warning: {tmp_path}/ckpt-6 is damaged ({reason}")
+    assert said[0].endswith(f"); using {tmp_path}/ckpt-4") and "\n" not in said[0]
+    assert contents(tmp_path) == damaged  # left while it is the newest
+    at_step(5, tmp_path).save()
+    assert steps_in(tmp_path) == [2, 4, 5, 6]
+    at_step(6, tmp_path).save()
+    assert resumed(tmp_path) == (6, [])
+    assert integrity.has_manifest(str(tmp_path / "ckpt-6"))
+    assert len((tmp_path / f"ckpt-6{suffix}").read_bytes()) == len(before[f"ckpt-6{suffix}"])
+
+
+def test_several_damaged_ones_are_passed_over_and_all_damaged_are_refused(tmp_path):
+    filled(tmp_path, [2, 4, 6])
+    truncate(tmp_path / "ckpt-6.index")
+    (tmp_path / f"ckpt-4{DATA}").unlink()
+    step, said = resumed(tmp_path)
+    assert step == 2
+    assert [line.split(" is damaged (")[0] for line in said] == [
+        f"warning: {tmp_path}/ckpt-6", f"warning: {tmp_path}/ckpt-4"]  # fmt: skip
+    assert all(line.endswith(f"using {tmp_path}/ckpt-2") for line in said)
+    flip(tmp_path / f"ckpt-2{DATA}", 3)
+    store = at_step(1, tmp_path)
+    with pytest.raises(InputError) as caught:
+        store.restore_latest()
+    text = str(caught.value)
+    assert text.startswith("model_dir must hold an intact checkpoint, or be another folder (ckpt-6")
+    assert text.index("ckpt-6:") < text.index("ckpt-4:") < text.index("ckpt-2:")
+    assert str(tmp_path) in text and "\n" not in text and store.newest_intact() is None
+
+
+def test_an_intact_checkpoint_that_does_not_fit_is_no_reason_for_an_older_one(tmp_path):
+    filled(tmp_path, [2])
+    model, optimizer = small(units=5)
+    take_steps(model, optimizer, 4)
+    checkpoints.CheckpointStore(str(tmp_path), model, optimizer).save()
+    with pytest.raises(InputError, match="must hold checkpoints of this model.*ckpt-4"):
+        checkpoints.CheckpointStore(str(tmp_path), *small()).restore_latest()
+
+
+def test_a_damaged_one_neither_counts_as_kept_nor_stays_once_it_is_old(tmp_path):
+    filled(tmp_path, [1, 2, 3])
+    flip(tmp_path / f"ckpt-2{DATA}")
+    at_step(4, tmp_path, keep=3).save()
+    assert steps_in(tmp_path) == [1, 3, 4]
+
+
+# What all workers restore.
+
+
+def test_workers_restore_the_agreed_step(tmp_path):
+    filled(tmp_path, [2, 4, 6])
+    asked = []
+
+    def agree(step):
+        asked.append(step)
+        return 4
+
+    assert resumed(tmp_path, agree) == (4, [])
+    flip(tmp_path / f"ckpt-6{DATA}")
+    step, said = resumed(tmp_path, agree)
+    assert step == 4 and said[0].endswith("ckpt-4")
+    assert asked == [6, 4]
+    assert resumed(tmp_path, lambda step: 0) == (0, [])  # the first worker starts anew
+    assert resumed(tmp_path / "empty", lambda step: asked.append(step) or 0) == (0, [])
+    assert asked[-1] == 0
+
+
+def test_an_agreed_step_that_is_not_here_or_damaged_is_refused(tmp_path):
+    filled(tmp_path, [2, 4])
+    flip(tmp_path / f"ckpt-2{DATA}")
+    for folder, step in ((tmp_path, 8), (tmp_path, 2), (tmp_path / "empty", 4)):
+        with pytest.raises(InputError, match=f"model_dir must hold an intact ckpt-{step}"):
+            resumed(folder, lambda found, step=step: step)
+
+
+def test_all_workers_hear_of_a_folder_where_all_are_damaged(tmp_path):
+    filled(tmp_path, [2])
+    flip(tmp_path / f"ckpt-2{DATA}")
+    asked = []
+    with pytest.raises(InputError, match="intact"):
+        resumed(tmp_path, lambda step: asked.append(step) or step)
+    assert asked == [0]
+
+
+def test_a_worker_that_does_not_write_takes_part_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    written = []
+    write = tf.train.Checkpoint.write
+
+    def counted(self, prefix, *more):
+        written.append(write(self, prefix, *more))
+        assert os.path.exists(written[-1] + ".index")
+
+    monkeypatch.setattr(tf.train.Checkpoint, "write", counted)
+    model, optimizer = small()
+    folder = tmp_path / "run"
+    store = checkpoints.CheckpointStore(str(folder), model, optimizer, writes=False)
+    take_steps(model, optimizer, 3)
+    assert store.save({"train/x": 1.0}) == str(folder / "ckpt-3")
+    store.save()  # the first worker would not write either
+    assert len(written) == 1 and str(tmp_path / "temporary") in written[0]
+    assert not folder.exists() and not list((tmp_path / "temporary").iterdir())
+    filled(folder, [5])
+    (folder / "ckpt-9_temp").mkdir()  # another process is at it
+    before = sorted(os.listdir(folder))
+    assert store.restore_latest() == 5
+    store.save()
+    take_steps(model, optimizer, 1)
+    store.save()
+    assert sorted(os.listdir(folder)) == before
+
+
+@pytest.mark.slow
+def test_two_workers_share_a_folder(tmp_path):
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            ports.append(free.getsockname()[1])
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    (tmp_path / "temporary").mkdir()
+    workers = [
+        program("worker", tmp_path / "run", TMPDIR=str(tmp_path / "temporary"),
+                TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}))
+        for i in range(2)
+    ]  # fmt: skip
+    try:
+        outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    first, second = (json.loads(output.splitlines()[-1]) for output in outputs)
+    assert first == second and first["resumed"] == 3
+    assert steps_in(tmp_path / "run") == [2, 3]
+    assert len(os.listdir(tmp_path / "run")) == 2 * 3 + 1
+    assert not os.listdir(tmp_path / "temporary")
+
+
+# Following.
+
+
 def test_follow_yields_all_up_to_the_last_and_gives_up_with_a_message(tmp_path):
     model, optimizer = small()
     store = checkpoints.CheckpointStore(str(tmp_path), model, optimizer)
@@ -81,70 +294,47 @@ def test_follow_yields_all_up_to_the_last_and_gives_up_with_a_message(tmp_path):
     assert "no new checkpoint" in lines[0]
 
 
-def run_config(tmp_path, **settings):
-    (tmp_path / "ckpt-1.index").touch()  # something has been learned
-    return recipes.build_run_config(
-        {"model_dir": str(tmp_path), "dataset": "digits", "image_size": 32, **settings}
-    )
+def test_follow_passes_over_damage_and_yields_what_was_written_anew(tmp_path):
+    filled(tmp_path, [2, 4, 6])
+    flip(tmp_path / f"ckpt-4{DATA}")
+    truncate(tmp_path / "ckpt-6.index")
+    lines, steps = [], []
+    follow = checkpoints.follow_checkpoints(str(tmp_path), 6, 5.0, lines.append, poll_secs=0.01)
+    steps.append(locate.checkpoint_step(next(follow)))
+    rewriting = threading.Timer(0.3, at_step(6, tmp_path, keep=9).save)
+    rewriting.start()
+    steps += [locate.checkpoint_step(prefix) for prefix in follow]
+    rewriting.join()
+    assert steps == [2, 6], lines
+    assert [line.split(" (")[0] for line in lines] == [
+        f"warning: {tmp_path}/ckpt-{step} is damaged" for step in (4, 6)
+    ]
+    assert all(line.endswith("; skipped") for line in lines)
 
 
-def test_a_run_with_other_settings_is_refused_with_the_differences(tmp_path):
-    checkpoints.record_config(run_config(tmp_path, temperature=0.1))
-    checkpoints.check_same_run(run_config(tmp_path, temperature=0.1))
-    with pytest.raises(InputError) as caught:
-        checkpoints.check_same_run(run_config(tmp_path, temperature=0.5, resnet_depth=18))
-    assert "temperature=0.1 there, 0.5 here" in str(caught.value)
-    assert "resnet_depth=50 there, 18 here" in str(caught.value)
+def test_follow_waits_for_the_manifest_of_a_checkpoint_that_is_being_written(tmp_path):
+    filled(tmp_path, [2, 4])
+    complete = {name: data for name, data in contents(tmp_path).items() if "ckpt-4." in name}
+    for name in complete:
+        (tmp_path / name).unlink()
+    (tmp_path / "ckpt-4.index").write_bytes(complete["ckpt-4.index"][:50])  # so far
+
+    def finish():
+        for name in sorted(complete):
+            (tmp_path / name).write_bytes(complete[name])
+
+    writing = threading.Timer(0.4, finish)
+    writing.start()
+    lines = []
+    follow = checkpoints.follow_checkpoints(str(tmp_path), 4, 5.0, lines.append, poll_secs=0.01)
+    assert [locate.checkpoint_step(prefix) for prefix in follow] == [2, 4]
+    writing.join()
+    assert lines == []
 
 
-def test_where_and_how_a_run_is_evaluated_may_change(tmp_path):
-    checkpoints.record_config(run_config(tmp_path))
-    changed = run_config(tmp_path, data_dir="/elsewhere", eval_batch_size=7, num_logical_cpus=2,
-                         keep_checkpoint_max=1, cache_dataset=True)  # fmt: skip
-    checkpoints.check_same_run(changed)
-    model_only = checkpoints.MODEL_SETTINGS
-    checkpoints.check_same_run(run_config(tmp_path, temperature=0.9), only=model_only)
-    with pytest.raises(InputError, match="resnet_depth"):
-        checkpoints.check_same_run(run_config(tmp_path, resnet_depth=18), only=model_only)
-
-
-def test_broken_config_file_is_named(tmp_path):
-    (tmp_path / checkpoints.CONFIG_FILE).write_text("{")
-    with pytest.raises(InputError, match="config.json must be JSON"):
-        checkpoints.check_same_run(run_config(tmp_path))
-    (tmp_path / checkpoints.CONFIG_FILE).write_text(json.dumps({}))
-    checkpoints.check_same_run(run_config(tmp_path))
-
-
-def test_a_run_that_learned_nothing_may_be_corrected(tmp_path):
-    run = run_config(tmp_path, temperature=0.5)
-    checkpoints.record_config(run_config(tmp_path, temperature=0.1))
-    (tmp_path / "ckpt-1.index").unlink()
-    checkpoints.check_same_run(run)
-
-
-def test_other_classes_are_refused(tmp_path):
-    checkpoints.record_config(run_config(tmp_path), ("cat", "dog"))
-    checkpoints.check_same_classes(str(tmp_path), ("cat", "dog"))
-    with pytest.raises(InputError, match="cat, dog. Received: 'apple, pear'"):
-        checkpoints.check_same_classes(str(tmp_path), ("apple", "pear"))
-
-
-def test_resume_finds_the_newest_without_the_checkpoint_file(tmp_path):
-    model, optimizer = small()
-    store = checkpoints.CheckpointStore(str(tmp_path), model, optimizer)
-    for _ in range(2):
-        take_steps(model, optimizer, 5)
-        store.save()
-    (tmp_path / "checkpoint").unlink()
-    assert checkpoints.CheckpointStore(str(tmp_path), *small()).restore_latest() == 10
-
-
-def test_a_truncated_checkpoint_is_named(tmp_path):
-    model, optimizer = small()
-    take_steps(model, optimizer, 1)
-    prefix = checkpoints.CheckpointStore(str(tmp_path), model, optimizer).save()
-    with open(prefix + ".data-00000-of-00001", "r+b") as file:
-        file.truncate(10)
-    with pytest.raises(InputError, match="ckpt-1"):
-        checkpoints.CheckpointStore(str(tmp_path), *small()).restore_latest()
+def test_follow_takes_runs_of_older_versions_unread(tmp_path):
+    for step in (1, 2):
+        (tmp_path / f"ckpt-{step}.index").touch()
+    lines = []
+    follow = checkpoints.follow_checkpoints(str(tmp_path), 2, 0.0, lines.append, poll_secs=0.01)
+    assert [locate.checkpoint_step(prefix) for prefix in follow] == [1, 2] and lines == []

@@ -1,9 +1,15 @@
+import os
+import signal
+
 import pytest
 import tensorflow as tf
 
 from simclr_tf.config import TrainConfig
+from simclr_tf.errors import Preempted
 from simclr_tf.training import loop
 from simclr_tf.training.lengths import run_lengths
+from simclr_tf.training.losses import Losses
+from simclr_tf.training.step import Computed
 
 
 class FakeMeans:
@@ -21,27 +27,42 @@ class FakeMeans:
 
 class FakeProgress:
     def __init__(self):
-        self.steps, self.values = [], {}
+        self.steps, self.values, self.notes = [], {}, []
 
     def update(self, step, units_done, values):
         self.steps.append((step, units_done))
         self.values = values
 
+    def note(self, text):
+        self.notes.append(text)
 
-def run(train, start=0, means=None):
+
+def run(train, start=0, means=None, bad_steps=(), most=0, fail_reads=(), retries=3):
+    fail_reads = list(fail_reads)
     lengths = run_lengths(train, steps_per_epoch=10)
     global_step = tf.Variable(start, dtype=tf.int64)
     taken, summaries, saved = [], [], []
     progress = FakeProgress()
 
     def run_steps(iterator, count):
+        before, bad = len(taken), []
         for _ in range(int(count)):
-            taken.append(int(next(iterator)))
+            number = int(next(iterator))
+            if number in fail_reads:
+                fail_reads.remove(number)
+                raise tf.errors.UnavailableError(None, None, "storage is away")
+            taken.append(number)
             global_step.assign_add(1)
+            if number + 1 in bad_steps:
+                bad.append(len(taken) - 1 - before)
+        return loop.Outcome(len(bad), bad[0] if bad else -1)
 
     loop.run_loop(
         run_steps,
-        tf.data.Dataset.range(start, 10_000),
+        lambda at: tf.data.Dataset.range(at, 10_000),
+        strategy=tf.distribute.get_strategy(),
+        skip_nonfinite_steps=most,
+        read_retries=retries,
         global_step=global_step,
         lengths=lengths,
         means=means or FakeMeans(),
@@ -49,7 +70,7 @@ def run(train, start=0, means=None):
         progress=progress,
         units_per_step=train.train_batch_size,
         on_summary=lambda step, values: summaries.append(step),
-        on_checkpoint=saved.append,
+        on_checkpoint=lambda step, values: saved.append(step),
     )
     return taken, summaries, saved, progress
 
@@ -63,24 +84,63 @@ def test_exactly_the_steps_asked_for(steps, start):
     assert progress.steps[-1] == (steps, (steps - start) * 10)
 
 
-def test_an_interrupt_saves_the_steps_really_taken():
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Preempted)]
+)
+def test_a_signal_saves_the_steps_really_taken_and_ends_the_run(number, raised):
     saved = []
     train = TrainConfig(train_batch_size=10, train_steps=40, checkpoint_steps=20)
-    lengths = run_lengths(train, 10)
     global_step = tf.Variable(0, dtype=tf.int64)
 
     def run_steps(iterator, count):
         global_step.assign_add(int(count))
-        if global_step >= 7:
-            raise KeyboardInterrupt
+        if global_step == 7:
+            os.kill(os.getpid(), number)
+        return loop.Outcome(0, -1)
 
-    with pytest.raises(KeyboardInterrupt):
+    before = signal.getsignal(number)
+    with pytest.raises(raised):
         loop.run_loop(
-            run_steps, tf.data.Dataset.range(100), global_step=global_step, lengths=lengths,
+            run_steps, lambda at: tf.data.Dataset.range(100), global_step=global_step,
+            strategy=tf.distribute.get_strategy(), lengths=run_lengths(train, 10),
             means=FakeMeans(), learning_rate=lambda step: 0.1, progress=FakeProgress(),
-            units_per_step=10, on_summary=lambda *_: None, on_checkpoint=saved.append,
+            units_per_step=10, on_summary=lambda *_: None,
+            on_checkpoint=lambda step, values: saved.append(step),
         )  # fmt: skip
-    assert saved == [int(global_step)]
+    assert saved == [7]
+    assert signal.getsignal(number) == before
+
+
+def test_a_failed_read_goes_on_at_the_same_step(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    train = TrainConfig(train_batch_size=10, train_steps=30, checkpoint_steps=10)
+    taken, _, saved, progress = run(train, fail_reads=[0, 5, 17])
+    assert taken == list(range(30))
+    assert saved == [10, 20, 30]
+    assert sum("reading failed" in note for note in progress.notes) == 3
+
+
+def test_storage_that_stays_away_ends_the_run(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    train = TrainConfig(train_batch_size=10, train_steps=30)
+    with pytest.raises(tf.errors.UnavailableError):
+        run(train, fail_reads=[5, 5, 5], retries=2)
+
+
+def test_bad_steps_are_skipped_up_to_the_number_given():
+    train = TrainConfig(train_batch_size=10, train_steps=30, checkpoint_steps=10)
+    taken, _, saved, progress = run(train, bad_steps=(3, 17), most=2)
+    assert taken == list(range(30)) and saved == [10, 20, 30]
+    assert "step 3 at learning rate 0.1 was left out" in progress.notes[0]
+    assert "2 of at most 2" in progress.notes[1]
+    with pytest.raises(loop.NonFiniteLossError, match=r"step 22.*after 2 such steps"):
+        run(train, bad_steps=(3, 17, 22), most=2)
+
+
+def test_a_bad_step_is_named_and_no_checkpoint_follows():
+    train = TrainConfig(train_batch_size=10, train_steps=30, checkpoint_steps=4)
+    with pytest.raises(loop.NonFiniteLossError, match="in step 6 at learning rate 0.1;"):
+        run(train, bad_steps=(6,))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -96,7 +156,7 @@ def test_advice_on_a_loss_that_is_not_finite_fits_the_run(others, named):
     with pytest.raises(loop.NonFiniteLossError, match="lower") as caught:
         run(train, means=FakeMeans((float("nan"),), supervised_loss=1.0, **others))
     assert ("raise --temperature" in str(caught.value)) == named
-    assert named or str(caught.value).endswith("; lower the learning rate")
+    assert named or str(caught.value).endswith("; lower --learning_rate")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +188,44 @@ def test_compiled_steps_count_and_trace_once():
     run_steps = loop.compile_steps(step, tf.distribute.get_strategy())
     iterator = iter(tf.data.Dataset.range(100))
     for count in (1, 4, 2):
-        run_steps(iterator, tf.constant(count))
+        outcome = run_steps(iterator, tf.constant(count))
+        assert int(outcome.bad) == 0
     assert int(total) == sum(range(7))
     assert run_steps.experimental_get_tracing_count() == 1
+
+
+class Halving:
+    """A step whose loss is a number of the batch."""
+
+    def __init__(self):
+        self.weight, self.counted = tf.Variable(1.0), tf.Variable(0)
+
+    def compute(self, strategy, batch):
+        losses = Losses(batch, {})
+        return Computed([], losses, tf.math.is_finite(batch))
+
+    def update(self, computed):
+        self.weight.assign(self.weight / 2 * computed.losses.total)
+        self.counted.assign_add(1)
+
+    def skip(self):
+        self.counted.assign_add(1)
+
+    def take(self, strategy, batch):
+        computed = self.compute(strategy, batch)
+        self.update(computed)
+        return computed.finite
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_compiled_steps_stop_at_or_skip_what_is_not_finite(skip):
+    step = Halving()
+    run_steps = loop.compile_steps(step, tf.distribute.get_strategy(), skip_bad=skip)
+    batches = tf.data.Dataset.from_tensor_slices([1.0, 1.0, float("nan"), 1.0, float("inf"), 1.0])
+    outcome = run_steps(iter(batches), tf.constant(6))
+    assert int(outcome.first_bad) == 2
+    if skip:
+        assert int(outcome.bad) == 2
+        assert float(step.weight) == 2**-4 and int(step.counted) == 6
+    else:
+        assert int(outcome.bad) == 1 and int(step.counted) == 3

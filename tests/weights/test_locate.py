@@ -1,11 +1,14 @@
 """Paths: what counts as weights, what is refused, archives."""
 
+import os
 import tarfile
+import warnings
 
 import pytest
+import tensorflow as tf
 
 from simclr_tf.errors import InputError
-from simclr_tf.weights import locate
+from simclr_tf.weights import integrity, locate
 
 
 def checkpoint(folder, step, config=False):
@@ -156,3 +159,77 @@ def test_list_checkpoints_is_in_order_of_steps(tmp_path):
     assert steps == [9, 20, 100]
     assert locate.list_checkpoints(str(tmp_path / "absent")) == []
     assert locate.newest_checkpoint(str(tmp_path / "absent")) is None
+
+
+def run_of(folder, steps, manifests=True):
+    """A folder with real checkpoints of these steps."""
+    for step in steps:
+        prefix = tf.train.Checkpoint(v=tf.Variable(tf.ones(50))).write(f"{folder}/ckpt-{step}")
+        if manifests:
+            integrity.write_manifest(prefix, step, {})
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[10] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_folder_means_its_newest_intact_checkpoint(tmp_path):
+    run_of(tmp_path, [8, 9, 10])
+    data = "data-00000-of-00001"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert locate.locate(str(tmp_path)).prefix == f"{tmp_path}/ckpt-10"
+    flip(tmp_path / f"ckpt-10.{data}")
+    os.truncate(tmp_path / "ckpt-9.index", 7)
+    with pytest.warns(UserWarning) as caught:
+        assert locate.locate(str(tmp_path)).prefix == f"{tmp_path}/ckpt-8"
+    assert [str(warning.message) for warning in caught] == [
+        f"{tmp_path}/ckpt-10 is damaged (ckpt-10.{data} has changed since it was written); "
+        f"using {tmp_path}/ckpt-8",
+        f"{tmp_path}/ckpt-9 is damaged (ckpt-9.index has 7 bytes instead of "
+        f"{os.path.getsize(tmp_path / 'ckpt-8.index')}); using {tmp_path}/ckpt-8",
+    ]
+    # Asked for by name, it is given; and a listing is a listing.
+    assert locate.locate(f"{tmp_path}/ckpt-10").prefix == f"{tmp_path}/ckpt-10"
+    assert locate.locate(f"{tmp_path}/ckpt-9.manifest.json").prefix == f"{tmp_path}/ckpt-9"
+    assert locate.newest_checkpoint(str(tmp_path)) == f"{tmp_path}/ckpt-10"
+
+
+def test_a_folder_of_damaged_checkpoints_is_refused(tmp_path):
+    run_of(tmp_path, [8, 9])
+    for step in (8, 9):
+        flip(tmp_path / f"ckpt-{step}.index")
+    with pytest.raises(InputError) as caught:
+        locate.locate(str(tmp_path))
+    assert str(caught.value) == (
+        "checkpoint must be a folder with an intact checkpoint (ckpt-9: ckpt-9.index has changed "
+        "since it was written; ckpt-8: ckpt-8.index has changed since it was written). "
+        f"Received: {str(tmp_path)!r}"
+    )
+
+
+def test_one_without_a_manifest_is_read_where_others_have_theirs(tmp_path):
+    run_of(tmp_path, [8])
+    run_of(tmp_path, [9, 10], manifests=False)
+    assert locate.locate(str(tmp_path)).prefix.endswith("ckpt-10")
+    os.truncate(tmp_path / "ckpt-10.data-00000-of-00001", 20)
+    with pytest.warns(UserWarning, match="ckpt-10 is damaged .TensorFlow can't read it"):
+        assert locate.locate(str(tmp_path)).prefix.endswith("ckpt-9")
+
+
+def test_published_checkpoints_and_the_question_whether_there_are_any_read_nothing(
+    tmp_path, monkeypatch
+):
+    checkpoint(tmp_path / "published", 5)  # empty files
+    prefix = checkpoint(tmp_path / "published", 10)
+    assert locate.locate(str(tmp_path / "published")).prefix == prefix
+    run_of(tmp_path / "run", [8])
+
+    def read(path, contents=True):
+        raise AssertionError(path)
+
+    monkeypatch.setattr(integrity, "problem", read)
+    locate.check(str(tmp_path / "run"))
+    assert locate.newest_checkpoint(str(tmp_path / "run")) == f"{tmp_path}/run/ckpt-8"

@@ -1,0 +1,467 @@
+"""A run that is killed again and again against one left alone: `python -m benchmarks.interruption`.
+
+Trains a tiny network with `run.py --deterministic`, once undisturbed, and once in another folder
+where every start of the same command is killed (SIGKILL, the whole process group) until there were
+enough kills. They are meant to hit the start-up, the steps, the write of a checkpoint and the
+export; what the killed process left on disk says what was hit, and that is what counts.
+
+At the end all variables of the last checkpoint and of the SavedModel must be equal bit for bit, and
+the killed run's folder must hold no file that the other does not hold. The exit status is 1 where
+they differ. The learning curves are not compared: repeated steps are in them twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import os
+import pathlib
+import pty
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+START_UP, STEPS, CHECKPOINT, EXPORT, OTHER = KINDS = (
+    "start-up", "steps", "checkpoint write", "export", "other")  # fmt: skip
+EVERY = 5  # steps from a checkpoint to the next
+FLAGS = (
+    "--mode=train --dataset=digits --image_size=8 --resnet_depth=18 --width_multiplier=0.0625 "
+    "--train_batch_size=16 --warmup_epochs=0 --use_blur=False --deterministic "
+    f"--checkpoint_steps={EVERY} --keep_checkpoint_max=2 --keep_hub_module_max=1"
+)
+# Counts the writes of a run, and nothing in the training depends on it.
+COUNTER = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
+_STRUCTURE = "_CHECKPOINTABLE_OBJECT_GRAPH"  # no variable; the names of all variables follow it
+
+# Names of what is being written, and the folder of the run that they appear in.
+_WRITES = {
+    CHECKPOINT: ("", re.compile(r"\.(ckpt-\d+|checkpoint)\.[0-9a-f]{8}\.tmp")),
+    EXPORT: ("saved_model", re.compile(r"\.\d+\.partial-\d+(\.old)?")),
+}
+_RESUMING = re.compile(r"resuming at step (\d+)\r?\n")
+_SHOWN = re.compile(r"\| (\d+)/\d+, ")  # the state in the progress bar
+_EXPORT_FILES_SECS = 0.1
+_TIMEOUT_SECS = 900.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What all starts of a run share: where it trains, how far, and where the data set is."""
+
+    folder: pathlib.Path
+    steps: int
+    data: pathlib.Path
+
+    @property
+    def command(self) -> list[str]:
+        """The command line."""
+        words = [*FLAGS.split(), f"--train_steps={self.steps}", f"--model_dir={self.folder}"]
+        return [sys.executable, "run.py", *words]
+
+    def newest(self) -> int:
+        """Step of the newest checkpoint; 0 without any."""
+        steps = [re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names_in(self.folder)]
+        return max((int(found.group(1)) for found in steps if found), default=0)
+
+    def writes(self) -> set[tuple[str, str]]:
+        """What is being written, or was when a process was killed, as (kind, name)."""
+        return {
+            (kind, name)
+            for kind, (below, pattern) in _WRITES.items()
+            for name in names_in(self.folder / below)
+            if pattern.fullmatch(name)
+        }
+
+
+class Start:
+    """One start of a run, on a terminal of its own: its progress bar tells of every step or so.
+
+    Attributes:
+        resumed: Step at which it goes on, 0 until it says so.
+        step: The last step shown; None before the first.
+        first_step_secs: From the start of the process to its first step.
+        text: All that it has said.
+    """
+
+    def __init__(self, setup: Setup):
+        self.resumed, self.text = 0, ""
+        self.step: int | None = None
+        self.first_step_secs = float("nan")
+        environment = {**os.environ, "TFDS_DATA_DIR": str(setup.data), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        terminal, inner = pty.openpty()
+        self.began = time.monotonic()
+        self._process = subprocess.Popen(
+            setup.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=inner,
+            stderr=inner, start_new_session=True,
+        )  # fmt: skip
+        os.close(inner)
+        self._reader = threading.Thread(target=self._read, args=(terminal,), daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Start:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop(signal.SIGKILL)
+
+    def _read(self, terminal: int) -> None:
+        with contextlib.suppress(OSError):  # Linux's way to say that the other end was closed
+            while chunk := os.read(terminal, 1 << 16):
+                now = time.monotonic()
+                self.text += chunk.decode(errors="replace")
+                recent = self.text[-len(chunk) - 200 :]
+                if found := _RESUMING.search(recent):
+                    self.resumed = int(found.group(1))
+                if shown := _SHOWN.findall(recent):
+                    if self.step is None:
+                        self.first_step_secs = now - self.began
+                    self.step = int(shown[-1])
+        os.close(terminal)
+
+    def running(self) -> bool:
+        """False after a good end.
+
+        Raises:
+            RuntimeError: It has failed, or takes too long.
+        """
+        code = self._process.poll()
+        if code is None and time.monotonic() - self.began < _TIMEOUT_SECS:
+            return True
+        if code != 0:
+            self.stop(signal.SIGKILL)
+            raise RuntimeError(f"a start ended with status {code}: {self.text[-2000:]}")
+        return False
+
+    def stop(self, number: int) -> int:
+        """Sends a signal to its process group, waits for the end and returns the status."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+        status = self._process.wait(timeout=_TIMEOUT_SECS)
+        self._reader.join(timeout=60)
+        return status
+
+    def wait_for_step(self, step: int) -> None:
+        """Waits until a step is shown, or the end."""
+        while self.running() and (self.step is None or self.step < step):
+            time.sleep(0.001)
+
+
+def names_in(folder: pathlib.Path) -> set[str]:
+    """Names in a folder; none where it is missing."""
+    try:
+        return set(os.listdir(folder))
+    except FileNotFoundError:
+        return set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Undisturbed:
+    """A run left alone.
+
+    Attributes:
+        first_step_secs: From the start of the process to the first step.
+        write_secs: Median duration of a checkpoint's write and of the export.
+    """
+
+    first_step_secs: float
+    write_secs: dict[str, float]
+
+
+def run_undisturbed(setup: Setup) -> Undisturbed:
+    """Trains to the end in one go."""
+    seen: dict[tuple[str, str], tuple[float, float]] = {}
+    with Start(setup) as start:
+        while start.running():
+            now = time.monotonic()
+            for write in setup.writes():
+                seen[write] = (seen.get(write, (now, now))[0], now)
+            time.sleep(0.001)
+        start.stop(signal.SIGKILL)  # has ended; all is read then
+    secs = {
+        kind: [last - first for (of, _), (first, last) in seen.items() if of == kind]
+        for kind in _WRITES
+    }
+    medians = {kind: statistics.median(values) for kind, values in secs.items()}
+    return Undisturbed(start.first_step_secs, medians)
+
+
+@dataclasses.dataclass
+class Killed:
+    """What came of a run that was killed.
+
+    Attributes:
+        kills: Number of kills by what they hit.
+        repeated: Steps that were shown and had to be done again.
+        fresh_secs: Seconds to the first step, of starts without a checkpoint.
+        resumed_secs: Of starts from a checkpoint.
+        problems: Starts that went on elsewhere than at the newest checkpoint.
+    """
+
+    kills: collections.Counter[str]
+    repeated: int = 0
+    fresh_secs: list[float] = dataclasses.field(default_factory=list)
+    resumed_secs: list[float] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+def plan(kills: int) -> collections.Counter[str]:
+    """How many kills of each kind, as evenly as they divide."""
+    order = (STEPS, CHECKPOINT, EXPORT, START_UP)
+    return collections.Counter(order[index % len(order)] for index in range(kills))
+
+
+def run_killed(
+    setup: Setup,
+    wanted: collections.Counter[str],
+    undisturbed: Undisturbed,
+    seed: int,
+) -> Killed:
+    """Trains to the end, with kills on the way.
+
+    Args:
+        setup: The run.
+        wanted: At least so many kills of each kind. Where the last step comes too early for those
+            that need steps, the export is killed instead.
+        undisturbed: Of a run with the same number of steps, for durations.
+        seed: Of the moments.
+
+    Raises:
+        RuntimeError: A start failed, or kills miss what they aim at again and again.
+    """
+    killed, rng = Killed(collections.Counter()), random.Random(seed)
+    for _ in range(3 * wanted.total() + 10):
+        left = wanted - killed.kills
+        newest, before = setup.newest(), setup.writes()
+        missing = wanted.total() - killed.kills.total()
+        kind = _choose(left, missing, newest < setup.steps, rng)
+        with Start(setup) as start:
+            if kind is None:
+                while start.running():
+                    time.sleep(0.01)
+            else:
+                last_write = wanted[CHECKPOINT] > 1 and left[CHECKPOINT] == 1
+                _approach(kind, setup, start, left, undisturbed, rng, last_write)
+            before_end = start.stop(signal.SIGKILL) != 0
+        _note_start(killed, start, newest)
+        if kind is None:
+            return killed
+        if before_end:
+            _note_kill(killed, setup, start, before, wanted.total())
+    raise RuntimeError(f"too many kills missed what they aimed at: {dict(killed.kills)}")
+
+
+def _choose(
+    left: collections.Counter[str], missing: int, unfinished: bool, rng: random.Random
+) -> str | None:
+    """What to kill next; None when there were enough kills.
+
+    The last checkpoint's write is special: nothing is written after it. It comes last.
+    """
+    early = [kind for kind in (START_UP, STEPS, CHECKPOINT) for _ in range(left[kind])]
+    if early and unfinished:
+        others = [kind for kind in early if kind != CHECKPOINT]
+        return rng.choice(others if others and left[CHECKPOINT] == 1 else early)
+    return EXPORT if left[EXPORT] or missing > 0 else None
+
+
+def _approach(
+    kind: str,
+    setup: Setup,
+    start: Start,
+    left: collections.Counter[str],
+    undisturbed: Undisturbed,
+    rng: random.Random,
+    last_write: bool,
+) -> None:
+    """Returns at the moment of the kill, or after the end of the process."""
+    # So far that all kills find steps to hit.
+    ahead = (setup.steps - setup.newest()) // (left[STEPS] + left[CHECKPOINT] + 1)
+    if kind == START_UP:
+        moment = start.began + rng.uniform(0, undisturbed.first_step_secs)
+        while start.running() and start.step is None and time.monotonic() < moment:
+            time.sleep(0.001)
+    elif kind == STEPS:
+        start.wait_for_step(setup.newest() + rng.randint(1, max(1, ahead)))
+        time.sleep(rng.uniform(0, 0.2))
+    else:
+        skip = rng.randint(0, ahead // EVERY) if kind == CHECKPOINT else 0
+        if kind == CHECKPOINT and last_write:
+            skip = (setup.steps - setup.newest()) // EVERY - 1
+        name = _wait_for_write(kind, setup, start, skip)
+        longest = undisturbed.write_secs[kind]
+        if kind == EXPORT and name and rng.random() < 0.5:
+            # Most of the export is tracing; its files come at the end.
+            while start.running() and not names_in(setup.folder / _WRITES[EXPORT][0] / name):
+                time.sleep(0.0003)
+            longest = _EXPORT_FILES_SECS
+        time.sleep(rng.uniform(0, longest))
+
+
+def _wait_for_write(kind: str, setup: Setup, start: Start, skip: int) -> str | None:
+    """Waits for a write after so many others; its name, None where the process ends before it."""
+    seen = setup.writes()  # with what earlier kills left
+    while start.running():
+        for write in setup.writes() - seen:
+            seen.add(write)
+            if write[0] == kind and not write[1].startswith(".checkpoint"):
+                if skip == 0:
+                    return write[1]
+                skip -= 1
+        time.sleep(0.0003)  # a write takes tens of milliseconds
+    return None
+
+
+def _note_start(killed: Killed, start: Start, newest: int) -> None:
+    if start.step is None:
+        return
+    (killed.resumed_secs if newest else killed.fresh_secs).append(start.first_step_secs)
+    if start.resumed != newest:
+        killed.problems.append(f"went on at step {start.resumed} with a ckpt-{newest}")
+
+
+def _note_kill(
+    killed: Killed, setup: Setup, start: Start, before: set[tuple[str, str]], wanted: int
+) -> None:
+    kind, details = _hit(setup, start, before)
+    repeated = max(0, (start.step or 0) - setup.newest())
+    killed.kills[kind] += 1
+    killed.repeated += repeated
+    where = "before a step" if start.step is None else f"at step {start.step}"
+    print(f"{killed.kills.total()}/{wanted} {kind}: killed {where}, goes on from {setup.newest()}, "
+          f"{repeated} to repeat{details}", flush=True)  # fmt: skip
+
+
+def _hit(setup: Setup, start: Start, before: set[tuple[str, str]]) -> tuple[str, str]:
+    """The kind of a kill, from what the dead process left on disk, and what that is."""
+    for kind, name in sorted(setup.writes() - before):
+        path = setup.folder / _WRITES[kind][0] / name
+        held = [str(file.relative_to(path)) for file in sorted(path.rglob("*")) if file.is_file()]
+        return kind, f"; left {name} with {', '.join(held) or 'nothing in it'}"
+    if setup.newest() == setup.steps:
+        return OTHER, ""
+    return (START_UP if start.step is None else STEPS), ""
+
+
+def variables(prefix: pathlib.Path) -> dict[str, np.ndarray]:
+    """All variables of a checkpoint or of a SavedModel's `variables/variables`."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(os.fspath(prefix))
+    names = set(reader.get_variable_to_shape_map()) - {_STRUCTURE}
+    return {name: np.asarray(reader.get_tensor(name)) for name in sorted(names)}
+
+
+def differences(one: Setup, other: Setup) -> list[str]:
+    """Variables of the last checkpoint or the SavedModel that are not equal bit for bit.
+
+    And the `checkpoint` file, where it does not name the same checkpoint as the newest.
+    """
+    import tensorflow as tf
+
+    found = []
+    named, expected = (
+        os.path.basename(tf.train.latest_checkpoint(os.fspath(setup.folder)) or "none")
+        for setup in (other, one)
+    )
+    if named != expected:
+        found.append(f"checkpoint: names {named} instead of {expected}")
+    for name in (f"ckpt-{one.steps}", f"saved_model/{one.steps}/variables/variables"):
+        first, second = variables(one.folder / name), variables(other.folder / name)
+        if not first:
+            raise RuntimeError(f"{one.folder / name} has no variables")
+        found += [
+            f"{name}: {key}"
+            for key in sorted(first.keys() | second.keys())
+            if key not in first or key not in second or not _identical(first[key], second[key])
+        ]
+    return found
+
+
+def _identical(one: np.ndarray, other: np.ndarray) -> bool:
+    same_kind = one.dtype == other.dtype and one.shape == other.shape
+    return same_kind and one.tobytes() == other.tobytes()
+
+
+def leftovers(undisturbed: Setup, killed: Setup) -> list[str]:
+    """Files and folders of the killed run that the other does not have.
+
+    Every start has an event file of its own; those do not count.
+    """
+    whole, rest = (
+        {os.fspath(path.relative_to(setup.folder)) for path in setup.folder.rglob("*")}
+        for setup in (undisturbed, killed)
+    )
+    return sorted(name for name in rest - whole if not name.startswith("events.out.tfevents."))
+
+
+def _seconds(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} s (of {len(values)})" if values else "-"
+
+
+def _print_table(killed: Killed, fresh: list[float], result: str) -> None:
+    kinds = [kind for kind in KINDS if kind != OTHER or killed.kills[OTHER]]
+    heads = ["kills", *kinds, "steps repeated", "result", "first step, fresh", "resumed"]
+    cells = [
+        killed.kills.total(),
+        *(killed.kills[kind] for kind in kinds),
+        killed.repeated,
+        result,
+        _seconds(fresh),
+        _seconds(killed.resumed_secs),
+    ]
+    for row in (heads, ["---"] * len(heads), cells):
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+def main() -> int:
+    """Prints a line per kill, then a table; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20, help="at least so many")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    words = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        prepare_data(root / "data")
+        steps = EVERY * max(12, words.kills)
+        alone, other = (Setup(root / name, steps, root / "data") for name in ("alone", "killed"))
+        undisturbed = run_undisturbed(alone)
+        durations = [f"{kind} {secs:.3f} s" for kind, secs in undisturbed.write_secs.items()]
+        print(f"undisturbed: {steps} steps, the first after {undisturbed.first_step_secs:.1f} s; "
+              f"median {', '.join(durations)}", flush=True)  # fmt: skip
+        killed = run_killed(other, plan(words.kills), undisturbed, words.seed)
+        differing, left = differences(alone, other), leftovers(alone, other)
+    counters = [name for name in differing if name.endswith(COUNTER)]
+    differing = [name for name in differing if name not in counters]
+    result = f"differs: {', '.join(differing[:3])}" if differing else "identical"
+    _print_table(killed, [undisturbed.first_step_secs, *killed.fresh_secs], result)
+    print(f"not counted, as they count writes: {', '.join(counters) or 'none'}")
+    print(f"left by killed processes: {', '.join(left) or 'nothing'}")
+    for problem in killed.problems:
+        print(f"problem: {problem}")
+    return int(bool(differing or left or killed.problems))
+
+
+def prepare_data(folder: pathlib.Path) -> None:
+    """Writes the data set, so that no start has to."""
+    from flags.startup import load_tensorflow
+
+    load_tensorflow()
+    from simclr_tf.data import embedded
+
+    embedded.prepare("digits", folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

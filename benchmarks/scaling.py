@@ -1,0 +1,120 @@
+"""Training speed on several replicas and processes: `python -m benchmarks.scaling`.
+
+The same global batch on 1 device, 2 and 4 logical CPUs, and 2 processes over loopback. They all
+share the cores of this machine, on which one device already uses every core: what is measured is
+the price of distributing (more, smaller operations and the exchange between them), not a gain.
+Efficiency is the speed beside one device's; 100 % would be distribution for nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+
+from benchmarks import workers
+
+# Name -> (processes, logical CPUs of each).
+SETTINGS = {"1 device": (1, 1), "2 replicas": (1, 2), "4 replicas": (1, 4), "2 processes": (2, 1)}
+SIZE = 32
+
+
+def measure(setting: str, batch: int, width: float, calls: int) -> list[float]:
+    """Pairs per second of each of `calls` calls, after one that warms up."""
+    processes, replicas = SETTINGS[setting]
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "rates.json")
+        words = ["--worker", path, "--replicas", str(replicas), "--batch", str(batch)]
+        words += ["--width", str(width), "--calls", str(calls)]
+        workers.run_module("benchmarks.scaling", words, processes)
+        with open(path) as file:
+            return json.load(file)
+
+
+def _work(path: str, replicas: int, batch: int, width: float, calls: int) -> None:
+    from flags import startup
+
+    startup.load_tensorflow()
+    import tensorflow as tf
+    import tf_keras as keras
+
+    from simclr_tf import distribution
+    from simclr_tf.config import (
+        EncoderConfig,
+        ModelConfig,
+        ObjectiveConfig,
+        OptimizerConfig,
+        StrategyConfig,
+    )
+    from simclr_tf.models.roles import variable_roles
+    from simclr_tf.models.simclr import build_model
+    from simclr_tf.optimizers.factory import build_optimizer
+    from simclr_tf.training import loop
+    from simclr_tf.training.losses import pretrain_losses
+    from simclr_tf.training.means import Means, metric_names
+    from simclr_tf.training.step import UpdateStep
+
+    strategy = distribution.build_strategy(StrategyConfig(num_logical_cpus=replicas))
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        encoder = EncoderConfig(resnet_depth=18, width_multiplier=width, stem="cifar")
+        model = build_model(ModelConfig(encoder=encoder), 10, SIZE)
+        decay = OptimizerConfig()
+        optimizer = build_optimizer(decay, 0.01, variable_roles(model))
+        optimizer.build(model.trainable_variables)
+        means = Means(metric_names(model, "pretrain"))
+        losses = pretrain_losses(model, ObjectiveConfig(), decay)
+        step = UpdateStep(losses, model.trainable_variables, optimizer, means)
+
+    def same_batch(part: distribution.Part) -> tf.data.Dataset:
+        rows = batch // part.replicas
+        views = {f"view_{i}": tf.random.stateless_uniform([rows, SIZE, SIZE, 3], [i, part.index])
+                 for i in range(2)}  # fmt: skip
+        label = tf.zeros([rows], tf.int64)
+        return tf.data.Dataset.from_tensors({**views, "label": label}).repeat()
+
+    run_steps = loop.compile_steps(step, strategy)
+    iterator = iter(distribution.distribute(strategy, same_batch))
+    run_steps(iterator, tf.constant(1))
+    rates = []
+    steps = 2
+    for _ in range(calls):
+        started = time.perf_counter()
+        run_steps(iterator, tf.constant(steps))
+        means.result()  # waits for the steps
+        rates.append(steps * batch / (time.perf_counter() - started))
+    if distribution.is_chief(strategy):
+        with open(path, "w") as file:
+            json.dump(rates, file)
+
+
+def main() -> None:
+    """Prints the table, or works for it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=128, help="pairs over all replicas")
+    parser.add_argument("--width", type=float, default=0.25, help="width of the ResNet-18")
+    parser.add_argument("--calls", type=int, default=5)
+    parser.add_argument("--worker", metavar="PATH", help=argparse.SUPPRESS)
+    parser.add_argument("--replicas", type=int, default=1, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        _work(given.worker, given.replicas, given.batch, given.width, given.calls)
+        return
+    print(
+        f"ResNet-18, width {given.width:g}, {SIZE} px, {given.batch} pairs; {os.cpu_count()} cores"
+    )
+    print("| where | pairs/s (spread) | efficiency |\n|---|---|---|")
+    one = None
+    for setting in SETTINGS:
+        rates = measure(setting, given.batch, given.width, given.calls)
+        middle = statistics.median(rates)
+        one = one or middle
+        spread = f"{min(rates):.0f} to {max(rates):.0f}"
+        print(f"| {setting} | {middle:.0f} ({spread}) | {middle / one:.0%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The guard on a run's configuration: which settings its folder was started with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf import recipes
+from simclr_tf.config import RunConfig
+from simclr_tf.errors import InputError, require
+from simclr_tf.files import write_json
+from simclr_tf.weights.locate import CONFIG_FILE, newest_checkpoint
+from simclr_tf.weights.network import read_json
+
+# Settings that may change from one start of a run to the next: they do not touch what is learned.
+_FREE_SETTINGS = frozenset(
+    {"model_dir", "data_dir", "cache_dataset", "skip_bad_images", "eval_split",
+     "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "checkpoint", "keep_best",
+     "data_service", "read_retries", "deterministic", "skip_nonfinite_steps"}
+)  # fmt: skip
+_FREE_SECTIONS = ("evaluation", "scoreboard", "retrieval", "strategy")
+
+# What a checkpoint's reader must agree on with its writer.
+MODEL_SETTINGS = frozenset(
+    {"resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem", "proj_head_mode",
+     "proj_out_dim", "num_proj_layers", "ft_proj_selector", "train_mode"}
+)  # fmt: skip
+
+
+def defining_settings(run: RunConfig) -> dict[str, Any]:
+    """The settings by name that decide what a run learns."""
+    kept = {}
+    for field in dataclasses.fields(run):
+        value = getattr(run, field.name)
+        if field.name in _FREE_SECTIONS:
+            continue
+        kept.update(
+            recipes.flatten(value) if dataclasses.is_dataclass(value) else {field.name: value}
+        )
+    return {name: value for name, value in kept.items() if name not in _FREE_SETTINGS}
+
+
+def record_config(run: RunConfig, class_names: Sequence[str] | None = None) -> None:
+    """Writes the run's settings and the names of its classes to `model_dir/config.json`."""
+    names = None if class_names is None else list(class_names)
+    record = {**recipes.flatten(run), "class_names": names}
+    write_json(os.path.join(run.model_dir, CONFIG_FILE), record)
+
+
+def check_same_classes(model_dir: str, class_names: Sequence[str] | None) -> None:
+    """Refuses images of other classes than a run has learned.
+
+    Raises:
+        InputError: Names both lists.
+    """
+    recorded = (read_config(model_dir) or {}).get("class_names")
+    if recorded and class_names and newest_checkpoint(model_dir) is not None:
+        same = recorded == list(class_names)
+        require(same, "dataset", f"must have the classes of the run in {model_dir}: "
+                f"{', '.join(recorded[:10])}", ", ".join(class_names[:10]))  # fmt: skip
+
+
+def read_config(model_dir: str) -> dict[str, Any] | None:
+    """The settings recorded in a run's folder, None where there are none.
+
+    Raises:
+        InputError: The file can't be read.
+    """
+    path = os.path.join(model_dir, CONFIG_FILE)
+    return read_json(path) if tf.io.gfile.exists(path) else None
+
+
+def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
+    """Refuses a `model_dir` whose recorded settings differ from the present ones.
+
+    Args:
+        run: The present settings.
+        only: Names to compare; all defining settings when None.
+
+    Raises:
+        InputError: Lists every difference.
+    """
+    recorded = read_config(run.model_dir)
+    if recorded is None or newest_checkpoint(run.model_dir) is None:
+        return  # nothing has been learned yet: a run that failed at once may be corrected
+    now = defining_settings(run)
+    names = [name for name in now if name in recorded and (only is None or name in only)]
+    differences = [
+        f"{name}={recorded[name]} there, {now[name]} here"
+        for name in names
+        if recorded[name] != now[name]
+    ]
+    if differences:
+        listed = "; ".join(differences)
+        constraint = f"must hold a run with the same settings, or be another folder ({listed})"
+        raise InputError("model_dir", constraint, run.model_dir)

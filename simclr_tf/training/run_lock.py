@@ -1,0 +1,149 @@
+"""One training run per folder."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import functools
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+from simclr_tf.errors import InputError
+
+LOCK_FILE = "run.lock"
+_MAX_OWNER_BYTES = 1 << 16
+
+# Descriptors of the locks that this process holds.
+_held: set[int] = set()
+
+
+@contextlib.contextmanager
+def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Keeps other training runs out of a folder while the block runs.
+
+    The lock is `flock` on `model_dir/run.lock`, which names its owner. It ends with the process,
+    however that ends: what a killed one leaves is a file without a lock, which the next run takes
+    over. Forked children do not hold it. It covers all processes that see the same file system,
+    other hosts where `flock` reaches them (NFS does by default). Where several processes make up
+    one run, one of them takes the lock.
+
+    Object stores and file systems without `flock` go unguarded, with a note.
+
+    Args:
+        model_dir: Folder of the run; made where it is missing, and removed again if nothing else
+            came to lie in it.
+        say: Receives the notes.
+
+    Raises:
+        InputError: Another run holds the lock, or the folder can't be written.
+    """
+    descriptor = None
+    is_new = "://" not in model_dir and not os.path.isdir(model_dir)
+    if "://" in model_dir:
+        say(f"note: {model_dir} can't be locked: nothing keeps a second run out of it")
+    else:
+        descriptor = _acquire(model_dir, say)
+    try:
+        yield
+    finally:
+        if descriptor is not None and descriptor in _held:  # not so in a forked child
+            _release(os.path.join(model_dir, LOCK_FILE), descriptor)
+        if is_new:
+            with contextlib.suppress(OSError):  # it is in use
+                os.rmdir(model_dir)
+
+
+def _acquire(model_dir: str, say: Callable[[str], None]) -> int | None:
+    """The descriptor of the locked file, None where the file system has no locks."""
+    path = os.path.join(model_dir, LOCK_FILE)
+    _let_go_in_children()
+    while True:
+        try:
+            os.makedirs(model_dir, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise InputError("model_dir", "must be a folder that can be written "
+                             f"({error.strerror})", model_dir) from None  # fmt: skip
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _describe_owner(descriptor)
+            os.close(descriptor)
+            who = f"another run ({owner})" if owner else "another run"
+            raise InputError("model_dir", f"must not be in use by {who}", model_dir) from None
+        except OSError as error:  # ENOLCK, ENOTSUP and the like
+            _remove_unused(path, descriptor)
+            say(f"note: {model_dir} can't be locked ({error.strerror}): nothing keeps a second "
+                "run out of it")  # fmt: skip
+            return None
+        if _is_at(path, descriptor):
+            break
+        os.close(descriptor)  # its owner removed it between the two calls; there may be a new one
+    _held.add(descriptor)
+    if former := _describe_owner(descriptor):
+        say(f"note: taking over {path} from a run that was killed ({former})")
+    _write_owner(descriptor)
+    return descriptor
+
+
+def _release(path: str, descriptor: int) -> None:
+    """Removes the file while it is locked, so that no one else can hold it."""
+    _held.discard(descriptor)
+    with contextlib.suppress(OSError):
+        if _is_at(path, descriptor):
+            os.unlink(path)
+    os.close(descriptor)
+
+
+def _remove_unused(path: str, descriptor: int) -> None:
+    """Removes the file that could not be locked, unless it is another run's."""
+    with contextlib.suppress(OSError):
+        if os.fstat(descriptor).st_size == 0:
+            os.unlink(path)
+    os.close(descriptor)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _write_owner(descriptor: int) -> None:
+    owner = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+    }
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without it
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, (json.dumps(owner) + "\n").encode(), 0)
+
+
+def _describe_owner(descriptor: int) -> str | None:
+    """The owner recorded in the file, None where there is none (yet)."""
+    try:
+        owner = json.loads(os.pread(descriptor, _MAX_OWNER_BYTES, 0))
+        return f"process {owner['pid']} on host {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@functools.cache
+def _let_go_in_children() -> None:
+    """From now on, forked children close their copies, each of which would keep the lock."""
+    os.register_at_fork(after_in_child=_close_all)
+
+
+def _close_all() -> None:
+    for descriptor in _held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()

@@ -1,0 +1,154 @@
+"""Manifests of checkpoints: what was written, so that damage shows before it is read.
+
+`<prefix>.manifest.json` holds the step, size and sha256 of every file of the checkpoint, and the
+metrics at that step. It is the last file that a checkpoint gets. Checkpoints of other programs and
+of older versions have none; TensorFlow's own checksums tell about those.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf.errors import first_line
+from simclr_tf.files import write_json
+
+MANIFEST_SUFFIX = ".manifest.json"
+_CHUNK_BYTES = 1 << 20
+
+
+def manifest_path(prefix: str) -> str:
+    """Path of the manifest of a checkpoint."""
+    return f"{prefix}{MANIFEST_SUFFIX}"
+
+
+def has_manifest(prefix: str) -> bool:
+    """Whether a checkpoint has a manifest, of whatever content."""
+    return tf.io.gfile.exists(manifest_path(prefix))
+
+
+def any_manifest(folder: str) -> bool:
+    """Whether a checkpoint in the folder has a manifest."""
+    return bool(tf.io.gfile.glob(os.path.join(glob.escape(folder), f"*{MANIFEST_SUFFIX}")))
+
+
+def files_of(prefix: str) -> list[str]:
+    """Paths of a checkpoint's files on disk: those with data first, then the index."""
+    escaped = glob.escape(prefix)
+    data = tf.io.gfile.glob(f"{escaped}.data-?????-of-?????")
+    return [*sorted(data), *tf.io.gfile.glob(f"{escaped}.index")]
+
+
+def write_manifest(prefix: str, step: int, values: Mapping[str, float]) -> str:
+    """Writes the manifest of a complete checkpoint, atomically; returns its path.
+
+    Files are named by what follows the prefix, so that a renamed checkpoint keeps its manifest.
+
+    Args:
+        prefix: Path without `.index`, local or one that `tf.io.gfile` reads.
+        step: The global step.
+        values: Metrics at that step; those that are not finite are left out.
+
+    Raises:
+        OSError: The manifest can't be written (`tf.errors.OpError` on remote paths).
+        tf.errors.OpError: A file of the checkpoint can't be read.
+    """
+    files = {
+        path.removeprefix(prefix): {"size": tf.io.gfile.stat(path).length, "sha256": _sha256(path)}
+        for path in files_of(prefix)
+    }
+    finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+    write_json(manifest_path(prefix), {"step": int(step), "files": files, "values": finite})
+    return manifest_path(prefix)
+
+
+def problem(prefix: str, contents: bool = True) -> str | None:
+    """What is wrong with the files of a checkpoint, in a few words; None for an intact one.
+
+    With a manifest, sizes are compared first and then hashes. Without one, TensorFlow reads every
+    tensor once and compares its own checksums, which finds what is missing, cut off or changed.
+
+    Args:
+        prefix: Path without `.index`.
+        contents: Read the files; without it only names and sizes count.
+    """
+    if not tf.io.gfile.exists(f"{prefix}.index"):
+        return f"{os.path.basename(prefix)}.index is missing"
+    if not has_manifest(prefix):
+        return _reading_problem(prefix) if contents else None
+    try:
+        files = dict(_read(prefix)["files"])
+        recorded = {
+            prefix + suffix: (int(entry["size"]), str(entry["sha256"]))
+            for suffix, entry in files.items()
+        }
+        if f"{prefix}.index" not in recorded:
+            raise ValueError("the index is not in it")
+    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+        return f"{os.path.basename(manifest_path(prefix))} can't be read"
+    try:
+        return _difference(recorded, contents)
+    except tf.errors.OpError as error:
+        return f"can't be read: {first_line(error)}"
+
+
+def read_values(prefix: str) -> dict[str, float]:
+    """The metrics in the manifest of a checkpoint; {} without a readable one."""
+    try:
+        values = dict(_read(prefix)["values"])
+        return {str(name): float(value) for name, value in values.items()}
+    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+        return {}
+
+
+def _difference(recorded: Mapping[str, tuple[int, str]], contents: bool) -> str | None:
+    for path, (size, _) in recorded.items():
+        name = os.path.basename(path)
+        if not tf.io.gfile.exists(path):
+            return f"{name} is missing"
+        length = tf.io.gfile.stat(path).length
+        if length != size:
+            return f"{name} has {length} bytes instead of {size}"
+    for path, (_, digest) in recorded.items():
+        if contents and _sha256(path) != digest:
+            return f"{os.path.basename(path)} has changed since it was written"
+    return None
+
+
+def _reading_problem(prefix: str) -> str | None:
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (IndexError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        return f"TensorFlow can't read it: {first_line(error)}"
+    return None
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read(prefix: str) -> dict[str, Any]:
+    """The manifest's content.
+
+    Raises:
+        ValueError: It is not a JSON object.
+        tf.errors.OpError: It can't be read.
+    """
+    with tf.io.gfile.GFile(manifest_path(prefix), "rb") as file:
+        content = json.loads(file.read())
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    return content

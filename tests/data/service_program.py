@@ -1,0 +1,124 @@
+"""A trainer that reads through a tf.data service; writes what it sees as JSON.
+
+Run by the tests as a process of its own, which can be ended if it hangs. Arguments: the address of
+the dispatcher, a folder of images, a file for the results, and the process ids of the dispatcher
+and of the worker that are killed at the end.
+"""
+
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.augment import policy
+from simclr_tf.config import AugmentConfig
+from simclr_tf.data import folder_source, labels, pipeline, retry, service, tfds_source
+
+BATCH, STEPS = 240, 6  # an epoch of digits has 6 steps of 240
+
+
+def view(image, seed):
+    return policy.pretrain_view(image, seed, 16, AugmentConfig())
+
+
+def process(image, seed):
+    """The id of the process that computes the view, as a picture."""
+    del image, seed
+    number = tf.strings.to_number(tf.strings.split(tf.io.read_file("/proc/self/stat"))[0])
+    return tf.reshape(number, (1, 1, 1))
+
+
+def stream(source, address=None, view_fns=(view, view), **options):
+    return pipeline.train_batches(
+        source, "train", batch_size=BATCH, view_fns=view_fns, seed=1, service=address, **options
+    )
+
+
+def take(dataset, count):
+    return list(itertools.islice(dataset.as_numpy_iterator(), count))
+
+
+def same(batches, others):
+    return len(batches) == len(others) and all(
+        set(batch) == set(other) and all(np.array_equal(batch[key], other[key]) for key in batch)
+        for batch, other in zip(batches, others, strict=True)
+    )
+
+
+def processes(source, address):
+    """All that worked; again where chance gave one of them everything."""
+    for _ in range(5):
+        (batch,) = take(stream(source, address, (process,)), 1)
+        found = sorted({int(number) for number in batch["view_0"].ravel()})
+        if len(found) > 1:
+            break
+    return found
+
+
+def resumed(source, address, straight, killed):
+    """The stream from step 2 on, with a worker killed two steps later; and what was said."""
+    lines = []
+
+    def open_at(taken):
+        return stream(source, address, start_step=2 + taken)
+
+    backoff = retry.Backoff(3, first_seconds=0.1, say=lines.append)
+    found = []
+    for element in retry.resume_iteration(open_at, backoff):
+        found.append({key: value.numpy() for key, value in element.items()})
+        if len(found) == 2:
+            os.kill(killed, signal.SIGKILL)
+        if len(found) == len(straight) - 2:
+            break
+    return same(found, straight[2:]), lines
+
+
+def broken_off(source, address, killed):
+    """How a stream ends whose dispatcher is killed, and after how many seconds."""
+    iterator = iter(stream(source, address))
+    next(iterator)
+    os.kill(killed, signal.SIGKILL)
+    started = time.monotonic()
+    try:
+        while time.monotonic() - started < 100:
+            next(iterator)
+            time.sleep(0.2)
+    except tf.errors.OpError as error:
+        return type(error).__name__, retry.plain_reason(error), time.monotonic() - started
+    return None, "it went on", time.monotonic() - started
+
+
+def main(address, folder, path, dispatcher, worker):
+    if "deterministic" in os.path.basename(path):
+        tf.config.experimental.enable_op_determinism()
+    digits = tfds_source.open_tfds("digits", None)
+    images = folder_source.open_folder(folder, "data_dir")
+    hidden = labels.limit_labels(images, "train", "50_per_class", 0, "pretrain").training
+    straight = take(stream(digits), 2 * STEPS + 2)
+    half = {"shard": (1, 2), "replicas": 4}
+    results = {
+        "two epochs": same(take(stream(digits, address), 2 * STEPS + 2), straight),
+        "start": same(take(stream(digits, address, start_step=7), 4), straight[7:11]),
+        "part": same(take(stream(digits, address, **half), 8), take(stream(digits, **half), 8)),
+        "split": same(
+            take(stream(digits, address, sharding="split", **half), 8),
+            take(stream(digits, sharding="split", **half), 8),
+        ),
+        "folder": same(take(stream(hidden, address), 3), take(stream(hidden), 3)),
+        "processes": processes(digits, address),
+        "workers": service.check_service(address),
+    }
+    # Long enough for the loss to be noticed while the stream is read.
+    results["resumed"], results["said"] = resumed(digits, address, straight, int(worker))
+    results["ended"] = broken_off(digits, address, int(dispatcher))
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(results, file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

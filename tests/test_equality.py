@@ -1,0 +1,41 @@
+"""Several replicas and processes compute what one device computes."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import equality
+
+# Relative to each array's largest value where that is above 1. See `benchmarks.equality` for why
+# the best of three draws counts.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return equality.first_weights(str(tmp_path_factory.mktemp("equality")))
+
+
+@pytest.fixture(scope="module")
+def one(weights):
+    return equality.measure("1 device", weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["2 replicas", "4 replicas", "2 processes"])
+def test_replicas_equal_one_device(one, weights, setting):
+    found = equality.measure(setting, weights)
+    for task in equality.TASKS:
+        for quantity, (smallest, _) in equality.deviations(one[task], found[task]).items():
+            assert smallest < TOLERANCE, f"{task}, {quantity}"
+
+
+@pytest.mark.slow
+def test_negatives_that_stay_on_their_replica_are_noticed(one, weights):
+    broken = equality.measure("2 replicas", weights, local_negatives=True)
+    found = equality.deviations(one["pretrain"], broken["pretrain"])
+    assert found["loss"][0] > 1000 * TOLERANCE
+    assert found["gradients"][0] > 1000 * TOLERANCE
+    # Without negatives there is nothing to break.
+    unaffected = equality.deviations(one["finetune"], broken["finetune"])
+    assert all(smallest < TOLERANCE for smallest, _ in unaffected.values())

@@ -1,0 +1,171 @@
+"""The losses of one step, what they teach and what they report."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
+from simclr_tf.models.roles import variable_roles
+from simclr_tf.optimizers.factory import build_optimizer
+from simclr_tf.training import losses as losses_lib
+from simclr_tf.training.means import Means, metric_names
+from simclr_tf.training.step import UpdateStep
+
+DECAY = OptimizerConfig(weight_decay=1e-3)
+
+
+def batch(rng, names=("view_0", "view_1"), labels=(0, 1, 2, 0, 1, 2, 0, 1)):
+    size = len(labels)
+    views = {name: rng.random((size, 8, 8, 3), np.float32) for name in names}
+    return {
+        **{name: tf.constant(value) for name, value in views.items()},
+        "label": tf.constant(labels, tf.int64),
+    }
+
+
+def make_step(model, mode, rate=0.1):
+    optimizer = build_optimizer(DECAY, rate, variable_roles(model))
+    optimizer.build(model.trainable_variables)
+    means = Means(metric_names(model, mode))
+    if mode == "pretrain":
+        losses = losses_lib.pretrain_losses(model, ObjectiveConfig(), DECAY)
+    else:
+        losses = losses_lib.finetune_losses(model, DECAY)
+    step = UpdateStep(losses, model.trainable_variables, optimizer, means)
+    return tf.function(step), means, optimizer
+
+
+def make_distill_step(student, teacher, labelled=True, rate=0.1, **settings):
+    optimizer = build_optimizer(DECAY, rate, variable_roles(student))
+    optimizer.build(student.trainable_variables)
+    means = Means(metric_names(student, "distill", labelled))
+    distill = DistillConfig(teacher="x", **settings)
+    losses = losses_lib.distill_losses(student, teacher, distill, DECAY, labelled)
+    step = UpdateStep(losses, student.trainable_variables, optimizer, means)
+    return tf.function(step), means
+
+
+@pytest.mark.parametrize("mode", ["pretrain", "finetune", "supervised"])
+def test_repeating_one_batch_lowers_the_loss_and_moves_every_variable(tiny_model, mode):
+    model = tiny_model(train_mode=mode)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    run, means, optimizer = make_step(model, mode)
+    data = batch(np.random.default_rng(0))
+    losses = []
+    for _ in range(12):
+        run(data)
+        losses.append(means.result()["train/total_loss"])
+        means.reset()
+    assert losses[-1] < losses[0] - 0.1
+    assert int(optimizer.iterations) == 12
+    still = [
+        variable.name
+        for variable, old in zip(model.trainable_variables, before, strict=True)
+        if np.array_equal(variable.numpy(), old)
+    ]
+    assert still == []
+
+
+def test_total_is_the_sum_of_its_parts_under_the_references_names(tiny_model):
+    model = tiny_model()
+    run, means, _ = make_step(model, "pretrain")
+    run(batch(np.random.default_rng(0)))
+    values = means.result()
+    assert set(values) == {
+        "train/contrast_loss", "train/contrast_acc", "train/contrast_entropy",
+        "train/supervised_loss", "train/supervised_acc", "train/weight_decay", "train/total_loss",
+    }  # fmt: skip
+    parts = ("train/contrast_loss", "train/supervised_loss", "train/weight_decay")
+    assert values["train/total_loss"] == pytest.approx(sum(values[p] for p in parts), rel=1e-6)
+
+
+def test_unlabeled_data_trains_without_supervised_metrics(tiny_model):
+    model = tiny_model(num_classes=None)
+    run, means, _ = make_step(model, "pretrain")
+    run(batch(np.random.default_rng(0), labels=(-1,) * 8))
+    values = means.result()
+    assert "train/supervised_loss" not in values
+    assert np.isfinite(values["train/total_loss"])
+
+
+def test_linear_head_does_not_teach_the_encoder(tiny_model):
+    """With the contrastive part switched off by identical views, only the head may move."""
+    results = []
+    for labels in ((0,) * 8, (2,) * 8):
+        model = tiny_model()
+        run, _, _ = make_step(model, "pretrain")
+        run(batch(np.random.default_rng(0), labels=labels))
+        results.append([variable.numpy() for variable in model.encoder.trainable_variables])
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def probabilities(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def test_a_students_loss_mixes_teacher_and_labels(tiny_model):
+    """The scalars of one step against NumPy, with half the images unlabeled."""
+    student = tiny_model(train_mode="distill")
+    teacher = tiny_model(seed=1, train_mode="finetune")
+    labels = np.array([0, 1, 2, 1, -1, -1, -1, -1])
+    data = batch(np.random.default_rng(0), labels=labels)
+    theirs = probabilities(teacher(data["view_0"], training=False)["logits_sup"].numpy() / 0.5)
+    logits = tiny_model(train_mode="distill")(data["view_0"], training=True)["logits_sup"].numpy()
+    run, means = make_distill_step(student, teacher, distill_temperature=0.5, distill_alpha=0.75)
+    run(data)
+    values = means.result()
+    distilled = -(theirs * np.log(probabilities(logits / 0.5))).sum(axis=1).mean()
+    supervised = -np.log(probabilities(logits)[np.arange(4), labels[:4]]).mean()
+    close = {"rel": 1e-3}  # batch norm over eight images
+    assert values["train/distill_loss"] == pytest.approx(distilled, **close)
+    assert values["train/supervised_loss"] == pytest.approx(supervised, **close)
+    same = (logits.argmax(axis=1) == theirs.argmax(axis=1)).mean()
+    assert values["train/distill_agreement"] == pytest.approx(same)
+    right = (logits.argmax(axis=1)[:4] == labels[:4]).mean()
+    assert values["train/supervised_acc"] == pytest.approx(right)
+    total = 0.75 * distilled + 0.25 * supervised + values["train/weight_decay"]
+    assert values["train/total_loss"] == pytest.approx(total, **close)
+
+
+def test_distilling_teaches_the_student_and_leaves_the_teacher_alone(tiny_model):
+    student, teacher = tiny_model(train_mode="distill"), tiny_model(seed=1, train_mode="pretrain")
+    teacher.linear_head.bias.assign([4.0, 0.0, 0.0])  # a teacher of opinions
+    before = [variable.numpy() for variable in teacher.variables]
+    students = [variable.numpy() for variable in student.trainable_variables]
+    run, means = make_distill_step(student, teacher, labelled=False)
+    data = batch(np.random.default_rng(0), labels=(-1,) * 8)
+    losses = []
+    for _ in range(12):
+        run(data)
+        losses.append(means.result()["train/distill_loss"])
+        means.reset()
+    assert losses[-1] < losses[0] - 0.1
+    assert "train/supervised_loss" not in means.result()
+    for variable, old in zip(teacher.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), old, err_msg=variable.name)
+    for variable, old in zip(student.trainable_variables, students, strict=True):
+        assert not np.array_equal(variable.numpy(), old), variable.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "close"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("mode", ["pretrain", "finetune"])
+def test_the_step_compiles_with_xla(tiny_model, mode, precision, close):
+    """The nearest to a TPU here: XLA refuses dynamic shapes and operations of the host."""
+    losses = []
+    for compiled in (False, True):
+        model = tiny_model(train_mode=mode, precision=precision)
+        before = [variable.numpy() for variable in model.trainable_variables]
+        run, means, optimizer = make_step(model, mode)
+        step = tf.function(run.python_function, jit_compile=compiled)
+        assert bool(step(batch(np.random.default_rng(0))))
+        assert int(optimizer.iterations) == 1
+        losses.append(means.result()["train/total_loss"])
+        changed = [
+            not np.array_equal(variable.numpy(), old)
+            for variable, old in zip(model.trainable_variables, before, strict=True)
+        ]
+        assert sum(changed) > len(changed) / 2  # gammas that start at 0 hold up the rest
+    assert losses[1] == pytest.approx(losses[0], rel=close)

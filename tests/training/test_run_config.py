@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from simclr_tf import recipes
+from simclr_tf.errors import InputError
+from simclr_tf.training import checkpoints, run_config
+
+
+def settings(tmp_path, **settings):
+    (tmp_path / "ckpt-1.index").touch()  # something has been learned
+    return recipes.build_run_config(
+        {"model_dir": str(tmp_path), "dataset": "digits", "image_size": 32, **settings}
+    )
+
+
+def test_a_run_with_other_settings_is_refused_with_the_differences(tmp_path):
+    run_config.record_config(settings(tmp_path, temperature=0.1))
+    run_config.check_same_run(settings(tmp_path, temperature=0.1))
+    with pytest.raises(InputError) as caught:
+        run_config.check_same_run(settings(tmp_path, temperature=0.5, resnet_depth=18))
+    assert "temperature=0.1 there, 0.5 here" in str(caught.value)
+    assert "resnet_depth=50 there, 18 here" in str(caught.value)
+
+
+def test_where_and_how_a_run_is_evaluated_may_change(tmp_path):
+    run_config.record_config(settings(tmp_path))
+    changed = settings(tmp_path, data_dir="/elsewhere", eval_batch_size=7, num_logical_cpus=2,
+                         keep_checkpoint_max=1, cache_dataset=True)  # fmt: skip
+    run_config.check_same_run(changed)
+    model_only = run_config.MODEL_SETTINGS
+    run_config.check_same_run(settings(tmp_path, temperature=0.9), only=model_only)
+    with pytest.raises(InputError, match="resnet_depth"):
+        run_config.check_same_run(settings(tmp_path, resnet_depth=18), only=model_only)
+
+
+def test_broken_config_file_is_named(tmp_path):
+    (tmp_path / run_config.CONFIG_FILE).write_text("{")
+    with pytest.raises(InputError, match="config.json must be JSON"):
+        run_config.check_same_run(settings(tmp_path))
+    (tmp_path / run_config.CONFIG_FILE).write_text(json.dumps({}))
+    run_config.check_same_run(settings(tmp_path))
+
+
+def test_a_run_that_learned_nothing_may_be_corrected(tmp_path):
+    run = settings(tmp_path, temperature=0.5)
+    run_config.record_config(settings(tmp_path, temperature=0.1))
+    (tmp_path / "ckpt-1.index").unlink()
+    run_config.check_same_run(run)
+
+
+def test_other_classes_are_refused(tmp_path):
+    run_config.record_config(settings(tmp_path), ("cat", "dog"))
+    run_config.check_same_classes(str(tmp_path), ("cat", "dog"))
+    with pytest.raises(InputError, match="cat, dog. Received: 'apple, pear'"):
+        run_config.check_same_classes(str(tmp_path), ("apple", "pear"))
+
+
+def test_the_guard_is_found_beside_the_store_too():
+    for name in ("CONFIG_FILE", "MODEL_SETTINGS", "check_same_classes", "check_same_run",
+                 "defining_settings", "read_config", "record_config"):  # fmt: skip
+        assert getattr(checkpoints, name) is getattr(run_config, name)
