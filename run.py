@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flags import parsing, startup, usage
-from simclr_tf.errors import InputError, Preempted, WorkerLostError
+from simclr_tf.errors import InputError, Preempted, RunError, WorkerLostError
 
 # Exit statuses. After the last three the same command goes on where the run stopped.
 BAD_INPUT, FAILED, WORKER_LOST, INTERRUPTED, PREEMPTED = 2, 1, 75, 130, 143
@@ -171,6 +171,10 @@ def main(words: Sequence[str]) -> int:
         assert command is not None
         status = WORKER_LOST
         text = f"{error}; starting all workers again with {_what_is_left(command)}"
+        if debug:
+            raise
+    except RunError as error:
+        status, text = FAILED, str(error)
         if debug:
             raise
     except Exception as error:

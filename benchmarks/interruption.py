@@ -47,7 +47,7 @@ _STRUCTURE = "_CHECKPOINTABLE_OBJECT_GRAPH"  # no variable; the names of all var
 # Names of what is being written, and the folder of the run that they appear in.
 _WRITES = {
     CHECKPOINT: ("", re.compile(r"\.(ckpt-\d+|checkpoint)\.[0-9a-f]{8}\.tmp")),
-    EXPORT: ("saved_model", re.compile(r"\.\d+\.partial-\d+(\.old)?")),
+    EXPORT: ("saved_model", re.compile(r"\.\d+\.partial-.+")),
 }
 _RESUMING = re.compile(r"resuming at step (\d+)\r?\n")
 _SHOWN = re.compile(r"\| (\d+)/\d+, ")  # the state in the progress bar
@@ -193,6 +193,8 @@ def run_undisturbed(setup: Setup) -> Undisturbed:
         kind: [last - first for (of, _), (first, last) in seen.items() if of == kind]
         for kind in _WRITES
     }
+    if not all(secs.values()):
+        raise RuntimeError(f"temporary names must be seen of all of {', '.join(_WRITES)}")
     medians = {kind: statistics.median(values) for kind, values in secs.items()}
     return Undisturbed(start.first_step_secs, medians)
 

@@ -51,5 +51,9 @@ class Preempted(BaseException):
     """
 
 
-class WorkerLostError(RuntimeError):
+class RunError(RuntimeError):
+    """Something other than bad input ended a run; the text says it in one line."""
+
+
+class WorkerLostError(RunError):
     """Another worker of the job does not answer; this one can't go on without it."""

@@ -28,6 +28,7 @@ from simclr_tf.modes.common import (
 )
 from simclr_tf.optimizers.factory import weight_decay_loss
 from simclr_tf.training import checkpoints
+from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.summaries import Summaries
 from simclr_tf.weights import restore
 from simclr_tf.weights.locate import checkpoint_step
@@ -153,6 +154,7 @@ def evaluate_model(
         )
     images = experiment_lib.eval_batches(experiment, split, max_examples=most)
     with (
+        naming_lost_worker(),
         decode.naming_bad_image(experiment.source, run.data.train_split),
         decode.naming_bad_image(experiment.source, split, "eval_split"),
     ):

@@ -23,6 +23,7 @@ from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Export, Flags, Say, print_line, say_as_chief, write_export
 from simclr_tf.report import curves, progress, views
 from simclr_tf.training import checkpoints, loop
+from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.gradient_cache import CachedStep
 from simclr_tf.training.losses import distill_losses, finetune_losses, pretrain_losses
 from simclr_tf.training.means import Means, metric_names
@@ -72,7 +73,7 @@ def train(
     experiment = experiment_lib.prepare(run, trains=True)
     say = say_as_chief(experiment.strategy, say)
     chief = distribution.is_chief(experiment.strategy)
-    with lock_run(run.model_dir, say) if chief else contextlib.nullcontext():
+    with lock_run(run.model_dir, say) if chief else contextlib.nullcontext(), naming_lost_worker():
         return _train(experiment, export, flags, say)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.errors import InputError, first_line
+from simclr_tf.errors import InputError, RunError, first_line
 from simclr_tf.files import write_text_atomically
 from simclr_tf.training.run_config import MODEL_SETTINGS as MODEL_SETTINGS
 from simclr_tf.training.run_config import check_same_classes as check_same_classes
@@ -39,7 +39,7 @@ _LEFTOVER = re.compile(
 _PART = re.compile(r"(ckpt-\d+)\.(data-\d{5}-of-\d{5}|manifest\.json)")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(RunError):
     """A checkpoint could not be written. Those before it are as they were."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -18,7 +19,13 @@ from typing import Any, Protocol, TypeVar
 import tensorflow as tf
 
 from simclr_tf import distribution
-from simclr_tf.errors import Preempted, WorkerLostError
+from simclr_tf.errors import Preempted, RunError, WorkerLostError
+
+# How TensorFlow says that a collective operation or the coordination service lost a task.
+_LOSSES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+           tf.errors.InternalError, tf.errors.DeadlineExceededError,
+           tf.errors.FailedPreconditionError)  # fmt: skip
+_TASK = re.compile(r"/job:(worker|chief)(/replica:\d+)?/task:\d+")
 
 T = TypeVar("T")
 
@@ -122,23 +129,13 @@ class _Cluster:
         signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
     def agree(self, value: int) -> int:
-        return self._watched(lambda: distribution.from_chief(self._strategy, value))
+        return distribution.from_chief(self._strategy, value)
 
     def run(self, call: Callable[[], T]) -> T:
-        return self._watched(lambda: self._handler.run(call))
+        return self._handler.run(call)
 
     def check(self) -> None:
         """Nothing: the handler looks at the beginning of the call that all have agreed on."""
-
-    def _watched(self, call: Callable[[], T]) -> T:
-        try:
-            return call()
-        except tf.errors.OpError as error:
-            if is_worker_loss(error):
-                raise WorkerLostError(
-                    f"a worker of this job does not answer any more ({_which(error)})"
-                ) from error
-            raise
 
     def close(self) -> None:
         # Ends its threads; the last reference to it goes.
@@ -152,16 +149,27 @@ def _stop() -> None:
     raise Preempted
 
 
+@contextlib.contextmanager
+def naming_lost_worker() -> Iterator[None]:
+    """Turns the failure of an exchange with other workers into an error that says so.
+
+    Raises:
+        WorkerLostError: Another worker of the job is gone.
+    """
+    try:
+        yield
+    except (tf.errors.OpError, RunError) as error:
+        cause = error.__cause__ if isinstance(error, RunError) else error
+        if isinstance(cause, tf.errors.OpError) and is_worker_loss(cause):
+            task = _TASK.search(str(cause))
+            who = task.group() if task else type(cause).__name__
+            raise WorkerLostError(
+                f"a worker of this job does not answer any more ({who})"
+            ) from error
+        raise
+
+
 def is_worker_loss(error: tf.errors.OpError) -> bool:
-    """Whether a collective operation failed, rather than this worker's own work."""
-    kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
-             tf.errors.InternalError, tf.errors.DeadlineExceededError,
-             tf.errors.FailedPreconditionError)  # fmt: skip
+    """Whether an exchange with other workers failed, rather than this worker's own work."""
     text = str(error)
-    return isinstance(error, kinds) and ("Collective" in text or "/job:" in text)
-
-
-def _which(error: tf.errors.OpError) -> str:
-    """The task that the error names."""
-    found = [word for word in str(error).split() if word.startswith("/job:")]
-    return found[0].rstrip(".,:") if found else type(error).__name__
+    return isinstance(error, _LOSSES) and ("Collective" in text or _TASK.search(text) is not None)

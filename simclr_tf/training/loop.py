@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from simclr_tf.data import retry
+from simclr_tf.errors import RunError
 from simclr_tf.report.progress import Progress
 from simclr_tf.training.coordination import coordinate, is_worker_loss
 from simclr_tf.training.lengths import Lengths
@@ -32,7 +33,7 @@ _ACCURACIES = {
 }
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(RunError):
     """The loss or a gradient became NaN or infinite; no checkpoint was written since."""
 
 
@@ -113,6 +114,8 @@ def _steps_per_call(seconds_per_step: float | None) -> int:
 
 
 def _shown(values: Mapping[str, float]) -> dict[str, float]:
+    if not values:
+        return {}
     loss = next((values[name] for name in _LOSSES if name in values), values["train/total_loss"])
     accuracies = {name: values[key] for name, key in _ACCURACIES.items() if key in values}
     return {"loss": loss, **accuracies}
@@ -143,7 +146,7 @@ class _Health:
             NonFiniteLossError: There were more than are skipped.
         """
         self._count += taken.bad
-        if not taken.bad and math.isfinite(values["train/total_loss"]):
+        if not taken.bad and math.isfinite(values.get("train/total_loss", 0.0)):
             return ""
         first = taken.first_bad or to
         where = f"step {first} at learning rate {self._learning_rate(first - 1):.4g}"
@@ -233,6 +236,7 @@ def run_loop(
     start_step = step = int(global_step.numpy())
     seconds_per_step: float | None = None
     values: dict[str, float] = {}
+    updates = 0  # since the last summary
     health = _Health(skip_nonfinite_steps, learning_rate)
     feed = _Feed(open_batches, retry.Backoff(read_retries, say=progress.note), step)
     with coordinate(strategy, lambda: on_checkpoint(step, values)) as coordinator:
@@ -242,7 +246,9 @@ def run_loop(
             started = time.monotonic()
             to = step + count
             taken = coordinator.run(functools.partial(feed.advance, run_steps, global_step, to))
-            values = means.result()
+            updates += count - taken.bad
+            if updates:  # there is no mean of nothing
+                values = means.result()
             if note := health.check(taken, values, to):
                 progress.note(note)
             step = to
@@ -251,9 +257,10 @@ def run_loop(
                 (time.monotonic() - started) / count if step > start_step + 1 else None
             )
             progress.update(step, (step - start_step) * units_per_step, _shown(values))
-            if lengths.is_summary(step):
+            if lengths.is_summary(step) and updates:
                 on_summary(step, values)
                 means.reset()
+                updates = 0
             if lengths.is_checkpoint(step):
                 on_checkpoint(step, values)
             coordinator.check()

@@ -9,7 +9,7 @@ import threading
 import pytest
 import tensorflow as tf
 
-from simclr_tf.errors import Preempted
+from simclr_tf.errors import Preempted, RunError, WorkerLostError
 from simclr_tf.training import coordination
 
 ALONE = tf.distribute.get_strategy()
@@ -68,8 +68,23 @@ def test_outside_the_main_thread_signals_are_left_alone():
         (tf.errors.UnavailableError(None, None, "{{node CollectiveReduceV2}} failed"), True),
         (tf.errors.UnavailableError(None, None, "/job:worker/task:1 has crashed"), True),
         (tf.errors.UnavailableError(None, None, "storage is away {{node IteratorGetNext}}"), False),
+        (tf.errors.InternalError(None, None, "/job:localhost/task:0/device:CPU:0 failed"), False),
         (tf.errors.InvalidArgumentError(None, None, "CollectiveReduceV2: shapes differ"), False),
     ],
 )
 def test_a_lost_worker_is_told_from_a_failed_read(error, expected):
     assert coordination.is_worker_loss(error) == expected
+
+
+def test_a_lost_worker_is_named_wherever_it_shows():
+    lost = tf.errors.UnavailableError(None, None, "/job:worker/replica:0/task:1 has crashed. Bye")
+    named = pytest.raises(WorkerLostError, match=r"\(/job:worker/replica:0/task:1\)")
+    with named, coordination.naming_lost_worker():
+        raise lost
+    with pytest.raises(WorkerLostError), coordination.naming_lost_worker():
+        try:
+            raise lost
+        except tf.errors.OpError as error:
+            raise RunError("ckpt-3 could not be written") from error
+    with pytest.raises(RunError, match="disk"), coordination.naming_lost_worker():
+        raise RunError("the disk is full")

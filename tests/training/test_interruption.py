@@ -78,7 +78,6 @@ def test_a_kill_after_the_last_step_is_made_good_by_the_next_start(alone, tmp_pa
     (setup.folder / f".{newest}.01234567.tmp").mkdir()
     (setup.folder / ".checkpoint.01234567.tmp").write_text("half")
     shutil.rmtree(setup.folder / "saved_model")
-    (setup.folder / "saved_model" / f".{TOTAL_STEPS}.partial-1").mkdir(parents=True)
     finish(setup)
     assert interruption.differences(alone[0], setup) == []
     assert interruption.leftovers(alone[0], setup) == []

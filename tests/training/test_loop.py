@@ -137,6 +137,14 @@ def test_bad_steps_are_skipped_up_to_the_number_given():
         run(train, bad_steps=(3, 17, 22), most=2)
 
 
+def test_an_interval_without_updates_has_no_summary():
+    train = TrainConfig(train_batch_size=10, train_steps=10, checkpoint_steps=2)
+    _, summaries, saved, progress = run(train, bad_steps=(1, 2, 3, 4), most=4)
+    assert saved == [2, 4, 6, 8, 10]
+    assert summaries == [5, 6, 7, 8, 9, 10]
+    assert progress.notes and progress.values == {"loss": 1.0}
+
+
 def test_a_bad_step_is_named_and_no_checkpoint_follows():
     train = TrainConfig(train_batch_size=10, train_steps=30, checkpoint_steps=4)
     with pytest.raises(loop.NonFiniteLossError, match="in step 6 at learning rate 0.1;"):
