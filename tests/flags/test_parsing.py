@@ -135,3 +135,34 @@ def test_home_is_expanded_in_every_path(tmp_path, monkeypatch):
     assert config.retrieval.query == str(tmp_path / "b.png")
     assert config.scoreboard.compare_with == str(tmp_path / "d")
     assert config.scoreboard.feature_cache == str(tmp_path / "e")
+
+
+@pytest.mark.parametrize("mode", parsing.SERVICE_MODES)
+def test_a_process_of_the_data_service_needs_its_address_alone(mode):
+    with pytest.raises(InputError, match="data_service must be given"):
+        parsing.parse_command_line([f"--mode={mode}"])
+    found = parsing.parse_command_line(
+        [f"--mode={mode}", "--data_service=grpc://head:5050", "--worker_address=me:1"]
+    )
+    assert found.config.data.data_service == "grpc://head:5050"
+    assert found.worker_address == "me:1"
+    with pytest.raises(InputError, match="data_service must have the form grpc://host:port"):
+        parsing.parse_command_line([f"--mode={mode}", "--data_service=head:5050"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--gradient_cache_chunk=6", "must divide train_batch_size=512"),
+        ("--gradient_cache_chunk=64 --train_mode=supervised", "needs train_mode=pretrain"),
+        ("--gradient_cache_bn=none", "must be one of chunk, frozen"),
+        ("--keep_best=loss", "must name a metric, train/NAME or eval/NAME"),
+        ("--skip_nonfinite_steps=-1", "must be at least 0"),
+        ("--data_sharding=files", "must be one of auto, batch, split"),
+        ("--strategy=many", "must be one of auto, one_device, mirrored, multi_worker, tpu"),
+        ("--strategy=tpu --num_logical_cpus=2", "needs strategy=mirrored"),
+    ],
+)
+def test_bad_settings_of_scale_name_the_flag(flags, message):
+    with pytest.raises(InputError, match=message):
+        parsing.parse_command_line(["--dataset=digits", "--model_dir=a", *flags.split()])
