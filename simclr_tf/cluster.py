@@ -6,12 +6,14 @@ Needs no TensorFlow, so that a command line can be refused before it is loaded.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from simclr_tf.errors import InputError, require
 
 TASK_TYPES = ("chief", "worker")
+SLURM_PORT = 8888  # of the first task on a host; further ones count up
 
 
 def num_tasks(environment: Mapping[str, str]) -> int:
@@ -56,3 +58,67 @@ def read_cluster(text: str) -> dict[str, list[str]]:
     require(known, "TF_CONFIG", "must have a task with a type and index that its cluster lists",
             task)  # fmt: skip
     return cluster
+
+
+def slurm_addresses(environment: Mapping[str, str]) -> list[str]:
+    """host:port of every task of a Slurm step, in the order of their ranks.
+
+    Ranks fill one host after the other (`--distribution=block`, Slurm's default).
+
+    Raises:
+        InputError: A variable has a form that is not known.
+    """
+    hosts = expand_hosts(environment.get("SLURM_STEP_NODELIST", ""))
+    counts = _expand_counts(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    require(len(hosts) == len(counts), "SLURM_STEP_TASKS_PER_NODE",
+            f"must count the tasks of {len(hosts)} hosts", counts)  # fmt: skip
+    return [
+        f"{host}:{SLURM_PORT + task}"
+        for host, count in zip(hosts, counts, strict=True)
+        for task in range(count)
+    ]
+
+
+def expand_hosts(text: str) -> list[str]:
+    """The hosts of a Slurm list: `a[1-2,07],b` -> a1, a2, a07, b.
+
+    Raises:
+        InputError: The text is no such list.
+    """
+    hosts = []
+    items = re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text)
+    require(",".join(items) == text, "SLURM_STEP_NODELIST", "must be a list of hosts like a[1-3],b",
+            text)  # fmt: skip
+    for item in items:
+        found = re.fullmatch(r"([^\[\]]+)(?:\[([\d,-]+)\]([^\[\]]*))?", item)
+        if found is None:
+            raise InputError("SLURM_STEP_NODELIST", "must be a list of hosts like a[1-3],b", text)
+        prefix, ranges, suffix = found.groups()
+        numbers = [""] if ranges is None else _expand_ranges(ranges, text)
+        hosts += [f"{prefix}{number}{suffix or ''}" for number in numbers]
+    require(bool(hosts), "SLURM_STEP_NODELIST", "must name the hosts of the step", text)
+    return hosts
+
+
+def _expand_ranges(ranges: str, text: str) -> list[str]:
+    """`1-3,07` -> 1, 2, 3, 07: as many digits as the first number has."""
+    numbers = []
+    for item in ranges.split(","):
+        first, _, last = item.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise InputError("SLURM_STEP_NODELIST", "must be a list of hosts like a[1-3],b", text)
+        for number in range(int(first), int(last or first) + 1):
+            numbers.append(str(number).zfill(len(first)))
+    return numbers
+
+
+def _expand_counts(text: str) -> list[int]:
+    """`2(x3),1` -> 2, 2, 2, 1."""
+    counts: list[int] = []
+    for item in text.split(","):
+        found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", item)
+        if found is None:
+            raise InputError("SLURM_STEP_TASKS_PER_NODE", "must be a list of counts like 2(x3),1",
+                             text)  # fmt: skip
+        counts += [int(found[1])] * int(found[2] or 1)
+    return counts

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +16,6 @@ from simclr_tf import cluster
 from simclr_tf.config import StrategyConfig
 from simclr_tf.errors import InputError, first_line, require
 
-_SLURM_PORT = 8888  # of the first task on a node; further ones count up
 # `from_chief` is called once a second; a new trace would take longer than the exchange.
 _traced: weakref.WeakKeyDictionary[tf.distribute.Strategy, Any] = weakref.WeakKeyDictionary()
 
@@ -93,14 +94,22 @@ def _multi_worker_strategy() -> tf.distribute.Strategy:
         require(cluster.is_slurm_task(os.environ), "strategy",
                 "needs TF_CONFIG, or to be started by srun, to be multi_worker",
                 "multi_worker")  # fmt: skip
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=_SLURM_PORT, auto_set_gpu=False
+        # TensorFlow's own resolver sorts the hosts as text and asks nvidia-smi for the GPUs.
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": cluster.slurm_addresses(os.environ)}),
+            task_type="worker",
+            task_id=int(os.environ["SLURM_PROCID"]),
+            rpc_layer="grpc",
         )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError("strategy", f"needs a cluster that can be joined ({first_line(error)})",
                          "multi_worker") from None  # fmt: skip
+    if threading.current_thread() is threading.main_thread():
+        # The coordination service put a handler of its own in the place of Python's.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    return strategy
 
 
 def _split_cpu(replicas: int) -> list[str]:

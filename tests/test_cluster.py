@@ -46,3 +46,40 @@ def test_a_malformed_tf_config_is_one_clear_line(environment, message):
         cluster.num_tasks(environment)
     assert caught.value.name == "TF_CONFIG"
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("node1", ["node1"]),
+        ("node[9-11]", ["node9", "node10", "node11"]),  # not in the order of text
+        ("gpu-a[01-02,10]-x,login", ["gpu-a01-x", "gpu-a02-x", "gpu-a10-x", "login"]),
+        ("n[08-10],m[1]", ["n08", "n09", "n10", "m1"]),
+    ],
+)
+def test_slurms_lists_of_hosts_are_expanded_in_order(text, hosts):
+    assert cluster.expand_hosts(text) == hosts
+
+
+def test_slurms_ranks_fill_one_host_after_the_other():
+    environment = {"SLURM_STEP_NODELIST": "n[9-10],z", "SLURM_STEP_TASKS_PER_NODE": "2(x2),1"}
+    assert cluster.slurm_addresses(environment) == [
+        "n9:8888", "n9:8889", "n10:8888", "n10:8889", "z:8888"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hosts", "tasks", "name"),
+    [
+        ("", "1", "SLURM_STEP_NODELIST"),
+        ("n[1", "1", "SLURM_STEP_NODELIST"),
+        ("n[a-b]", "1", "SLURM_STEP_NODELIST"),
+        ("n1", "", "SLURM_STEP_TASKS_PER_NODE"),
+        ("n[1-2]", "3", "SLURM_STEP_TASKS_PER_NODE"),
+        ("n1", "2(x)", "SLURM_STEP_TASKS_PER_NODE"),
+    ],
+)
+def test_strange_variables_of_slurm_are_named(hosts, tasks, name):
+    with pytest.raises(InputError) as caught:
+        cluster.slurm_addresses({"SLURM_STEP_NODELIST": hosts, "SLURM_STEP_TASKS_PER_NODE": tasks})
+    assert caught.value.name == name

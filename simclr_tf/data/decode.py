@@ -96,7 +96,9 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
-        _name_bad_record(source, split, error)
+        # Of the second kind only that records are missing.
+        if isinstance(error, tf.errors.DataLossError) or "expected to contain" in str(error):
+            _name_bad_record(source, split, error)
         raise
     except tf.errors.InvalidArgumentError as error:
         try:

@@ -97,7 +97,7 @@ def through_service(
 
     Returns:
         The parts of each step one after another, without `POSITION`. Where the service does not
-        deliver them, iterating raises `tf.errors.UnknownError` within about 20 seconds.
+        deliver them, iterating raises `tf.errors.UnknownError` within about half a minute.
 
     Raises:
         InputError: See `check_service`.
@@ -110,7 +110,7 @@ def through_service(
     watch = _Watch([_host_and_port(address), *workers])
 
     def fail() -> NoReturn:
-        reason = f"{watch.lost} does not answer" if watch.lost else "a worker was started anew"
+        reason = f"{watch.lost} does not answer" if watch.lost else "rows are missing"
         raise tf.errors.UnavailableError(
             None, None, f"the tf.data service at {address} broke off, {reason}"
         )
@@ -292,7 +292,7 @@ def _answers(address: str) -> bool:
 
 
 def _start(server: Callable[[Any], Any], config: Any) -> Any:
-    """Starts a server where no other listens: gRPC would let them share what arrives."""
+    """Starts a server, but not where another listens: gRPC would let them share what arrives."""
     port = config.port
     require(port == 0 or not _answers(f"localhost:{port}"), "port", "must be free", port)
     try:

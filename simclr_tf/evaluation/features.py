@@ -9,11 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf import distribution
+from simclr_tf.data import retry
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require
 
 FINAL_ENDPOINT = "final_avg_pool"
 LOGITS_ENDPOINT = "logits_sup"
+_READ_RETRIES = 5  # failed reads in a row
 
 EncoderOutput: TypeAlias = tf.Tensor | Mapping[str, tf.Tensor]
 # A data set, or what makes each host's part of one, which several hosts need.
@@ -141,7 +143,7 @@ def _outputs(
     if strategy is None or strategy.num_replicas_in_sync == 1:
         whole = batches if isinstance(batches, tf.data.Dataset) else batches(Part())
         step = encode.step(endpoints, optional, whole.element_spec["image"].shape)
-        for batch in whole:
+        for batch in retry.resume_iteration(whole.skip, retry.Backoff(_READ_RETRIES)):
             yield step(batch["image"]), batch
         return
 
@@ -152,15 +154,24 @@ def _outputs(
         # Replicas hold consecutive parts of the batch: gathering them restores its order.
         return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), (outputs, rest))
 
+    for batch in retry.resume_iteration(
+        lambda taken: _distributed(batches, strategy, taken), retry.Backoff(_READ_RETRIES)
+    ):
+        yield gathered(batch)
+
+
+def _distributed(batches: Batches, strategy: tf.distribute.Strategy, taken: int) -> Any:
+    """What is left of the batches, divided over the replicas, after so many."""
     if isinstance(batches, tf.data.Dataset):
         # Every host would read all of it.
         require(distribution.num_workers(strategy) == 1, "batches",
                 "must be a function of the host's part with several workers", batches)  # fmt: skip
-        distributed = strategy.experimental_distribute_dataset(batches)
-    else:
-        distributed = distribution.distribute(strategy, batches)
-    for batch in distributed:
-        yield gathered(batch)
+        return strategy.experimental_distribute_dataset(batches.skip(taken))
+
+    def what_is_left(part: Part) -> tf.data.Dataset:
+        return batches(part).skip(taken * part.replicas // part.count)
+
+    return distribution.distribute(strategy, what_is_left)
 
 
 def extract_features(

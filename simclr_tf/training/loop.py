@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from simclr_tf.data import retry
-from simclr_tf.errors import RunError
+from simclr_tf.errors import InputError, RunError
 from simclr_tf.report.progress import Progress
 from simclr_tf.training.coordination import coordinate, is_worker_loss
 from simclr_tf.training.lengths import Lengths
@@ -170,7 +170,7 @@ class _Feed:
 
     def __init__(self, open_batches: Callable[[int], Iterable], backoff: retry.Backoff, step: int):
         self._open, self._backoff = open_batches, backoff
-        self._iterator = iter(open_batches(step))
+        self._iterator: Iterator | None = iter(open_batches(step))
 
     def advance(self, run_steps: StepsFunction, global_step: tf.Variable, to: int) -> Taken:
         """Takes the steps up to `to`, or to the first bad one that is not skipped.
@@ -181,12 +181,15 @@ class _Feed:
         while True:
             here = int(global_step.numpy())
             try:
+                if self._iterator is None:
+                    self._iterator = iter(self._open(here))
                 outcome = run_steps(self._iterator, tf.constant(to - here))
-            except retry.TRANSIENT as error:
-                if is_worker_loss(error):
+            # Opening again finds no data service while that is being started again.
+            except (*retry.TRANSIENT, InputError) as error:
+                if isinstance(error, tf.errors.OpError) and is_worker_loss(error):
                     raise
                 self._backoff.failed(error)
-                self._iterator = iter(self._open(int(global_step.numpy())))
+                self._iterator = None
             else:
                 self._backoff.worked()
                 bad = int(outcome.bad)

@@ -1,10 +1,13 @@
 """Extraction: exact rows, one trace, named endpoints, refusals."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from simclr_tf.errors import InputError
+from simclr_tf.evaluation import features
 from simclr_tf.evaluation.features import TracedEncoder, extract_features
 
 N, BATCH, SIZE = 7, 3, 4
@@ -152,3 +155,24 @@ def test_other_image_types_are_refused():
     data = batches().map(lambda batch: {"image": tf.cast(255 * batch["image"], tf.uint8)})
     with pytest.raises(InputError, match=r"float32.*uint8"):
         extract_features(mean_color, data)
+
+
+def test_a_failed_read_is_tried_again_and_no_image_counts_twice(monkeypatch):
+    sleeps, failures = [], [2]
+    patient = functools.partial(features.retry.Backoff, sleep=sleeps.append, say=lambda text: None)
+    monkeypatch.setattr(features.retry, "Backoff", patient)
+
+    def read(index):
+        if failures and int(index) == failures[0]:
+            failures.pop()
+            raise tf.errors.UnavailableError(None, None, "storage is away")
+        return np.full([1, 4, 4, 3], index, np.float32)
+
+    def image(index):
+        found = tf.py_function(read, [index], tf.float32)
+        return {"image": tf.ensure_shape(found, [1, 4, 4, 3])}
+
+    batches = tf.data.Dataset.range(5).map(image)
+    found = features.extract_features(lambda images: images[:, 0, 0, :1], batches)
+    assert found.features[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert sleeps == [1.0]

@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 
@@ -5,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.config import TrainConfig
-from simclr_tf.errors import Preempted
+from simclr_tf.data import retry
+from simclr_tf.errors import InputError, Preempted
 from simclr_tf.training import loop
 from simclr_tf.training.lengths import run_lengths
 from simclr_tf.training.losses import Losses
@@ -37,7 +39,9 @@ class FakeProgress:
         self.notes.append(text)
 
 
-def run(train, start=0, means=None, bad_steps=(), most=0, fail_reads=(), retries=3):
+def run(
+    train, start=0, means=None, bad_steps=(), most=0, fail_reads=(), retries=3, fail_opening=()
+):
     fail_reads = list(fail_reads)
     lengths = run_lengths(train, steps_per_epoch=10)
     global_step = tf.Variable(start, dtype=tf.int64)
@@ -57,9 +61,16 @@ def run(train, start=0, means=None, bad_steps=(), most=0, fail_reads=(), retries
                 bad.append(len(taken) - 1 - before)
         return loop.Outcome(len(bad), bad[0] if bad else -1)
 
+    def open_batches(at):
+        opened.append(at)
+        if len(opened) in fail_opening:
+            raise InputError("data_service", "must be reachable", "grpc://a:1")
+        return tf.data.Dataset.range(at, 10_000)
+
+    opened = []
     loop.run_loop(
         run_steps,
-        lambda at: tf.data.Dataset.range(at, 10_000),
+        open_batches,
         strategy=tf.distribute.get_strategy(),
         skip_nonfinite_steps=most,
         read_retries=retries,
@@ -111,8 +122,13 @@ def test_a_signal_saves_the_steps_really_taken_and_ends_the_run(number, raised):
     assert signal.getsignal(number) == before
 
 
+def do_not_wait(monkeypatch):
+    patient = functools.partial(retry.Backoff, sleep=lambda seconds: None)
+    monkeypatch.setattr(loop.retry, "Backoff", patient)
+
+
 def test_a_failed_read_goes_on_at_the_same_step(monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    do_not_wait(monkeypatch)
     train = TrainConfig(train_batch_size=10, train_steps=30, checkpoint_steps=10)
     taken, _, saved, progress = run(train, fail_reads=[0, 5, 17])
     assert taken == list(range(30))
@@ -120,8 +136,19 @@ def test_a_failed_read_goes_on_at_the_same_step(monkeypatch):
     assert sum("reading failed" in note for note in progress.notes) == 3
 
 
+def test_a_data_service_that_comes_back_is_waited_for(monkeypatch):
+    do_not_wait(monkeypatch)
+    train = TrainConfig(train_batch_size=10, train_steps=30)
+    taken = run(train, fail_reads=[5], fail_opening=(2, 3))[0]
+    assert taken == list(range(30))
+    with pytest.raises(InputError):
+        run(train, fail_reads=[5], fail_opening=(2, 3, 4))
+    with pytest.raises(InputError):  # at the start it is simply not there
+        run(train, fail_opening=(1,))
+
+
 def test_storage_that_stays_away_ends_the_run(monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    do_not_wait(monkeypatch)
     train = TrainConfig(train_batch_size=10, train_steps=30)
     with pytest.raises(tf.errors.UnavailableError):
         run(train, fail_reads=[5, 5, 5], retries=2)
