@@ -3,7 +3,8 @@
 Trains a tiny network with `run.py --deterministic`, once undisturbed, and once in another folder
 where every start of the same command is killed (SIGKILL, the whole process group) until there were
 enough kills. They are meant to hit the start-up, the steps, the write of a checkpoint and the
-export; what the killed process left on disk says what was hit, and that is what counts.
+export; what the killed process left on disk says what was hit, and that is what counts. "Other"
+kills came after the last write of a checkpoint, before or after the export.
 
 At the end all variables of the last checkpoint and of the SavedModel must be equal bit for bit, and
 the killed run's folder must hold no file that the other does not hold. The exit status is 1 where
@@ -32,8 +33,8 @@ import time
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-START_UP, STEPS, CHECKPOINT, EXPORT, OTHER = KINDS = (
-    "start-up", "steps", "checkpoint write", "export", "other")  # fmt: skip
+START_UP, STEPS, CHECKPOINT, LAST, EXPORT, OTHER = KINDS = (
+    "start-up", "steps", "checkpoint write", "last write", "export", "other")  # fmt: skip
 EVERY = 5  # steps from a checkpoint to the next
 FLAGS = (
     "--mode=train --dataset=digits --image_size=8 --resnet_depth=18 --width_multiplier=0.0625 "
@@ -51,7 +52,6 @@ _WRITES = {
 }
 _RESUMING = re.compile(r"resuming at step (\d+)\r?\n")
 _SHOWN = re.compile(r"\| (\d+)/\d+, ")  # the state in the progress bar
-_EXPORT_FILES_SECS = 0.1
 _TIMEOUT_SECS = 900.0
 
 
@@ -82,6 +82,11 @@ class Setup:
             for name in names_in(self.folder / below)
             if pattern.fullmatch(name)
         }
+
+    def path(self, write: tuple[str, str]) -> pathlib.Path:
+        """Path of one of `writes`."""
+        kind, name = write
+        return self.folder / _WRITES[kind][0] / name
 
 
 class Start:
@@ -159,10 +164,10 @@ class Start:
 
 
 def names_in(folder: pathlib.Path) -> set[str]:
-    """Names in a folder; none where it is missing."""
+    """Names in a folder; none where there is no such folder."""
     try:
         return set(os.listdir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()
 
 
@@ -173,30 +178,41 @@ class Undisturbed:
     Attributes:
         first_step_secs: From the start of the process to the first step.
         write_secs: Median duration of a checkpoint's write and of the export.
+        file_secs: The part of it from the first file to the end; tracing comes before.
     """
 
     first_step_secs: float
     write_secs: dict[str, float]
+    file_secs: dict[str, float]
 
 
 def run_undisturbed(setup: Setup) -> Undisturbed:
     """Trains to the end in one go."""
-    seen: dict[tuple[str, str], tuple[float, float]] = {}
+    begun: dict[tuple[str, str], float] = {}
+    filled: dict[tuple[str, str], float] = {}
+    ended: dict[tuple[str, str], float] = {}
     with Start(setup) as start:
         while start.running():
             now = time.monotonic()
             for write in setup.writes():
-                seen[write] = (seen.get(write, (now, now))[0], now)
+                begun.setdefault(write, now)
+                ended[write] = now
+                if names_in(setup.path(write)):
+                    filled.setdefault(write, now)
             time.sleep(0.001)
         start.stop(signal.SIGKILL)  # has ended; all is read then
-    secs = {
-        kind: [last - first for (of, _), (first, last) in seen.items() if of == kind]
-        for kind in _WRITES
-    }
-    if not all(secs.values()):
+    if {kind for kind, _ in filled} != set(_WRITES):
         raise RuntimeError(f"temporary names must be seen of all of {', '.join(_WRITES)}")
-    medians = {kind: statistics.median(values) for kind, values in secs.items()}
-    return Undisturbed(start.first_step_secs, medians)
+    write_secs, file_secs = (
+        {
+            kind: statistics.median(
+                ended[write] - first for write, first in since.items() if write[0] == kind
+            )
+            for kind in _WRITES
+        }
+        for since in (begun, filled)
+    )
+    return Undisturbed(start.first_step_secs, write_secs, file_secs)
 
 
 @dataclasses.dataclass
@@ -219,9 +235,13 @@ class Killed:
 
 
 def plan(kills: int) -> collections.Counter[str]:
-    """How many kills of each kind, as evenly as they divide."""
-    order = (STEPS, CHECKPOINT, EXPORT, START_UP)
-    return collections.Counter(order[index % len(order)] for index in range(kills))
+    """How many kills of each kind: evenly, and one in the last write of a checkpoint.
+
+    Nothing is written after that one, which could make up for what the kill left undone.
+    """
+    order, last = (STEPS, CHECKPOINT, EXPORT, START_UP), int(kills > 4)
+    planned = collections.Counter(order[index % len(order)] for index in range(kills - last))
+    return planned + collections.Counter({LAST: last})
 
 
 def run_killed(
@@ -253,8 +273,7 @@ def run_killed(
                 while start.running():
                     time.sleep(0.01)
             else:
-                last_write = wanted[CHECKPOINT] > 1 and left[CHECKPOINT] == 1
-                _approach(kind, setup, start, left, undisturbed, rng, last_write)
+                _approach(kind, setup, start, left, undisturbed, rng)
             before_end = start.stop(signal.SIGKILL) != 0
         _note_start(killed, start, newest)
         if kind is None:
@@ -267,14 +286,12 @@ def run_killed(
 def _choose(
     left: collections.Counter[str], missing: int, unfinished: bool, rng: random.Random
 ) -> str | None:
-    """What to kill next; None when there were enough kills.
-
-    The last checkpoint's write is special: nothing is written after it. It comes last.
-    """
+    """What to kill next; None when there were enough kills."""
     early = [kind for kind in (START_UP, STEPS, CHECKPOINT) for _ in range(left[kind])]
-    if early and unfinished:
-        others = [kind for kind in early if kind != CHECKPOINT]
-        return rng.choice(others if others and left[CHECKPOINT] == 1 else early)
+    if unfinished and early:
+        return rng.choice(early)
+    if unfinished and left[LAST]:
+        return LAST
     return EXPORT if left[EXPORT] or missing > 0 else None
 
 
@@ -285,7 +302,6 @@ def _approach(
     left: collections.Counter[str],
     undisturbed: Undisturbed,
     rng: random.Random,
-    last_write: bool,
 ) -> None:
     """Returns at the moment of the kill, or after the end of the process."""
     # So far that all kills find steps to hit.
@@ -297,32 +313,40 @@ def _approach(
     elif kind == STEPS:
         start.wait_for_step(setup.newest() + rng.randint(1, max(1, ahead)))
         time.sleep(rng.uniform(0, 0.2))
+    elif kind == EXPORT:
+        _wait_in_write(setup, start, r".*partial-.*", 0, undisturbed, rng)
+    elif kind == LAST:
+        _wait_in_write(setup, start, rf"\.ckpt-{setup.steps}\..*", 0, undisturbed, rng)
     else:
-        skip = rng.randint(0, ahead // EVERY) if kind == CHECKPOINT else 0
-        if kind == CHECKPOINT and last_write:
-            skip = (setup.steps - setup.newest()) // EVERY - 1
-        name = _wait_for_write(kind, setup, start, skip)
-        longest = undisturbed.write_secs[kind]
-        if kind == EXPORT and name and rng.random() < 0.5:
-            # Most of the export is tracing; its files come at the end.
-            while start.running() and not names_in(setup.folder / _WRITES[EXPORT][0] / name):
-                time.sleep(0.0003)
-            longest = _EXPORT_FILES_SECS
-        time.sleep(rng.uniform(0, longest))
+        skip = rng.randint(0, ahead // EVERY)
+        _wait_in_write(setup, start, r"\.ckpt-.*", skip, undisturbed, rng)
 
 
-def _wait_for_write(kind: str, setup: Setup, start: Start, skip: int) -> str | None:
-    """Waits for a write after so many others; its name, None where the process ends before it."""
+def _wait_in_write(
+    setup: Setup,
+    start: Start,
+    pattern: str,
+    skip: int,
+    undisturbed: Undisturbed,
+    rng: random.Random,
+) -> None:
+    """Waits for a write of such a name, after so many others, and then for a moment in it."""
     seen = setup.writes()  # with what earlier kills left
-    while start.running():
-        for write in setup.writes() - seen:
-            seen.add(write)
-            if write[0] == kind and not write[1].startswith(".checkpoint"):
-                if skip == 0:
-                    return write[1]
-                skip -= 1
+    write = None
+    while start.running() and write is None:
+        for new in setup.writes() - seen:
+            seen.add(new)
+            if re.fullmatch(pattern, new[1]):
+                write, skip = (new, skip) if skip == 0 else (None, skip - 1)
         time.sleep(0.0003)  # a write takes tens of milliseconds
-    return None
+    if write is None:
+        return
+    longest = undisturbed.write_secs[write[0]]
+    if rng.random() < 0.7:  # else mostly before there is a file
+        while start.running() and write in setup.writes() and not names_in(setup.path(write)):
+            time.sleep(0.0003)
+        longest = undisturbed.file_secs[write[0]]
+    time.sleep(rng.uniform(0, longest))
 
 
 def _note_start(killed: Killed, start: Start, newest: int) -> None:
@@ -347,9 +371,14 @@ def _note_kill(
 
 def _hit(setup: Setup, start: Start, before: set[tuple[str, str]]) -> tuple[str, str]:
     """The kind of a kill, from what the dead process left on disk, and what that is."""
-    for kind, name in sorted(setup.writes() - before):
-        path = setup.folder / _WRITES[kind][0] / name
+    for write in sorted(setup.writes() - before):
+        kind, name = write
+        path = setup.path(write)
         held = [str(file.relative_to(path)) for file in sorted(path.rglob("*")) if file.is_file()]
+        if kind == CHECKPOINT and (
+            name.startswith(f".ckpt-{setup.steps}.") or setup.newest() == setup.steps
+        ):
+            kind = LAST
         return kind, f"; left {name} with {', '.join(held) or 'nothing in it'}"
     if setup.newest() == setup.steps:
         return OTHER, ""

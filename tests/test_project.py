@@ -266,7 +266,8 @@ def _normalised(name: str) -> str:
 
 def test_every_import_is_required():
     required = {_normalised(item.name) for item in _requirements("requirements.txt")}
-    renamed = {"absl": "absl-py", "sklearn": "scikit-learn", "PIL": "pillow"}
+    renamed = {"absl": "absl-py", "sklearn": "scikit-learn", "PIL": "pillow",
+               "grpc": "grpcio"}  # fmt: skip
     ours = {*PACKAGES, "run", *sys.stdlib_module_names}
     missing = {}
     for path in [*_sources(*PACKAGES), REPOSITORY / "run.py"]:

@@ -143,22 +143,11 @@ def train_batches(
     share = _share(source, split, batch_size, shard, sharding == "split", bool(excluded_ids))
     ordered, read = _ordered(source, share, steps, start_step, seed, cache, excluded_ids)
 
-    def to_views(position: tf.Tensor, entry: tuple[tf.Tensor, Example]) -> Example:
-        epoch, record = entry
-        example = read(record)
-        image = decode_image(example["image"])  # (H, W, 3)
-        views = {
-            f"view_{i}": view_fn(image, view_seed(seed, epoch, example["id"], i))  # (S, S, 3)
-            for i, view_fn in enumerate(view_fns)
-        }
-        counted = {service_lib.POSITION: position} if service else {}
-        return {**views, "label": example["label"], **counted}
-
-    traced_once = tf.function(to_views) if service else to_views  # for all parts
+    to_views = _view_maker(read, view_fns, seed, numbered=service is not None)
 
     def part(index: int, count: int, rows: int) -> tf.data.Dataset:
         mine = _part_of_batches(ordered, share.batch_size, index, count)
-        views = mine.map(traced_once, num_parallel_calls=tf.data.AUTOTUNE)
+        views = mine.map(to_views, num_parallel_calls=tf.data.AUTOTUNE)
         return _finish(views.batch(rows, drop_remainder=True))
 
     if service is None:
@@ -170,6 +159,25 @@ def train_batches(
         service, parts, first=share.index * own, step_size=share.batch_size,
     )  # fmt: skip
     return _finish(batches if own == rows else batches.rebatch(rows, drop_remainder=True))
+
+
+def _view_maker(
+    read: Callable[[Example], Example], view_fns: Sequence[TrainView], seed: int, numbered: bool
+) -> Callable[[tf.Tensor, tuple[tf.Tensor, Example]], Example]:
+    """From a row's position and (epoch, record) to its views, with the position if `numbered`."""
+
+    def to_views(position: tf.Tensor, entry: tuple[tf.Tensor, Example]) -> Example:
+        epoch, record = entry
+        example = read(record)
+        image = decode_image(example["image"])  # (H, W, 3)
+        views = {
+            f"view_{i}": view_fn(image, view_seed(seed, epoch, example["id"], i))  # (S, S, 3)
+            for i, view_fn in enumerate(view_fns)
+        }
+        counted = {service_lib.POSITION: position} if numbered else {}
+        return {**views, "label": example["label"], **counted}
+
+    return tf.function(to_views) if numbered else to_views  # traced once, for all parts
 
 
 def view_seed(seed: int, epoch: int | tf.Tensor, example_id: tf.Tensor, view: int) -> tf.Tensor:
