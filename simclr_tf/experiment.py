@@ -22,7 +22,7 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
-from simclr_tf.training import checkpoints, lengths
+from simclr_tf.training import lengths, run_config
 from simclr_tf.weights import load, locate
 
 ViewFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -140,7 +140,7 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     check_writable(run.model_dir)
     if run.checkpoint is not None:
         locate.check(run.checkpoint)
-    checkpoints.check_same_run(run, only=None if trains else checkpoints.MODEL_SETTINGS)
+    run_config.check_same_run(run, only=None if trains else run_config.MODEL_SETTINGS)
     if run.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.build_strategy(run.strategy)
@@ -158,7 +158,7 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
         whole, run.data.train_split, run.data.label_subset, run.train.seed, run.model.train_mode
     )
     source = labelled.training
-    checkpoints.check_same_classes(run.model_dir, source.class_names)
+    run_config.check_same_classes(run.model_dir, source.class_names)
     eval_split = choose_eval_split(run.data, source)
     notes = _label_notes(run, source, eval_split)
     notes += [labelled.note] if labelled.note else []

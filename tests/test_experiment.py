@@ -10,7 +10,7 @@ from simclr_tf.config import EncoderConfig
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import build_model
-from simclr_tf.training import checkpoints
+from simclr_tf.training import run_config
 
 
 def settings(folder, photos, **changes):
@@ -132,7 +132,7 @@ def save_teacher(tmp_path_factory):
         run = settings(folder, "x", image_size=32, train_mode="supervised")
         run = dataclasses.replace(run, model=dataclasses.replace(run.model, **changes))
         model = build_model(run.model, len(class_names), 32)
-        checkpoints.record_config(run, class_names)
+        run_config.record_config(run, class_names)
         tf.train.Checkpoint(model=model).write(str(folder / "ckpt-5"))
         return str(folder)
 

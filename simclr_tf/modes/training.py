@@ -22,7 +22,7 @@ from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Export, Flags, Say, print_line, say_as_chief, write_export
 from simclr_tf.report import curves, progress, views
-from simclr_tf.training import checkpoints, loop
+from simclr_tf.training import checkpoints, loop, run_config
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.gradient_cache import CachedStep
 from simclr_tf.training.losses import distill_losses, finetune_losses, pretrain_losses
@@ -119,7 +119,7 @@ def _record(experiment: Experiment, flags: Flags | None) -> None:
     """What the run is, for its later starts and its readers."""
     run = experiment.run
     tf.io.gfile.makedirs(run.model_dir)
-    checkpoints.record_config(run, experiment.class_names)
+    run_config.record_config(run, experiment.class_names)
     if experiment.labelled is not None and experiment.labelled.subset is not None:
         # Which labels were used; the file can be given back as label_subset.
         subset.write_subset(

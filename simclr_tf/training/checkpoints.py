@@ -17,14 +17,7 @@ import tf_keras as keras
 
 from simclr_tf.errors import InputError, RunError, first_line
 from simclr_tf.files import write_text_atomically
-from simclr_tf.training.run_config import MODEL_SETTINGS as MODEL_SETTINGS
-from simclr_tf.training.run_config import check_same_classes as check_same_classes
-from simclr_tf.training.run_config import check_same_run as check_same_run
-from simclr_tf.training.run_config import defining_settings as defining_settings
-from simclr_tf.training.run_config import read_config as read_config
-from simclr_tf.training.run_config import record_config as record_config
 from simclr_tf.weights import integrity
-from simclr_tf.weights.locate import CONFIG_FILE as CONFIG_FILE
 from simclr_tf.weights.locate import checkpoint_step, damage, list_checkpoints
 
 _MANIFEST_GRACE_SECS = 5.0

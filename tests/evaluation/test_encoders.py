@@ -20,7 +20,7 @@ from simclr_tf.encoder import Encoder
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import from_model, frozen_state, open_encoder
 from simclr_tf.evaluation.features import extract_features
-from simclr_tf.training.checkpoints import record_config
+from simclr_tf.training.run_config import record_config
 
 SIZE = 16
 IMAGES = np.random.default_rng(0).random((3, SIZE, SIZE, 3), np.float32)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from simclr_tf.encoder import load_encoder
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import evaluation, training
-from simclr_tf.training import checkpoints
+from simclr_tf.training import run_config
 from simclr_tf.weights import restore
 
 pytestmark = pytest.mark.slow
@@ -117,7 +117,7 @@ def test_supervised_runs_resume_evaluate_and_start_others(tmp_path, settings, fa
 def save_teacher(run):
     """A run that was just born: untrained weights teach as well as any here."""
     model = SimCLR(run.model, 10)
-    checkpoints.record_config(run, [str(k) for k in range(10)])
+    run_config.record_config(run, [str(k) for k in range(10)])
     tf.train.Checkpoint(model=model).write(f"{run.model_dir}/ckpt-1")
     return {variable.name: variable.numpy() for variable in model.variables}
 

@@ -4,7 +4,7 @@ import pytest
 
 from simclr_tf import recipes
 from simclr_tf.errors import InputError
-from simclr_tf.training import checkpoints, run_config
+from simclr_tf.training import run_config
 
 
 def settings(tmp_path, **settings):
@@ -54,9 +54,3 @@ def test_other_classes_are_refused(tmp_path):
     run_config.check_same_classes(str(tmp_path), ("cat", "dog"))
     with pytest.raises(InputError, match="cat, dog. Received: 'apple, pear'"):
         run_config.check_same_classes(str(tmp_path), ("apple", "pear"))
-
-
-def test_the_guard_is_found_beside_the_store_too():
-    for name in ("CONFIG_FILE", "MODEL_SETTINGS", "check_same_classes", "check_same_run",
-                 "defining_settings", "read_config", "record_config"):  # fmt: skip
-        assert getattr(checkpoints, name) is getattr(run_config, name)

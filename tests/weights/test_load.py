@@ -13,7 +13,7 @@ from simclr_tf import recipes
 from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig, ProjectionConfig, RunConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.training.checkpoints import record_config
+from simclr_tf.training.run_config import record_config
 from simclr_tf.weights.load import load_model
 
 NARROW = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
