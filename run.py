@@ -85,11 +85,19 @@ def _serve(command: parsing.CommandLine) -> None:
     from simclr_tf.data import service
 
     address = (command.config.data.data_service or "").removeprefix("grpc://")
-    if command.mode == "data_dispatcher":
-        service.serve_dispatcher(int(address.rpartition(":")[2]))
-    else:
-        host, _, port = (command.worker_address or "").rpartition(":")
-        service.serve_worker(address, int(port or 0), host or None)
+    dispatches = command.mode == "data_dispatcher"
+    try:
+        if dispatches:
+            service.serve_dispatcher(int(address.rpartition(":")[2]))
+        else:
+            host, _, port = (command.worker_address or "").rpartition(":")
+            service.serve_worker(address, int(port or 0), host or None)
+    except InputError as error:
+        if error.name != "port":
+            raise
+        name = "data_service" if dispatches else "worker_address"
+        constraint = f"must have a port that can be used (it {error.constraint})"
+        raise InputError(name, constraint, error.received) from None
 
 
 def _what_is_left(command: parsing.CommandLine) -> str:
@@ -127,7 +135,10 @@ def _what(command: parsing.CommandLine) -> str:
         return f"{command.mode} of {command.config.data.data_service}"
     target = {"embed": command.config.retrieval.output,
               "neighbors": command.config.retrieval.embeddings}  # fmt: skip
-    return f"{command.mode} in {target.get(command.mode, command.config.model_dir) or '(no file)'}"
+    what = f"{command.mode} in {target.get(command.mode, command.config.model_dir) or '(no file)'}"
+    if command.num_workers > 1:
+        what += f", one of {command.num_workers} workers, once all of them have started"
+    return what
 
 
 def _trained_in(command: parsing.CommandLine) -> str | None:

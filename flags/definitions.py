@@ -33,6 +33,7 @@ _RUN = {
     "worker_address": (None, "With --mode=data_worker: host:port under which the machines that "
                        "train reach it. Default: this host's name and a free port."),
     "debug": (False, "Show tracebacks of errors."),
+    "variable_schema": (None, "Accepted for old command lines; has no effect."),
     "train_summary_steps": (0, "Accepted for old command lines; has no effect."),
 }  # fmt: skip
 

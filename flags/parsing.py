@@ -38,6 +38,7 @@ class CommandLine:
         image_size: Side of the images where one was asked for; None leaves it to the encoder.
         split: The evaluation split where one was asked for.
         worker_address: Of a worker of the tf.data service.
+        num_workers: Processes of the job that this one is part of.
     """
 
     mode: str
@@ -48,6 +49,7 @@ class CommandLine:
     image_size: int | None = None
     split: str | None = None
     worker_address: str | None = None
+    num_workers: int = 1
 
     @property
     def image_folder(self) -> str | None:
@@ -179,6 +181,9 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     if values.mode in SERVICE_MODES:
         require(bool(values.data_service), "data_service",
                 f"must be given with --mode={values.mode}", None)  # fmt: skip
+        address = values.worker_address
+        require(address is None or cluster.is_address(address), "worker_address",
+                "must have the form host:port, the port from 1 to 65535", address)  # fmt: skip
     several = _has_several_workers(values)
     require(not several or values.mode not in _ENCODER_MODES, "strategy",
             f"must not be multi_worker with --mode={values.mode}, which runs on one machine",
@@ -197,6 +202,8 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     notes = []
     if given["train_summary_steps"].present:
         notes.append("--train_summary_steps has no effect here; summaries follow the run's length")
+    if given["variable_schema"].present:
+        notes.append("--variable_schema has no effect here; what fits is restored, and said")
     notes += _ignored(given)
     return CommandLine(
         values.mode,
@@ -207,6 +214,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         image_size=values.image_size if given["image_size"].present else None,
         split=values.eval_split if given["eval_split"].present else None,
         worker_address=values.worker_address,
+        num_workers=cluster.num_tasks(os.environ) if several else 1,
     )
 
 

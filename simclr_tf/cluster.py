@@ -39,25 +39,40 @@ def read_cluster(text: str) -> dict[str, list[str]]:
     """The addresses in `TF_CONFIG` by type of task; {} where it names no cluster.
 
     Raises:
-        InputError: No JSON object, a type other than chief and worker, or a task that the cluster
-            does not have.
+        InputError: No JSON object, a type other than chief and worker, addresses other than
+            different host:port, or a task that the cluster does not have.
     """
     try:
         parsed: Any = json.loads(text)
-        cluster = {name: list(hosts) for name, hosts in parsed.get("cluster", {}).items()}
-        task = parsed.get("task", {})
-        kind, index = task.get("type"), task.get("index")
-    except (ValueError, AttributeError, TypeError) as error:
+    except ValueError as error:
         raise InputError("TF_CONFIG", f"must be a JSON object ({error})", text) from None
+    require(isinstance(parsed, dict), "TF_CONFIG", "must be a JSON object", text)
+    cluster, task = parsed.get("cluster", {}), parsed.get("task", {})
+    lists = isinstance(cluster, dict) and all(isinstance(hosts, list) for hosts in cluster.values())
+    require(lists, "TF_CONFIG", "must have a cluster with a list of host:port for each type of "
+            "task", cluster)  # fmt: skip
     if not cluster:
         return {}
     strange = sorted(set(cluster) - set(TASK_TYPES))
     require(not strange, "TF_CONFIG", f"must name tasks of type {' and '.join(TASK_TYPES)} only",
             ", ".join(strange))  # fmt: skip
-    known = kind in cluster and isinstance(index, int) and 0 <= index < len(cluster[kind])
+    hosts = [host for listed in cluster.values() for host in listed]
+    for host in hosts:
+        require(isinstance(host, str) and is_address(host), "TF_CONFIG",
+                "must give every task as host:port, the port from 1 to 65535", host)  # fmt: skip
+    require(len(set(hosts)) == len(hosts), "TF_CONFIG", "must give every task another address",
+            ", ".join(hosts))  # fmt: skip
+    kind, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
+    known = kind in cluster and type(index) is int and 0 <= index < len(cluster[kind])
     require(known, "TF_CONFIG", "must have a task with a type and index that its cluster lists",
             task)  # fmt: skip
     return cluster
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is host:port, with a port that exists."""
+    found = re.fullmatch(r"[^/\s]+:(\d{1,5})", text)
+    return found is not None and 1 <= int(found[1]) <= 65_535
 
 
 def slurm_addresses(environment: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ import math
 import re
 from typing import Any
 
+from simclr_tf.cluster import is_address
 from simclr_tf.errors import InputError, require
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
@@ -83,8 +84,11 @@ class DataConfig:
         require(bool(self.dataset), "dataset", "must name a data set", self.dataset)
         _require_choice("data_sharding", self.data_sharding, DATA_SHARDINGS)
         service = self.data_service
-        require(service is None or bool(re.fullmatch(r"grpc://[^/\s]+:\d+", service)),
-                "data_service", "must have the form grpc://host:port", service)  # fmt: skip
+        known = service is None or (
+            service.startswith("grpc://") and is_address(service.removeprefix("grpc://"))
+        )
+        require(known, "data_service", "must have the form grpc://host:port, the port from 1 to "
+                "65535", service)  # fmt: skip
         _require_at_least("read_retries", self.read_retries, 0)
         require(bool(self.train_split), "train_split", "must name a split", self.train_split)
         require(self.label_subset != "", "label_subset", "must name a subset", self.label_subset)
@@ -363,6 +367,8 @@ class TrainConfig:
         _require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
         _require_at_least("gradient_cache_chunk", self.gradient_cache_chunk, 0)
         chunk = self.gradient_cache_chunk
+        require(chunk > 0 or self.gradient_cache_bn == "chunk", "gradient_cache_bn",
+                "needs gradient_cache_chunk", self.gradient_cache_bn)  # fmt: skip
         require(chunk == 0 or self.train_batch_size % chunk == 0, "gradient_cache_chunk",
                 f"must divide train_batch_size={self.train_batch_size}", chunk)  # fmt: skip
 

@@ -36,12 +36,18 @@ class Part:
 
 
 def choose_strategy(config: StrategyConfig, environment: Mapping[str, str] = os.environ) -> str:
-    """The name of the strategy that `auto` means here, or the one that was asked for."""
+    """The name of the strategy that `auto` means here, or the one that was asked for.
+
+    Raises:
+        InputError: `TF_CONFIG` is malformed, or a job of several workers is to split its CPUs.
+    """
     if config.strategy != "auto":
         return config.strategy
     if config.use_tpu or config.tpu_name or config.master:
         return "tpu"
     if cluster.num_tasks(environment) > 1:
+        require(config.num_logical_cpus == 1, "num_logical_cpus",
+                "must be 1 in a job of several workers", config.num_logical_cpus)  # fmt: skip
         return "multi_worker"
     if config.num_logical_cpus > 1 or len(tf.config.list_physical_devices("GPU")) > 1:
         return "mirrored"

@@ -115,7 +115,8 @@ def bank_is_separate(experiment: Experiment) -> bool:
 def _bad_images(run: RunConfig, source: sources.Source, split: str) -> tuple[str, ...]:
     if not run.data.skip_bad_images:
         return ()
-    return tuple(decode.find_bad_examples(source.examples(split)))
+    with decode.naming_bad_image(source, split):  # damage to the files is not left out
+        return tuple(decode.find_bad_examples(source.examples(split)))
 
 
 def _label_notes(run: RunConfig, source: sources.Source, eval_split: str | None) -> list[str]:
@@ -320,7 +321,11 @@ def train_batches(
     """One host's part of the endless stream of training batches, from a given step on."""
     run, data = experiment.run, experiment.run.data
     sharding = pipeline.resolve_sharding(
-        experiment.source, data.train_split, data.cache_dataset, data.data_sharding
+        experiment.source,
+        data.train_split,
+        data.cache_dataset,
+        data.data_sharding,
+        len(experiment.excluded_ids),
     )
     return pipeline.train_batches(
         experiment.source,

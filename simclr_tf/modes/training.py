@@ -16,6 +16,7 @@ from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.data import decode, subset
+from simclr_tf.errors import require
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import write_json
 from simclr_tf.models import batch_norm
@@ -82,6 +83,7 @@ def _train(experiment: Experiment, export: Export | None, flags: Flags | None, s
     run, strategy = experiment.run, experiment.strategy
     chief = distribution.is_chief(strategy)
     model, optimizer = _start(experiment, say)
+    _check_keep_best(experiment, model)
     store = checkpoints.CheckpointStore(
         run.model_dir,
         model,
@@ -108,6 +110,19 @@ def _train(experiment: Experiment, export: Export | None, flags: Flags | None, s
     global_step = int(optimizer.iterations.numpy())
     write_export(export, experiment, model, global_step, say)
     return Trained(experiment, model, global_step, means)
+
+
+def _metric_names(experiment: Experiment, model: SimCLR) -> tuple[str, ...]:
+    labelled = experiment.source.num_classes is not None
+    return metric_names(model, experiment.run.model.train_mode, labelled)
+
+
+def _check_keep_best(experiment: Experiment, model: SimCLR) -> None:
+    """Refuses a metric that this training does not have."""
+    name, names = experiment.run.train.keep_best, _metric_names(experiment, model)
+    known = name is None or name.startswith("eval/") or name in names
+    require(known, "keep_best", f"must be one of {', '.join(sorted(names))}, or eval/NAME",
+            name)  # fmt: skip
 
 
 def _last_good(store: checkpoints.CheckpointStore) -> str:
@@ -174,8 +189,7 @@ def _train_loop(
     strategy = experiment.strategy
     chief = distribution.is_chief(strategy)
     with strategy.scope():
-        labelled = experiment.source.num_classes is not None
-        means = Means(metric_names(model, run.model.train_mode, labelled))
+        means = Means(_metric_names(experiment, model))
         train_step = _build_step(experiment, model, optimizer, means)
     start_step = int(optimizer.iterations.numpy())
     summaries = Summaries(run.model_dir) if chief else None

@@ -91,14 +91,14 @@ class _Alone:
 def deferred_signals() -> Iterator[list[int]]:
     """Notes SIGINT and SIGTERM in a list instead of acting on them, in the main thread.
 
-    A second SIGINT raises `KeyboardInterrupt` at once.
+    A second SIGINT ends the process at once, whatever TensorFlow is computing.
     """
     received: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
         received.append(number)
+        # A handler of Python's would wait for the end of the operation.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     if threading.current_thread() is not threading.main_thread():
         yield received

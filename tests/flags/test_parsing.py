@@ -146,6 +146,10 @@ def test_a_process_of_the_data_service_needs_its_address_alone(mode):
     )
     assert found.config.data.data_service == "grpc://head:5050"
     assert found.worker_address == "me:1"
+    with pytest.raises(InputError, match="worker_address must have the form host:port"):
+        parsing.parse_command_line(
+            [f"--mode={mode}", "--data_service=grpc://head:5050", "--worker_address=me"]
+        )
     with pytest.raises(InputError, match="data_service must have the form grpc://host:port"):
         parsing.parse_command_line([f"--mode={mode}", "--data_service=head:5050"])
 
@@ -156,6 +160,8 @@ def test_a_process_of_the_data_service_needs_its_address_alone(mode):
         ("--gradient_cache_chunk=6", "must divide train_batch_size=512"),
         ("--gradient_cache_chunk=64 --train_mode=supervised", "needs train_mode=pretrain"),
         ("--gradient_cache_bn=none", "must be one of chunk, frozen"),
+        ("--gradient_cache_bn=frozen", "needs gradient_cache_chunk"),
+        ("--data_service=grpc://a:99999", "the port from 1 to 65535"),
         ("--keep_best=loss", "must name a metric, train/NAME or eval/NAME"),
         ("--skip_nonfinite_steps=-1", "must be at least 0"),
         ("--data_sharding=files", "must be one of auto, batch, split"),
