@@ -245,10 +245,7 @@ def plan(kills: int) -> collections.Counter[str]:
 
 
 def run_killed(
-    setup: Setup,
-    wanted: collections.Counter[str],
-    undisturbed: Undisturbed,
-    seed: int,
+    setup: Setup, wanted: collections.Counter[str], undisturbed: Undisturbed, seed: int
 ) -> Killed:
     """Trains to the end, with kills on the way.
 
@@ -262,91 +259,93 @@ def run_killed(
     Raises:
         RuntimeError: A start failed, or kills miss what they aim at again and again.
     """
-    killed, rng = Killed(collections.Counter()), random.Random(seed)
+    killed, aim = Killed(collections.Counter()), _Aim(setup, undisturbed, random.Random(seed))
     for _ in range(3 * wanted.total() + 10):
-        left = wanted - killed.kills
         newest, before = setup.newest(), setup.writes()
-        missing = wanted.total() - killed.kills.total()
-        kind = _choose(left, missing, newest < setup.steps, rng)
+        left, missing = wanted - killed.kills, wanted.total() - killed.kills.total()
+        kind = aim.choose(left, missing)
         with Start(setup) as start:
             if kind is None:
                 while start.running():
                     time.sleep(0.01)
             else:
-                _approach(kind, setup, start, left, undisturbed, rng)
+                aim.approach(kind, start, left)
             before_end = start.stop(signal.SIGKILL) != 0
         _note_start(killed, start, newest)
         if kind is None:
             return killed
         if before_end:
             _note_kill(killed, setup, start, before, wanted.total())
+        aim.misses[kind] += (wanted - killed.kills)[kind] == left[kind]
     raise RuntimeError(f"too many kills missed what they aimed at: {dict(killed.kills)}")
 
 
-def _choose(
-    left: collections.Counter[str], missing: int, unfinished: bool, rng: random.Random
-) -> str | None:
-    """What to kill next; None when there were enough kills."""
-    early = [kind for kind in (START_UP, STEPS, CHECKPOINT) for _ in range(left[kind])]
-    if unfinished and early:
-        return rng.choice(early)
-    if unfinished and left[LAST]:
-        return LAST
-    return EXPORT if left[EXPORT] or missing > 0 else None
+@dataclasses.dataclass
+class _Aim:
+    """Finds the moments of the kills.
 
+    Attributes:
+        setup: The run.
+        undisturbed: Durations of another one.
+        rng: Random numbers.
+        misses: Kills of each kind that hit something else.
+    """
 
-def _approach(
-    kind: str,
-    setup: Setup,
-    start: Start,
-    left: collections.Counter[str],
-    undisturbed: Undisturbed,
-    rng: random.Random,
-) -> None:
-    """Returns at the moment of the kill, or after the end of the process."""
-    # So far that all kills find steps to hit.
-    ahead = (setup.steps - setup.newest()) // (left[STEPS] + left[CHECKPOINT] + 1)
-    if kind == START_UP:
-        moment = start.began + rng.uniform(0, undisturbed.first_step_secs)
-        while start.running() and start.step is None and time.monotonic() < moment:
-            time.sleep(0.001)
-    elif kind == STEPS:
-        start.wait_for_step(setup.newest() + rng.randint(1, max(1, ahead)))
-        time.sleep(rng.uniform(0, 0.2))
-    elif kind == EXPORT:
-        _wait_in_write(setup, start, r".*partial-.*", 0, undisturbed, rng)
-    elif kind == LAST:
-        _wait_in_write(setup, start, rf"\.ckpt-{setup.steps}\..*", 0, undisturbed, rng)
-    else:
-        skip = rng.randint(0, ahead // EVERY)
-        _wait_in_write(setup, start, r"\.ckpt-.*", skip, undisturbed, rng)
+    setup: Setup
+    undisturbed: Undisturbed
+    rng: random.Random
+    misses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
+    def choose(self, left: collections.Counter[str], missing: int) -> str | None:
+        """What to kill next; None when there were enough kills."""
+        early = [kind for kind in (START_UP, STEPS, CHECKPOINT) for _ in range(left[kind])]
+        unfinished = self.setup.newest() < self.setup.steps
+        if unfinished and early:
+            return self.rng.choice(early)
+        if unfinished and left[LAST]:
+            return LAST
+        return EXPORT if left[EXPORT] or missing > 0 else None
 
-def _wait_in_write(
-    setup: Setup,
-    start: Start,
-    pattern: str,
-    skip: int,
-    undisturbed: Undisturbed,
-    rng: random.Random,
-) -> None:
-    """Waits for a write of such a name, after so many others, and then for a moment in it."""
-    seen = setup.writes()  # with what earlier kills left
-    write = None
-    while start.running() and write is None:
-        for new in setup.writes() - seen:
-            seen.add(new)
-            if re.fullmatch(pattern, new[1]):
-                write, skip = (new, skip) if skip == 0 else (None, skip - 1)
-        time.sleep(0.0003)  # a write takes tens of milliseconds
-    if write is None:
-        return
-    longest = undisturbed.write_secs[write[0]]
-    if rng.random() < 0.7:  # else mostly before there is a file
-        while start.running() and write in setup.writes() and not names_in(setup.path(write)):
-            time.sleep(0.0003)
-        longest = undisturbed.file_secs[write[0]]
-    time.sleep(rng.uniform(0, longest))
+    def approach(self, kind: str, start: Start, left: collections.Counter[str]) -> None:
+        """Returns at the moment of the kill, or after the end of the process."""
+        newest, before = self.setup.newest(), self.setup.writes()
+        # So far that all kills find steps to hit.
+        ahead = (self.setup.steps - newest) // (left[STEPS] + left[CHECKPOINT] + 1)
+        if kind == START_UP:
+            moment = start.began + self.rng.uniform(0, self.undisturbed.first_step_secs)
+            while start.running() and start.step is None and time.monotonic() < moment:
+                time.sleep(0.001)
+        elif kind == STEPS:
+            start.wait_for_step(newest + self.rng.randint(1, max(1, ahead)))
+            time.sleep(self.rng.uniform(0, 0.2))
+            while start.running() and self.setup.writes() - before:
+                time.sleep(0.001)
+        elif kind == EXPORT:
+            self._wait_in_write(kind, start, r".*partial-.*")
+        elif kind == LAST:
+            self._wait_in_write(kind, start, rf"\.ckpt-{self.setup.steps}\..*")
+        else:
+            self._wait_in_write(kind, start, r"\.ckpt-.*", self.rng.randint(0, ahead // EVERY))
+
+    def _wait_in_write(self, kind: str, start: Start, pattern: str, skip: int = 0) -> None:
+        """Waits for a write of such a name, after so many others, and then for a moment in it."""
+        seen = self.setup.writes()  # with what earlier kills left
+        write = None
+        while start.running() and write is None:
+            for new in self.setup.writes() - seen:
+                seen.add(new)
+                if re.fullmatch(pattern, new[1]):
+                    write, skip = (new, skip) if skip == 0 else (None, skip - 1)
+            time.sleep(0.0003)  # a write takes tens of milliseconds
+        if write is None:
+            return
+        path, longest = self.setup.path(write), self.undisturbed.write_secs[write[0]]
+        if self.rng.random() < 0.7:  # else mostly before there is a file
+            while start.running() and path.exists() and not names_in(path):
+                time.sleep(0.0003)
+            longest = self.undisturbed.file_secs[write[0]]
+        # The machine may have become faster since this was measured.
+        time.sleep(self.rng.uniform(0, longest) / 2 ** self.misses[kind])
 
 
 def _note_start(killed: Killed, start: Start, newest: int) -> None:
