@@ -103,7 +103,10 @@ class Start:
         self.resumed, self.text = 0, ""
         self.step: int | None = None
         self.first_step_secs = float("nan")
-        environment = {**os.environ, "TFDS_DATA_DIR": str(setup.data), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        data = str(setup.data)
+        # TensorFlow's own temporary files outlive a kill: they go where all is removed.
+        environment = {**os.environ, "TFDS_DATA_DIR": data, "TMPDIR": data,
+                       "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
         terminal, inner = pty.openpty()
         self.began = time.monotonic()
         self._process = subprocess.Popen(
@@ -188,9 +191,7 @@ class Undisturbed:
 
 def run_undisturbed(setup: Setup) -> Undisturbed:
     """Trains to the end in one go."""
-    begun: dict[tuple[str, str], float] = {}
-    filled: dict[tuple[str, str], float] = {}
-    ended: dict[tuple[str, str], float] = {}
+    begun, filled, ended = ({} for _ in range(3))  # what is written -> when
     with Start(setup) as start:
         while start.running():
             now = time.monotonic()
@@ -202,7 +203,7 @@ def run_undisturbed(setup: Setup) -> Undisturbed:
             time.sleep(0.001)
         start.stop(signal.SIGKILL)  # has ended; all is read then
     if {kind for kind, _ in filled} != set(_WRITES):
-        raise RuntimeError(f"temporary names must be seen of all of {', '.join(_WRITES)}")
+        raise RuntimeError(f"only these writes were seen: {sorted(filled)}")
     write_secs, file_secs = (
         {
             kind: statistics.median(
@@ -282,14 +283,7 @@ def run_killed(
 
 @dataclasses.dataclass
 class _Aim:
-    """Finds the moments of the kills.
-
-    Attributes:
-        setup: The run.
-        undisturbed: Durations of another one.
-        rng: Random numbers.
-        misses: Kills of each kind that hit something else.
-    """
+    """Finds the moments of the kills; `misses` counts those that hit something else."""
 
     setup: Setup
     undisturbed: Undisturbed
@@ -461,8 +455,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="at least so many")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     words = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the run
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
+        tempfile.tempdir = folder  # TensorFlow Datasets leaves one of its own
         prepare_data(root / "data")
         steps = EVERY * max(12, words.kills)
         alone, other = (Setup(root / name, steps, root / "data") for name in ("alone", "killed"))

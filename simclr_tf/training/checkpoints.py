@@ -137,7 +137,16 @@ class CheckpointStore:
             for prefix, what in damaged.items():
                 self._say(f"warning: {prefix} is damaged ({what}); using {found}")
             self.restore(found)
+            if self._writes and not damaged:
+                self._make_good(found)
         return int(self._global_step.numpy())
+
+    def _make_good(self, newest: str) -> None:
+        """Finishes what a killed process had begun: no later save may come to do it."""
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            self._remove_leftovers()
+            if tf.train.latest_checkpoint(self._folder) != newest:
+                self._rotate(newest)
 
     def save(self, values: Mapping[str, float] | None = None) -> str:
         """Writes `ckpt-<step>`, unless it is there and intact; returns its prefix.

@@ -3,6 +3,7 @@
 import types
 
 import pytest
+import tensorflow as tf
 
 from simclr_tf.modes import common
 
@@ -10,6 +11,7 @@ EXPERIMENT = types.SimpleNamespace(
     run=types.SimpleNamespace(data=types.SimpleNamespace(dataset="digits")),
     class_names=["a"] * 10,
     eval_split="test",
+    strategy=tf.distribute.get_strategy(),
 )
 
 
