@@ -77,6 +77,8 @@ def iterate_features(
     dtype = whole.element_spec["image"].dtype
     require(dtype == tf.float32, "batches", "must hold float32 images in [0, 1]", dtype.name)
 
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        batches = whole
     traced = encode if isinstance(encode, TracedEncoder) else TracedEncoder(encode)
     count = 0
     for outputs, batch in _outputs(traced, tuple(endpoints), tuple(optional_endpoints), batches,
@@ -141,9 +143,9 @@ def _outputs(
 ) -> Iterator[tuple[dict[str, tf.Tensor], Mapping[str, tf.Tensor]]]:
     """The selected endpoints of every batch beside the rest of the batch, whole and in order."""
     if strategy is None or strategy.num_replicas_in_sync == 1:
-        whole = batches if isinstance(batches, tf.data.Dataset) else batches(Part())
-        step = encode.step(endpoints, optional, whole.element_spec["image"].shape)
-        for batch in retry.resume_iteration(whole.skip, retry.Backoff(_READ_RETRIES)):
+        assert isinstance(batches, tf.data.Dataset)  # whole, see above
+        step = encode.step(endpoints, optional, batches.element_spec["image"].shape)
+        for batch in retry.resume_iteration(batches.skip, retry.Backoff(_READ_RETRIES)):
             yield step(batch["image"]), batch
         return
 

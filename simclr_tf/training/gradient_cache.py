@@ -26,10 +26,10 @@ from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.training.losses import Batch, Losses, pretrain_losses_of_outputs, stack_views
 from simclr_tf.training.means import Means
-from simclr_tf.training.step import Computed, any_replica, sum_over_replicas
+from simclr_tf.training.step import Computed, OptimizerStep, sum_over_replicas
 
 
-class CachedStep:
+class CachedStep(OptimizerStep):
     """A pretraining step that holds the activations of one chunk at a time; a `step.Step`."""
 
     def __init__(
@@ -57,13 +57,11 @@ class CachedStep:
             frozen_bn: Normalise by the running statistics and keep them, instead of by each
                 chunk's own. The gradient is then exactly that of the whole batch.
         """
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self._model, self._optimizer, self._means = model, optimizer, means
-        self._variables = list(model.trainable_variables)
+        super().__init__(model.trainable_variables, optimizer, means)
+        self._model = model
         self._combine = pretrain_losses_of_outputs(model, objective, decay)
-        self._replicas = replicas
         self._chunks = batch_size // chunk_size
-        self._rows = chunk_size // replicas  # of a chunk, on one replica
+        self._rows = chunk_size // self._replicas  # of a chunk, on one replica
         self._frozen_bn = frozen_bn
         outputs = model(tf.zeros([1, 32, 32, 3]), training=False)
         self._projected = self._buffer(outputs["proj_head_output"].shape[-1])
@@ -75,12 +73,6 @@ class CachedStep:
         """(chunks, 2, c, width): the two views of the c images of each chunk."""
         return _per_replica([self._chunks, 2, self._rows, width])
 
-    def take(self, strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
-        """See `step.Step`."""
-        computed = self.compute(strategy, batch)
-        strategy.run(self.update, args=(computed,))
-        return any_replica(strategy, computed.finite)
-
     def compute(self, strategy: tf.distribute.Strategy, batch: Any) -> Computed:
         """See `step.Step`; for graphs."""
         for index in tf.range(self._chunks):
@@ -89,17 +81,6 @@ class CachedStep:
         for index in tf.range(self._chunks):
             strategy.run(self._backpropagate, args=(batch, index))
         return strategy.run(self._collect, args=(losses,))
-
-    def update(self, computed: Computed) -> None:
-        """See `step.Step`."""
-        self._optimizer.apply_gradients(
-            zip(computed.gradients, self._variables, strict=True), skip_gradients_aggregation=True
-        )
-        self._means.update(computed.losses.values, computed.losses.weights)
-
-    def skip(self) -> None:
-        """See `step.Step`."""
-        self._optimizer.iterations.assign_add(1)
 
     def _forward(self, batch: Batch, index: tf.Tensor) -> dict[str, tf.Tensor]:
         """The outputs of one chunk, for both views: (2c, ...)."""

@@ -52,7 +52,50 @@ class Step(Protocol):
         ...
 
 
-class UpdateStep:
+class OptimizerStep:
+    """What steps have in common that differ in how they come to their gradients."""
+
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        optimizer: keras.optimizers.Optimizer,
+        means: Means,
+    ):
+        """Call it in the strategy's scope.
+
+        Args:
+            variables: What is trained.
+            optimizer: Built for them; its `iterations` count the steps.
+            means: Receives the metrics.
+        """
+        self._variables = list(variables)
+        self._optimizer = optimizer
+        self._means = means
+        self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
+
+    def compute(self, strategy: tf.distribute.Strategy, batch: Any) -> Computed:
+        """See `Step`."""
+        raise NotImplementedError
+
+    def take(self, strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
+        """See `Step`."""
+        computed = self.compute(strategy, batch)
+        strategy.run(self.update, args=(computed,))
+        return any_replica(strategy, computed.finite)
+
+    def update(self, computed: Computed) -> None:
+        """See `Step`."""
+        self._optimizer.apply_gradients(
+            zip(computed.gradients, self._variables, strict=True), skip_gradients_aggregation=True
+        )
+        self._means.update(computed.losses.values, computed.losses.weights)
+
+    def skip(self) -> None:
+        """See `Step`."""
+        self._optimizer.iterations.assign_add(1)
+
+
+class UpdateStep(OptimizerStep):
     """The ordinary step: the whole batch at once.
 
     Calling it inside a replica takes the step there.
@@ -69,15 +112,12 @@ class UpdateStep:
 
         Args:
             losses: One replica's share of the loss.
-            variables: What is trained.
-            optimizer: Built for them; its `iterations` count the steps.
-            means: Receives the metrics.
+            variables: As in `OptimizerStep`.
+            optimizer: As in `OptimizerStep`.
+            means: As in `OptimizerStep`.
         """
+        super().__init__(variables, optimizer, means)
         self._losses = losses
-        self._variables = list(variables)
-        self._optimizer = optimizer
-        self._means = means
-        self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
     def __call__(self, batch: Batch) -> tf.Tensor:
         """Takes the step inside a replica; returns whether everything was finite, () bool."""
@@ -90,7 +130,7 @@ class UpdateStep:
         return strategy.run(self._compute, args=(batch,))
 
     def take(self, strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
-        """See `Step`."""
+        """See `Step`; one call of the replicas instead of two."""
         return any_replica(strategy, strategy.run(self, args=(batch,)))
 
     def _compute(self, batch: Batch) -> Computed:
@@ -98,17 +138,6 @@ class UpdateStep:
             losses = self._losses(batch)
             replica_loss = losses.total / self._replicas
         return sum_over_replicas(tape.gradient(replica_loss, self._variables), losses)
-
-    def update(self, computed: Computed) -> None:
-        """See `Step`."""
-        self._optimizer.apply_gradients(
-            zip(computed.gradients, self._variables, strict=True), skip_gradients_aggregation=True
-        )
-        self._means.update(computed.losses.values, computed.losses.weights)
-
-    def skip(self) -> None:
-        """See `Step`."""
-        self._optimizer.iterations.assign_add(1)
 
 
 def sum_over_replicas(gradients: Sequence[tf.Tensor | None], losses: Losses) -> Computed:
