@@ -184,7 +184,8 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         address = values.worker_address
         require(address is None or cluster.is_address(address), "worker_address",
                 "must have the form host:port, the port from 1 to 65535", address)  # fmt: skip
-    several = _has_several_workers(values)
+    strategy = {name: values[name].value for name in recipes.setting_names(config.StrategyConfig)}
+    several = config.StrategyConfig(**strategy).is_multi_worker(os.environ)
     require(not several or values.mode not in _ENCODER_MODES, "strategy",
             f"must not be multi_worker with --mode={values.mode}, which runs on one machine",
             "multi_worker")  # fmt: skip
@@ -216,13 +217,6 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         worker_address=values.worker_address,
         num_workers=cluster.num_tasks(os.environ) if several else 1,
     )
-
-
-def _has_several_workers(values: flags.FlagValues) -> bool:
-    """Whether this process is one of a job's; see `simclr_tf.distribution.choose_strategy`."""
-    if values.strategy != "auto" or values.use_tpu or values.tpu_name or values.master:
-        return values.strategy == "multi_worker"
-    return cluster.num_tasks(os.environ) > 1
 
 
 def _ignored(given: flags.FlagValues) -> list[str]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from simclr_tf.cluster import is_address
+from simclr_tf.cluster import is_address, num_tasks
 from simclr_tf.errors import InputError, require
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
@@ -432,6 +433,21 @@ class StrategyConfig:
         if self.strategy not in ("auto", "mirrored"):
             require(self.num_logical_cpus == 1, "num_logical_cpus",
                     "needs strategy=mirrored", self.num_logical_cpus)  # fmt: skip
+
+    @property
+    def names_tpu(self) -> bool:
+        """Whether a setting names a TPU, which `auto` takes before anything else."""
+        return bool(self.use_tpu or self.tpu_name or self.master)
+
+    def is_multi_worker(self, environment: Mapping[str, str]) -> bool:
+        """Whether this process is one of a job's.
+
+        Raises:
+            InputError: `TF_CONFIG` decides and is malformed.
+        """
+        if self.strategy != "auto" or self.names_tpu:
+            return self.strategy == "multi_worker"
+        return num_tasks(environment) > 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,9 +43,9 @@ def choose_strategy(config: StrategyConfig, environment: Mapping[str, str] = os.
     """
     if config.strategy != "auto":
         return config.strategy
-    if config.use_tpu or config.tpu_name or config.master:
+    if config.names_tpu:
         return "tpu"
-    if cluster.num_tasks(environment) > 1:
+    if config.is_multi_worker(environment):
         require(config.num_logical_cpus == 1, "num_logical_cpus",
                 "must be 1 in a job of several workers", config.num_logical_cpus)  # fmt: skip
         return "multi_worker"
