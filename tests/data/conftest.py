@@ -30,3 +30,13 @@ def write_images(tmp_path) -> WriteImages:
         return tmp_path / "images"
 
     return write
+
+
+@pytest.fixture
+def source(write_images):
+    """A folder of N images in two classes; image i holds the value i everywhere."""
+    from simclr_tf.data import folder_source
+    from tests.data.numbered import N
+
+    names = [f"{'ab'[i % 2]}/{i:02d}.png" for i in range(N)]
+    return folder_source.open_folder(str(write_images(names)), "data_dir")

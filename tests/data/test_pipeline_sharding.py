@@ -12,32 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.data import excluding, folder_source, labels, pipeline, sources, subset
+from simclr_tf.data import excluding, labels, pipeline, sources, subset
 from simclr_tf.errors import InputError
+from tests.data.numbered import N, noise_view, value_view
 
-N = 23
 DIVISIONS = [(1, 1), (1, 2), (2, 2), (2, 4), (4, 4)]  # pipelines, replicas
 
 
-@pytest.fixture
-def source(write_images):
-    """Image i holds the value i everywhere."""
-    names = [f"{'ab'[i % 2]}/{i:02d}.png" for i in range(N)]
-    return folder_source.open_folder(str(write_images(names)), "data_dir")
-
-
-def _value(image, seed):
-    del seed
-    return tf.cast(image[:1, :1], tf.float32)
-
-
-def _noise(image, seed):
-    del image
-    return tf.random.stateless_uniform((1, 1, 3), seed)
-
-
 def _stream(source, **options):
-    settings = {"batch_size": 8, "view_fns": (_value, _noise), "seed": 3, **options}
+    settings = {"batch_size": 8, "view_fns": (value_view, noise_view), "seed": 3, **options}
     return pipeline.train_batches(source, "train", **settings)
 
 
