@@ -85,19 +85,11 @@ def _serve(command: parsing.CommandLine) -> None:
     from simclr_tf.data import service
 
     address = (command.config.data.data_service or "").removeprefix("grpc://")
-    dispatches = command.mode == "data_dispatcher"
-    try:
-        if dispatches:
-            service.serve_dispatcher(int(address.rpartition(":")[2]))
-        else:
-            host, _, port = (command.worker_address or "").rpartition(":")
-            service.serve_worker(address, int(port or 0), host or None)
-    except InputError as error:
-        if error.name != "port":
-            raise
-        name = "data_service" if dispatches else "worker_address"
-        constraint = f"must have a port that can be used (it {error.constraint})"
-        raise InputError(name, constraint, error.received) from None
+    if command.mode == "data_dispatcher":
+        service.serve_dispatcher(int(address.rpartition(":")[2]))
+    else:
+        host, _, port = (command.worker_address or "").rpartition(":")
+        service.serve_worker(address, int(port or 0), host or None)
 
 
 def _what_is_left(command: parsing.CommandLine) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from simclr_tf.errors import InputError, require
 
 TASK_TYPES = ("chief", "worker")
+SERVICE_FORM = "must have the form grpc://host:port, the port from 1 to 65535"
 SLURM_PORT = 8888  # of the first task on a host; further ones count up
 
 
@@ -73,6 +74,11 @@ def is_address(text: str) -> bool:
     """Whether the text is host:port, with a port that exists."""
     found = re.fullmatch(r"[^/\s]+:(\d{1,5})", text)
     return found is not None and 1 <= int(found[1]) <= 65_535
+
+
+def is_service(text: str) -> bool:
+    """Whether the text is grpc://host:port, the address of a tf.data service."""
+    return text.startswith("grpc://") and is_address(text.removeprefix("grpc://"))
 
 
 def slurm_addresses(environment: Mapping[str, str]) -> list[str]:

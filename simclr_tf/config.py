@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from simclr_tf.cluster import is_address, num_tasks
+from simclr_tf.cluster import SERVICE_FORM, is_service, num_tasks
 from simclr_tf.errors import InputError, require
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
@@ -85,11 +85,7 @@ class DataConfig:
         require(bool(self.dataset), "dataset", "must name a data set", self.dataset)
         _require_choice("data_sharding", self.data_sharding, DATA_SHARDINGS)
         service = self.data_service
-        known = service is None or (
-            service.startswith("grpc://") and is_address(service.removeprefix("grpc://"))
-        )
-        require(known, "data_service", "must have the form grpc://host:port, the port from 1 to "
-                "65535", service)  # fmt: skip
+        require(service is None or is_service(service), "data_service", SERVICE_FORM, service)
         _require_at_least("read_retries", self.read_retries, 0)
         require(bool(self.train_split), "train_split", "must name a split", self.train_split)
         require(self.label_subset != "", "label_subset", "must name a subset", self.label_subset)

@@ -10,7 +10,6 @@ lost. Here a stream counts its rows and is watched, so that it breaks off with a
 
 from __future__ import annotations
 
-import re
 import signal
 import socket
 import threading
@@ -21,6 +20,7 @@ from typing import Any, NoReturn
 
 import tensorflow as tf
 
+from simclr_tf import cluster
 from simclr_tf.data.retry import plain_reason
 from simclr_tf.errors import InputError, require
 
@@ -58,8 +58,7 @@ def check_service(address: str) -> list[str]:
     """
     import grpc  # type: ignore[import-untyped]  # TensorFlow depends on it
 
-    require(bool(re.fullmatch(rf"{_PROTOCOL}://[^/\s]+:\d+", address)), _SETTING,
-            f"must have the form {_PROTOCOL}://host:port", address)  # fmt: skip
+    require(cluster.is_service(address), _SETTING, cluster.SERVICE_FORM, address)
     try:
         with grpc.insecure_channel(_host_and_port(address)) as channel:
             answer = channel.unary_unary(_LIST_WORKERS)(b"", timeout=_ANSWER_SECONDS)
@@ -163,7 +162,7 @@ def serve_dispatcher(port: int) -> None:
         job_gc_check_interval_ms=_UNUSED_JOB_MS // 2,
         job_gc_timeout_ms=_UNUSED_JOB_MS,
     )
-    server = _start(tf.data.experimental.service.DispatchServer, config)
+    server = _start(tf.data.experimental.service.DispatchServer, config, _SETTING)
     bound = server.target.rpartition(":")[2]
     print(f"dispatcher at {_PROTOCOL}://{socket.gethostname()}:{bound}", flush=True)
     _wait_for_signal()
@@ -195,7 +194,7 @@ def serve_worker(dispatcher: str, port: int = 0, host: str | None = None) -> Non
         port=port,
         protocol=_PROTOCOL,
     )
-    server = _start(tf.data.experimental.service.WorkerServer, config)
+    server = _start(tf.data.experimental.service.WorkerServer, config, "worker_address")
     bound = server._address.rpartition(":")[2]  # there is no public name for it
     print(f"worker at {host}:{bound} for {dispatcher}", flush=True)
     _wait_for_signal()
@@ -291,14 +290,18 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _start(server: Callable[[Any], Any], config: Any) -> Any:
+def _start(server: Callable[[Any], Any], config: Any, setting: str) -> Any:
     """Starts a server, but not where another listens: gRPC would let them share what arrives."""
     port = config.port
-    require(port == 0 or not _answers(f"localhost:{port}"), "port", "must be free", port)
+    require(port == 0 or not _answers(f"localhost:{port}"), setting,
+            "must have a port that can be used (it must be free)", port)  # fmt: skip
     try:
         return server(config)
     except tf.errors.OpError as error:
-        raise InputError("port", f"must be usable ({plain_reason(error)})", port) from error
+        constraint = (
+            f"must have a port that can be used (it must be usable ({plain_reason(error)}))"
+        )
+        raise InputError(setting, constraint, port) from error
 
 
 def _wait_for_signal() -> None:
