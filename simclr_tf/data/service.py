@@ -10,8 +10,10 @@ lost. Here a stream counts its rows and is watched, so that it breaks off with a
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -147,8 +149,8 @@ def through_service(
     return received.enumerate().map(check)
 
 
-def serve_dispatcher(port: int) -> None:
-    """Runs a dispatcher until SIGTERM or SIGINT.
+def serve_dispatcher(port: int) -> NoReturn:
+    """Runs a dispatcher until SIGTERM or SIGINT, which end the process with status 0.
 
     Args:
         port: To listen at; 0 takes any that is free.
@@ -165,12 +167,13 @@ def serve_dispatcher(port: int) -> None:
     server = _start(tf.data.experimental.service.DispatchServer, config, _SETTING)
     bound = server.target.rpartition(":")[2]
     print(f"dispatcher at {_PROTOCOL}://{socket.gethostname()}:{bound}", flush=True)
-    _wait_for_signal()
-    server.stop()
+    _end_at_signal()
 
 
-def serve_worker(dispatcher: str, port: int = 0, host: str | None = None) -> None:
-    """Runs a worker until SIGTERM or SIGINT; waits for its dispatcher first.
+def serve_worker(dispatcher: str, port: int = 0, host: str | None = None) -> NoReturn:
+    """Runs a worker until SIGTERM or SIGINT, which end the process with status 0.
+
+    It waits for its dispatcher first.
 
     Args:
         dispatcher: `grpc://host:port`.
@@ -197,8 +200,7 @@ def serve_worker(dispatcher: str, port: int = 0, host: str | None = None) -> Non
     server = _start(tf.data.experimental.service.WorkerServer, config, "worker_address")
     bound = server._address.rpartition(":")[2]  # there is no public name for it
     print(f"worker at {host}:{bound} for {dispatcher}", flush=True)
-    _wait_for_signal()
-    server.stop()
+    _end_at_signal()
 
 
 class _Watch:
@@ -304,11 +306,14 @@ def _start(server: Callable[[Any], Any], config: Any, setting: str) -> Any:
         raise InputError(setting, constraint, port) from error
 
 
-def _wait_for_signal() -> None:
-    """Returns at SIGTERM or SIGINT."""
+def _end_at_signal() -> NoReturn:
+    """Ends the process at SIGTERM or SIGINT."""
+    asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        return
+        signal.signal(number, lambda *_: asked.set())
+    # Not signal.pause: it sleeps on when another thread of the process gets the signal.
+    while not asked.wait(_TICK_SECONDS):
+        pass
+    sys.stdout.flush()
+    # Not the server's own stop, which waits for calls under way: nothing here can get lost.
+    os._exit(0)

@@ -186,3 +186,23 @@ def test_servers_end_when_asked(start):
     with pytest.raises(InputError, match="at least one running worker"):
         service.check_service(f"grpc://localhost:{port}")
     assert dispatcher.stop() == 0
+
+
+SIGNAL_IN_A_THREAD = """
+import signal, threading, time
+from simclr_tf.data import service
+
+def ask():
+    while not callable(signal.getsignal(signal.SIGTERM)):
+        time.sleep(0.01)
+    time.sleep(1)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=ask, daemon=True).start()
+service._end_at_signal()
+"""
+
+
+def test_a_signal_that_another_thread_receives(start):
+    server = start(SIGNAL_IN_A_THREAD)
+    assert server.process.wait(timeout=DEADLINE) == 0
