@@ -23,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint format clean
+.PHONY: help demo test test-fast lint bench format clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/\1|\2/p' Makefile \
@@ -42,6 +42,9 @@ lint: $(DEV_STAMP)  ## Check style, format and types.
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+bench: $(STAMP)  ## Measure speed in the smoke size, a minute (ARGS="step --size=short").
+	$(BIN)/python -m benchmarks.run --size=smoke $(ARGS)
 
 format: $(DEV_STAMP)  ## Format the code and fix what can be fixed.
 	$(BIN)/python -m ruff check --fix .

@@ -10,8 +10,75 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from flags import startup
+
+
+class Sides(NamedTuple):
+    """What is compared; both return images per second.
+
+    Attributes:
+        forward: The bare forward pass over as many batches as the extraction has.
+        extraction: One extraction of the split.
+        count: Images of the split.
+    """
+
+    forward: Callable[[], float]
+    extraction: Callable[[], float]
+    count: int
+
+
+def prepare(
+    dataset: str,
+    data_dir: str | None,
+    split: str,
+    width: float,
+    image_size: int = 32,
+    batch: int = 256,
+) -> Sides:
+    """Opens the images, builds a ResNet-18 and runs both sides once."""
+    startup.load_tensorflow()
+    import tensorflow as tf
+
+    from simclr_tf.augment import policy
+    from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig
+    from simclr_tf.data import pipeline, sources
+    from simclr_tf.evaluation.encoders import from_model
+    from simclr_tf.evaluation.features import extract_features
+    from simclr_tf.models.simclr import build_model
+
+    data = DataConfig(dataset=dataset, data_dir=data_dir, image_size=image_size)
+    source = sources.open_source(data)
+    encoder = EncoderConfig(resnet_depth=18, width_multiplier=width)
+    model = build_model(ModelConfig(encoder=encoder), None, image_size)
+    batches = pipeline.eval_batches(
+        source, split, batch_size=batch, image_size=image_size, view_fn=policy.eval_view
+    )
+    count = source.num_examples(split)
+    passes = -(-count // batch)
+    images = tf.random.stateless_uniform((batch, image_size, image_size, 3), (0, 1))
+
+    encode = from_model(model, image_size).encode
+
+    @tf.function(input_signature=[tf.TensorSpec(images.shape)], autograph=False)
+    def bare(batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"final_avg_pool": model(batch, training=False)["final_avg_pool"]}
+
+    def forward() -> float:
+        start = time.perf_counter()
+        for _ in range(passes):
+            bare(images)["final_avg_pool"].numpy()
+        return passes * batch / (time.perf_counter() - start)
+
+    def extraction() -> float:
+        start = time.perf_counter()
+        extract_features(encode, batches)
+        return count / (time.perf_counter() - start)
+
+    forward(), extraction()
+    return Sides(forward, extraction, count)
 
 
 def main() -> None:
@@ -25,46 +92,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    startup.load_tensorflow()
-    import tensorflow as tf
-
-    from simclr_tf.augment import policy
-    from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig
-    from simclr_tf.data import pipeline, sources
-    from simclr_tf.evaluation.encoders import from_model
-    from simclr_tf.evaluation.features import extract_features
-    from simclr_tf.models.simclr import build_model
-
-    data = DataConfig(dataset=args.dataset, data_dir=args.data_dir, image_size=args.image_size)
-    source = sources.open_source(data)
-    encoder = EncoderConfig(resnet_depth=18, width_multiplier=args.width)
-    model = build_model(ModelConfig(encoder=encoder), None, args.image_size)
-    batches = pipeline.eval_batches(
-        source, args.split, batch_size=args.batch, image_size=args.image_size,
-        view_fn=policy.eval_view,
-    )  # fmt: skip
-    count = source.num_examples(args.split)
-    passes = -(-count // args.batch)
-    images = tf.random.stateless_uniform((args.batch, args.image_size, args.image_size, 3), (0, 1))
-
-    encode = from_model(model, args.image_size).encode
-
-    @tf.function(input_signature=[tf.TensorSpec(images.shape)], autograph=False)
-    def bare(batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"final_avg_pool": model(batch, training=False)["final_avg_pool"]}
-
-    def forward() -> float:
-        start = time.perf_counter()
-        for _ in range(passes):
-            bare(images)["final_avg_pool"].numpy()
-        return passes * args.batch / (time.perf_counter() - start)
-
-    def extraction() -> float:
-        start = time.perf_counter()
-        extract_features(encode, batches)
-        return count / (time.perf_counter() - start)
-
-    forward(), extraction()
+    forward, extraction, count = prepare(
+        args.dataset, args.data_dir, args.split, args.width, args.image_size, args.batch
+    )
     print(f"{count} images of {args.dataset}, ResNet-18 of width {args.width:g}")
     ratios = []
     for number in range(args.rounds):

@@ -39,44 +39,20 @@ def _work(path: str, replicas: int, batch: int, width: float, calls: int) -> Non
 
     startup.load_tensorflow()
     import tensorflow as tf
-    import tf_keras as keras
 
+    from benchmarks.speed import network
     from simclr_tf import distribution
-    from simclr_tf.config import (
-        EncoderConfig,
-        ModelConfig,
-        ObjectiveConfig,
-        OptimizerConfig,
-        StrategyConfig,
-    )
-    from simclr_tf.models.roles import variable_roles
-    from simclr_tf.models.simclr import build_model
-    from simclr_tf.optimizers.factory import build_optimizer
+    from simclr_tf.config import StrategyConfig
     from simclr_tf.training import loop
-    from simclr_tf.training.losses import pretrain_losses
-    from simclr_tf.training.means import Means, metric_names
-    from simclr_tf.training.step import UpdateStep
 
     strategy = distribution.build_strategy(StrategyConfig(num_logical_cpus=replicas))
     with strategy.scope():
-        keras.utils.set_random_seed(0)
-        encoder = EncoderConfig(resnet_depth=18, width_multiplier=width, stem="cifar")
-        model = build_model(ModelConfig(encoder=encoder), 10, SIZE)
-        decay = OptimizerConfig()
-        optimizer = build_optimizer(decay, 0.01, variable_roles(model))
-        optimizer.build(model.trainable_variables)
-        means = Means(metric_names(model, "pretrain"))
-        losses = pretrain_losses(model, ObjectiveConfig(), decay)
-        step = UpdateStep(losses, model.trainable_variables, optimizer, means)
+        training = network.build_training(width=width, image_size=SIZE)
 
     def same_batch(part: distribution.Part) -> tf.data.Dataset:
-        rows = batch // part.replicas
-        views = {f"view_{i}": tf.random.stateless_uniform([rows, SIZE, SIZE, 3], [i, part.index])
-                 for i in range(2)}  # fmt: skip
-        label = tf.zeros([rows], tf.int64)
-        return tf.data.Dataset.from_tensors({**views, "label": label}).repeat()
+        return network.same_batch(batch // part.replicas, SIZE, seed=part.index)
 
-    run_steps = loop.compile_steps(step, strategy)
+    run_steps = loop.compile_steps(training.step, strategy)
     iterator = iter(distribution.distribute(strategy, same_batch))
     run_steps(iterator, tf.constant(1))
     rates = []
@@ -84,7 +60,7 @@ def _work(path: str, replicas: int, batch: int, width: float, calls: int) -> Non
     for _ in range(calls):
         started = time.perf_counter()
         run_steps(iterator, tf.constant(steps))
-        means.result()  # waits for the steps
+        training.means.result()  # waits for the steps
         rates.append(steps * batch / (time.perf_counter() - started))
     if distribution.is_chief(strategy):
         with open(path, "w") as file:
