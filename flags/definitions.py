@@ -81,6 +81,8 @@ _MODEL = {
 _OBJECTIVE = {
     "temperature": "Temperature tau of the contrastive loss.",
     "hidden_norm": "L2-normalise the embeddings before the contrastive loss.",
+    "loss_block_size": "Anchors whose similarities are in memory at a time, for large batches; "
+    "0: auto.",
 }
 _DISTILL = {
     "teacher": "With train_mode=distill: weights with a linear head, as for --checkpoint.",

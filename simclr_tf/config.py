@@ -249,13 +249,21 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
-    """NT-Xent (section 2.1): temperature tau, and whether the embeddings are L2-normalised."""
+    """NT-Xent (section 2.1).
+
+    Attributes:
+        temperature: The paper's tau.
+        hidden_norm: Whether the embeddings are L2-normalised.
+        loss_block_size: Anchors whose similarities are in memory at a time; 0 chooses.
+    """
 
     temperature: float = 0.1
     hidden_norm: bool = True
+    loss_block_size: int = 0
 
     def __post_init__(self) -> None:
         _require_positive("temperature", self.temperature)
+        _require_at_least("loss_block_size", self.loss_block_size, 0)
 
 
 @dataclasses.dataclass(frozen=True)

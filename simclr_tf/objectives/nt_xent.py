@@ -6,6 +6,9 @@ in the other view; its negatives are all other images in both views, on every re
 The loss is the sum of both directions averaged over the images: twice the paper's mean over the 2B
 anchors. The reference implementation does the same, so that published learning rates and weight
 decays keep their meaning.
+
+`nt_xent` returns its logits too. Training takes `blocked.contrastive_loss`, which needs not hold
+them.
 """
 
 from __future__ import annotations
@@ -22,6 +25,24 @@ from simclr_tf.errors import require
 MASKED_LOGIT = -1e9
 # Added nowhere, only a lower bound of the squared norm: a zero vector stays a zero vector.
 SQUARED_NORM_FLOOR = 1e-12
+
+
+class GatheredViews(NamedTuple):
+    """What similarities are computed from, float32.
+
+    Attributes:
+        hidden_a: (b, D), this replica's first views, the anchors of view a.
+        hidden_b: (b, D), its second views.
+        all_a: (B, D), the first views of all replicas, in the order of replica ids.
+        all_b: (B, D), their second views.
+        offset: () int32, the row of `all_a` and `all_b` at which this replica's images start.
+    """
+
+    hidden_a: tf.Tensor
+    hidden_b: tf.Tensor
+    all_a: tf.Tensor
+    all_b: tf.Tensor
+    offset: tf.Tensor | int
 
 
 class ContrastiveOutput(NamedTuple):
@@ -73,13 +94,14 @@ def nt_xent(
         InputError: `temperature` is not a finite number above 0.
         ValueError: The views are not two equal float (b, D) with b >= 1.
     """
-    require(math.isfinite(temperature) and temperature > 0, "temperature",
-            "must be greater than 0", temperature)  # fmt: skip
-    hidden_a, hidden_b = _checked(hidden_a, hidden_b)  # (b, D)
-    if hidden_norm:
-        hidden_a = l2_normalize(hidden_a)  # (b, D)
-        hidden_b = l2_normalize(hidden_b)  # (b, D)
-    all_a, all_b, offset = _gather_views(hidden_a, hidden_b)  # (B, D), (B, D), ()
+    return nt_xent_of_views(
+        gathered_views(hidden_a, hidden_b, temperature, hidden_norm), temperature
+    )
+
+
+def nt_xent_of_views(views: GatheredViews, temperature: float) -> ContrastiveOutput:
+    """`nt_xent` of views that are normalised and gathered."""
+    hidden_a, hidden_b, all_a, all_b, offset = views
     labels = offset + tf.range(tf.shape(hidden_a)[0])  # (b,)
     own = tf.one_hot(labels, tf.shape(all_a)[0], on_value=True, off_value=False)  # (b, B)
 
@@ -91,6 +113,19 @@ def nt_xent(
     loss_b = _cross_entropy(labels, tf.concat([logits_ba, logits_bb], axis=1))  # (b,)
     loss = tf.reduce_mean(loss_a + loss_b)  # ()
     return ContrastiveOutput(loss, logits_ab, logits_aa, logits_ba, logits_bb, labels)
+
+
+def gathered_views(
+    hidden_a: tf.Tensor, hidden_b: tf.Tensor, temperature: float, hidden_norm: bool
+) -> GatheredViews:
+    """Checks the arguments of a contrastive loss, see `nt_xent`, and gathers the candidates."""
+    require(math.isfinite(temperature) and temperature > 0, "temperature",
+            "must be greater than 0", temperature)  # fmt: skip
+    hidden_a, hidden_b = _checked(hidden_a, hidden_b)  # (b, D)
+    if hidden_norm:
+        hidden_a = l2_normalize(hidden_a)  # (b, D)
+        hidden_b = l2_normalize(hidden_b)  # (b, D)
+    return GatheredViews(hidden_a, hidden_b, *_gather_views(hidden_a, hidden_b))
 
 
 def l2_normalize(hidden: tf.Tensor) -> tf.Tensor:

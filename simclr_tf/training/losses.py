@@ -15,9 +15,8 @@ import tensorflow as tf
 from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.objectives import metrics as contrastive_metrics
+from simclr_tf.objectives.blocked import contrastive_loss
 from simclr_tf.objectives.distillation import agreement, distillation_loss
-from simclr_tf.objectives.nt_xent import nt_xent
 from simclr_tf.objectives.supervised import softmax_cross_entropy, top_k_correct
 from simclr_tf.optimizers.factory import weight_decay_loss
 
@@ -79,8 +78,12 @@ def pretrain_losses_of_outputs(
     def combine(projected: tf.Tensor, logits: tf.Tensor | None, labels: tf.Tensor) -> Losses:
         values: dict[str, Any] = {}
         hidden_a, hidden_b = tf.split(projected, 2)  # (b, D) each
-        contrastive = nt_xent(
-            hidden_a, hidden_b, objective.temperature, hidden_norm=objective.hidden_norm
+        contrastive = contrastive_loss(
+            hidden_a,
+            hidden_b,
+            objective.temperature,
+            hidden_norm=objective.hidden_norm,
+            block_size=objective.loss_block_size,
         )
         total = contrastive.loss
         if logits is not None:
@@ -91,8 +94,8 @@ def pretrain_losses_of_outputs(
         l2 = weight_decay_loss(model.trainable_variables, roles, decay)
         total += l2
         values["train/contrast_loss"] = contrastive.loss
-        values["train/contrast_acc"] = contrastive_metrics.contrastive_accuracy(contrastive)
-        values["train/contrast_entropy"] = contrastive_metrics.contrastive_entropy(contrastive)
+        values["train/contrast_acc"] = contrastive.accuracy
+        values["train/contrast_entropy"] = contrastive.entropy
         values["train/weight_decay"] = l2
         values["train/total_loss"] = total
         return Losses(total, values)

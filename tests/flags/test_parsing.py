@@ -159,6 +159,7 @@ def test_a_process_of_the_data_service_needs_its_address_alone(mode):
     [
         ("--gradient_cache_chunk=6", "must divide train_batch_size=512"),
         ("--gradient_cache_chunk=64 --train_mode=supervised", "needs train_mode=pretrain"),
+        ("--loss_block_size=-1", "must be at least 0"),
         ("--gradient_cache_bn=none", "must be one of chunk, frozen"),
         ("--gradient_cache_bn=frozen", "needs gradient_cache_chunk"),
         ("--data_service=grpc://a:99999", "the port from 1 to 65535"),
