@@ -19,7 +19,15 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
 
-RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
+BLOCKS_PER_GROUP = {  # residual blocks of a ResNet's four groups, by depth
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+RESNET_DEPTHS = tuple(BLOCKS_PER_GROUP)
 STEMS = ("auto", "cifar", "imagenet")
 PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
 OPTIMIZERS = ("lars", "momentum", "adam")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-BLOCKS = {
-    18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-}  # fmt: skip
+from simclr_tf.config import BLOCKS_PER_GROUP
+
 # Forward, the gradient of the activations and the gradient of the kernels cost the same.
 TRAINING_PASSES = 3
 
@@ -33,7 +31,7 @@ def forward_flops(
         total = _convolution(size, 7, 3, base)
         size = -(-size // 2)
     channels = base
-    for group, count in enumerate(BLOCKS[depth]):
+    for group, count in enumerate(BLOCKS_PER_GROUP[depth]):
         filters = base * 2**group
         outputs = filters if depth < 50 else 4 * filters
         for block in range(count):

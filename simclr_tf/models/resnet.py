@@ -10,18 +10,10 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import BatchNormConfig, EncoderConfig
+from simclr_tf.config import BLOCKS_PER_GROUP, BatchNormConfig, EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.conv import LayerFactory, SelectiveKernelConv, SqueezeExcite, pad_fixed
 
-BLOCKS_PER_GROUP = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-}
 BOTTLENECK_EXPANSION = 4
 GROUP_CHANNELS = (64, 128, 256, 512)
 
