@@ -61,8 +61,8 @@ def contrastive_loss(
     Small batches take the plain form. Larger ones are computed in blocks of anchors: the same up
     to rounding, in the memory of a block, but that a positive that ties with a negative counts as
     missed, where the plain form goes by the order of the candidates. In blocks every call computes
-    the gradient too, two thirds of the work, whether it is asked for or not. There is no second
-    derivative: one with respect to the embeddings is None.
+    the gradient too, two thirds of the work, whether it is asked for or not. Second derivatives are
+    right too, but hold all logits.
 
     Args:
         hidden_a: (b, D), projections of the first views, any float dtype; computed in float32.
