@@ -13,7 +13,6 @@ import collections
 import pathlib
 import re
 import tempfile
-import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -84,25 +83,16 @@ def profile(
     startup.load_tensorflow()
     import tensorflow as tf
 
-    from benchmarks.speed import network
-    from simclr_tf.training import loop
+    from benchmarks.speed import network, timing
 
     training = network.build_training(depth, width, image_size, precision)
-    run_steps = loop.compile_steps(training.step, tf.distribute.get_strategy())
-    batches = iter(network.same_batch(pairs, image_size))
-
-    def take() -> float:
-        started = time.perf_counter()
-        run_steps(batches, tf.constant(steps))
-        training.means.result()  # waits for the steps
-        return (time.perf_counter() - started) / steps
-
-    take()
-    plain = take()
+    take = network.stepper(training, iter(network.same_batch(pairs, image_size)))
+    take(steps)
+    (plain,) = timing.seconds(lambda: take(steps), 1)
     with tempfile.TemporaryDirectory() as folder:
         with tf.profiler.experimental.Profile(folder):
-            take()
-        return totals(_events(pathlib.Path(folder))), plain
+            take(steps)
+        return totals(_events(pathlib.Path(folder))), plain / steps
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import json
 import os
 import statistics
 import tempfile
-import time
 
 from benchmarks import workers
 
@@ -40,10 +39,9 @@ def _work(path: str, replicas: int, batch: int, width: float, calls: int) -> Non
     startup.load_tensorflow()
     import tensorflow as tf
 
-    from benchmarks.speed import network
+    from benchmarks.speed import network, timing
     from simclr_tf import distribution
     from simclr_tf.config import StrategyConfig
-    from simclr_tf.training import loop
 
     strategy = distribution.build_strategy(StrategyConfig(num_logical_cpus=replicas))
     with strategy.scope():
@@ -52,16 +50,11 @@ def _work(path: str, replicas: int, batch: int, width: float, calls: int) -> Non
     def same_batch(part: distribution.Part) -> tf.data.Dataset:
         return network.same_batch(batch // part.replicas, SIZE, seed=part.index)
 
-    run_steps = loop.compile_steps(training.step, strategy)
-    iterator = iter(distribution.distribute(strategy, same_batch))
-    run_steps(iterator, tf.constant(1))
-    rates = []
+    batches = iter(distribution.distribute(strategy, same_batch))
+    take = network.stepper(training, batches, strategy)
+    take(1)
     steps = 2
-    for _ in range(calls):
-        started = time.perf_counter()
-        run_steps(iterator, tf.constant(steps))
-        training.means.result()  # waits for the steps
-        rates.append(steps * batch / (time.perf_counter() - started))
+    rates = timing.rates(lambda: take(steps), steps * batch, calls)
     if distribution.is_chief(strategy):
         with open(path, "w") as file:
             json.dump(rates, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from simclr_tf.config import EncoderConfig, ModelConfig, ObjectiveConfig, Optimi
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers.factory import build_optimizer
+from simclr_tf.training import loop
 from simclr_tf.training.losses import pretrain_losses
 from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import UpdateStep
@@ -42,6 +44,19 @@ def build_training(
     losses = pretrain_losses(model, ObjectiveConfig(), decay)
     step = UpdateStep(losses, model.trainable_variables, optimizer, means)
     return Training(model, optimizer, means, step)
+
+
+def stepper(
+    training: Training, batches: Iterator, strategy: tf.distribute.Strategy | None = None
+) -> Callable[[int], None]:
+    """Takes a number of steps in one call, and waits for them."""
+    run_steps = loop.compile_steps(training.step, strategy or tf.distribute.get_strategy())
+
+    def take(count: int) -> None:
+        run_steps(batches, tf.constant(count))
+        training.means.result()  # waits for the steps
+
+    return take
 
 
 def same_batch(pairs: int, image_size: int, seed: int = 0) -> tf.data.Dataset:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
 import os
-import pkgutil
-import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.speed.figures import GIB
-from benchmarks.speed.protocol import STARTED, UnavailableError
+from benchmarks.speed.protocol import UnavailableError
 from benchmarks.speed.timing import (
     Round,
-    peak_gib,
-    rates,
-    require_memory,
-    seconds,
-    status,
+    peak_after_steps,
+    step_rates,
     stream_rates,
+    time_and_memory,
+    until_first_step,
+    update_time,
 )
 from flags import startup
 
@@ -30,54 +26,36 @@ def _stepper(
 ) -> Callable[[int], None]:
     """Takes a number of pretraining steps on the same batch, and waits for them."""
     startup.load_tensorflow()
-    import tensorflow as tf
-
     from benchmarks.speed import network
-    from simclr_tf.training import loop
 
     training = network.build_training(depth, width, image_size, precision)
-    run_steps = loop.compile_steps(training.step, tf.distribute.get_strategy())
-    batches = iter(network.same_batch(pairs, image_size))
-
-    def take(count: int) -> None:
-        run_steps(batches, tf.constant(count))
-        training.means.result()  # waits for the steps
-
-    return take
+    return network.stepper(training, iter(network.same_batch(pairs, image_size)))
 
 
 def step(
     *, depth: int, image_size: int, pairs: int, precision: str, steps: int, samples: int
 ) -> Round:
     """Pairs per second of the training step alone."""
-    take = _stepper(depth, image_size, pairs, precision)
-    take(2)
-    return lambda: {"pairs/s": rates(lambda: take(steps), steps * pairs, samples)}
+    return step_rates(_stepper(depth, image_size, pairs, precision), steps, pairs, samples)
 
 
 def start(*, depth: int, image_size: int, pairs: int, precision: str = "float32") -> Round:
     """Seconds from the start of this process to the end of the first step."""
 
-    def measure() -> dict[str, list[float]]:
+    def make_stepper() -> Callable[[int], None]:
         startup.load_tensorflow()
         importlib.import_module("export.runs")  # all that `run.py --mode=train` loads
         importlib.import_module("simclr_tf.modes.training")
-        _stepper(depth, image_size, pairs, precision)(1)
-        return {"s": [time.monotonic() - float(os.environ[STARTED])]}
+        return _stepper(depth, image_size, pairs, precision)
 
-    return lambda: measure()
+    return until_first_step(make_stepper)
 
 
 def step_memory(
     *, depth: int, image_size: int, pairs: int, steps: int, precision: str = "float32"
 ) -> Round:
     """The peak of this process's memory after some steps."""
-
-    def measure() -> dict[str, list[float]]:
-        _stepper(depth, image_size, pairs, precision)(steps)
-        return {"GiB": [peak_gib()]}
-
-    return measure
+    return peak_after_steps(lambda: _stepper(depth, image_size, pairs, precision), steps)
 
 
 def pipeline(
@@ -140,54 +118,18 @@ def loss(*, pairs: int, dims: int, samples: int) -> Round:
     startup.load_tensorflow()
     import tensorflow as tf
 
-    compute = _loss_and_metrics()
-    if compute is None:
-        compute = _whole_loss()
-        require_memory(80 * pairs**2)
+    from simclr_tf.objectives.blocked import contrastive_loss
+
     views = [tf.random.stateless_normal([pairs, dims], [i, 0]) for i in range(2)]  # (B, D)
 
     @tf.function
     def gradients(hidden_a: tf.Tensor, hidden_b: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             tape.watch((hidden_a, hidden_b))
-            values = compute(hidden_a, hidden_b)
-        return values, tape.gradient(values[0], (hidden_a, hidden_b))
+            result = contrastive_loss(hidden_a, hidden_b, temperature=0.1)
+        return result, tape.gradient(result.loss, (hidden_a, hidden_b))
 
-    before = status("VmRSS")
-    gradients(*views)
-
-    def measure() -> dict[str, list[float]]:
-        found = seconds(lambda: gradients(*views)[1][0].numpy(), samples)
-        return {"s": found, "GiB": [(status("VmHWM") - before) / GIB]}
-
-    return measure
-
-
-def _loss_and_metrics() -> Callable[..., Any] | None:
-    """The loss that never holds the whole matrix; None where there is none."""
-    from simclr_tf import objectives
-
-    for module in pkgutil.iter_modules(objectives.__path__):
-        found = importlib.import_module(f"{objectives.__name__}.{module.name}")
-        if hasattr(found, "contrastive_loss"):
-
-            def compute(hidden_a: Any, hidden_b: Any, function: Any) -> Any:
-                output = function(hidden_a, hidden_b, 0.1)
-                return output.loss, output.accuracy, output.entropy
-
-            return functools.partial(compute, function=found.contrastive_loss)
-    return None
-
-
-def _whole_loss() -> Callable[..., Any]:
-    from simclr_tf.objectives import metrics, nt_xent
-
-    def compute(hidden_a: Any, hidden_b: Any) -> Any:
-        output = nt_xent.nt_xent(hidden_a, hidden_b, 0.1)
-        accuracy = metrics.contrastive_accuracy(output)
-        return output.loss, accuracy, metrics.contrastive_entropy(output)
-
-    return compute
+    return time_and_memory(lambda: gradients(*views)[1][0].numpy(), samples)
 
 
 def lars(*, depth: int, updates: int, samples: int) -> Round:
@@ -208,13 +150,7 @@ def lars(*, depth: int, updates: int, samples: int) -> Round:
                 zip(gradients, variables, strict=True), skip_gradients_aggregation=True
             )
 
-    update(tf.constant(1))
-
-    def measure() -> dict[str, list[float]]:
-        found = seconds(lambda: update(tf.constant(updates)), samples)
-        return {"ms": [1000 * one / updates for one in found]}
-
-    return measure
+    return update_time(lambda count: update(tf.constant(count)), updates, samples)
 
 
 def evaluate(

@@ -69,7 +69,7 @@ def whole_run(*, script: str, flags: list[str], pairs: int) -> Round:
                 "whole process": [pairs * last / (ended - started)],
             }
 
-    return lambda: measure()
+    return measure
 
 
 def run_memory(*, script: str, flags: list[str]) -> Round:
@@ -80,4 +80,4 @@ def run_memory(*, script: str, flags: list[str]) -> Round:
             _, _, peak = _run(script, flags, folder)
             return {"GiB": [peak / GIB]}
 
-    return lambda: measure()
+    return measure

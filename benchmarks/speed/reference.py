@@ -9,20 +9,18 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benchmarks.speed.figures import GIB
-from benchmarks.speed.protocol import STARTED
 from benchmarks.speed.timing import (
     Round,
-    peak_gib,
-    rates,
+    peak_after_steps,
     require_memory,
-    seconds,
-    status,
+    step_rates,
     stream_rates,
+    time_and_memory,
+    until_first_step,
+    update_time,
 )
 
 NUM_CLASSES = 10
@@ -113,29 +111,17 @@ def _stepper(path: str, depth: int, image_size: int, pairs: int) -> Callable[[in
 
 def step(*, path: str, depth: int, image_size: int, pairs: int, steps: int, samples: int) -> Round:
     """Pairs per second of the training step alone."""
-    take = _stepper(path, depth, image_size, pairs)
-    take(2)
-    return lambda: {"pairs/s": rates(lambda: take(steps), steps * pairs, samples)}
+    return step_rates(_stepper(path, depth, image_size, pairs), steps, pairs, samples)
 
 
 def start(*, path: str, depth: int, image_size: int, pairs: int) -> Round:
     """Seconds from the start of this process to the end of the first step."""
-
-    def measure() -> dict[str, list[float]]:
-        _stepper(path, depth, image_size, pairs)(1)
-        return {"s": [time.monotonic() - float(os.environ[STARTED])]}
-
-    return measure
+    return until_first_step(lambda: _stepper(path, depth, image_size, pairs))
 
 
 def step_memory(*, path: str, depth: int, image_size: int, pairs: int, steps: int) -> Round:
     """The peak of this process's memory after some steps."""
-
-    def measure() -> dict[str, list[float]]:
-        _stepper(path, depth, image_size, pairs)(steps)
-        return {"GiB": [peak_gib()]}
-
-    return measure
+    return peak_after_steps(lambda: _stepper(path, depth, image_size, pairs), steps)
 
 
 def pipeline(
@@ -200,14 +186,7 @@ def loss(*, path: str, pairs: int, dims: int, samples: int) -> Round:
             )
         return tape.gradient(total, values)
 
-    before = status("VmRSS")
-    gradients(hidden)
-
-    def measure() -> dict[str, list[float]]:
-        found = seconds(lambda: gradients(hidden).numpy(), samples)
-        return {"s": found, "GiB": [(status("VmHWM") - before) / GIB]}
-
-    return measure
+    return time_and_memory(lambda: gradients(hidden).numpy(), samples)
 
 
 def lars(*, path: str, depth: int, updates: int, samples: int) -> Round:
@@ -225,10 +204,4 @@ def lars(*, path: str, depth: int, updates: int, samples: int) -> Round:
         for _ in tf.range(count):
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    update(tf.constant(1))
-
-    def measure() -> dict[str, list[float]]:
-        found = seconds(lambda: update(tf.constant(updates)), samples)
-        return {"ms": [1000 * one / updates for one in found]}
-
-    return measure
+    return update_time(lambda count: update(tf.constant(count)), updates, samples)

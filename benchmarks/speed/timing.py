@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks.memory import status
 from benchmarks.speed.figures import GIB
-from benchmarks.speed.protocol import UnavailableError
+from benchmarks.speed.protocol import STARTED, UnavailableError
 
 Round = Callable[[], dict[str, list[float]]]
 
@@ -69,6 +70,50 @@ def require_memory(needed: float) -> None:
         )
 
 
-def peak_gib() -> float:
-    """The largest resident memory of this process so far, GiB."""
-    return status("VmHWM") / GIB
+def step_rates(take: Callable[[int], None], steps: int, pairs: int, samples: int) -> Round:
+    """Pairs per second of calls of some steps each, after two that warm up."""
+    take(2)
+    return lambda: {"pairs/s": rates(lambda: take(steps), steps * pairs, samples)}
+
+
+def until_first_step(make_stepper: Callable[[], Callable[[int], None]]) -> Round:
+    """Seconds from the start of this process to the end of the first step."""
+
+    def measure() -> dict[str, list[float]]:
+        make_stepper()(1)
+        return {"s": [time.monotonic() - float(os.environ[STARTED])]}
+
+    return measure
+
+
+def peak_after_steps(make_stepper: Callable[[], Callable[[int], None]], steps: int) -> Round:
+    """The peak of this process's memory after some steps."""
+
+    def measure() -> dict[str, list[float]]:
+        make_stepper()(steps)
+        return {"GiB": [status("VmHWM") / GIB]}
+
+    return measure
+
+
+def time_and_memory(action: Callable[[], Any], samples: int) -> Round:
+    """Seconds of calls after a first one, and the memory that all of them took at most."""
+    before = status("VmRSS")
+    action()
+
+    def measure() -> dict[str, list[float]]:
+        found = seconds(action, samples)
+        return {"s": found, "GiB": [(status("VmHWM") - before) / GIB]}
+
+    return measure
+
+
+def update_time(update: Callable[[int], None], updates: int, samples: int) -> Round:
+    """Milliseconds of an update, from calls of some updates each."""
+    update(1)
+
+    def measure() -> dict[str, list[float]]:
+        found = seconds(lambda: update(updates), samples)
+        return {"ms": [1000 * one / updates for one in found]}
+
+    return measure
