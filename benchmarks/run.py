@@ -159,7 +159,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status."""
     words = sys.argv[1:] if words is None else words
     given = read_command_line(words)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: it is ignored in what a script starts in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         return run(given, words)
     except SideError as error:
