@@ -58,6 +58,8 @@ _AUGMENT = {
     "use_blur": "Gaussian blur with train_mode=pretrain and supervised.",
     "crop_area_min": "Smallest share of the image area that a crop may have.",
     "brightness": "multiplicative (released TF2 code) or additive (the paper's appendix).",
+    "augment_on": "Where colours are distorted and views blurred: host (input pipeline), device "
+    "(training step), auto (device on GPUs and TPUs).",
 }
 _MODEL = {
     "resnet_depth": "18, 34, 50, 101, 152 or 200.",

@@ -37,6 +37,7 @@ BRIGHTNESS_MODES = ("multiplicative", "additive")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 DATA_SHARDINGS = ("auto", "batch", "split")
+AUGMENT_PLACES = ("auto", "host", "device")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
 
 
@@ -110,18 +111,22 @@ class AugmentConfig:
         color_jitter_strength: The paper's s; 0 switches colour distortion off altogether.
         use_blur: Gaussian blur with probability 0.5 (the paper has none for CIFAR-10).
         brightness: `multiplicative` as in the released TF2 code, `additive` as in Appendix A.
+        augment_on: Where colours are distorted and views blurred: `host` (input pipeline) or
+            `device` (training step). `auto` is `device` on GPUs and TPUs. Cropping is the host's.
     """
 
     crop_area_min: float = 0.08
     color_jitter_strength: float = 1.0
     use_blur: bool = True
     brightness: str = "multiplicative"
+    augment_on: str = "auto"
 
     def __post_init__(self) -> None:
         require(0 < self.crop_area_min <= 1, "crop_area_min", "must lie in (0, 1]",
                 self.crop_area_min)  # fmt: skip
         _require_at_least("color_jitter_strength", self.color_jitter_strength, 0)
         _require_choice("brightness", self.brightness, BRIGHTNESS_MODES)
+        _require_choice("augment_on", self.augment_on, AUGMENT_PLACES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tf_keras as keras
 from simclr_tf import distribution
 from simclr_tf.augment import policy
 from simclr_tf.config import AugmentConfig, DataConfig, RunConfig
-from simclr_tf.data import decode, labels, pipeline, service, sources, splits
+from simclr_tf.data import decode, labels, pipeline, service, sources, splits, views
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.roles import describe_roles, variable_roles
@@ -313,6 +313,24 @@ def view_functions(
     ]
 
 
+def view_maker(
+    train_mode: str, image_size: int, augment: AugmentConfig, on_device: bool = False
+) -> views.PolicyViews:
+    """Makes the same views as `view_functions`, faster."""
+    count = 2 if train_mode == "pretrain" else 1
+    distorted = train_mode in ("pretrain", "supervised")
+    return views.PolicyViews(count, image_size, augment, distorted, on_device)
+
+
+def _augments_on_device(experiment: Experiment) -> bool:
+    where = experiment.run.augment.augment_on
+    return (
+        distribution.on_accelerators(experiment.strategy)
+        if where == "auto"
+        else (where == "device")
+    )
+
+
 def train_batches(
     experiment: Experiment,
     start_step: int,
@@ -331,7 +349,9 @@ def train_batches(
         experiment.source,
         data.train_split,
         batch_size=run.train.train_batch_size,
-        view_fns=view_functions(run.model.train_mode, data.image_size, run.augment),
+        views=view_maker(
+            run.model.train_mode, data.image_size, run.augment, _augments_on_device(experiment)
+        ),
         seed=run.train.seed,
         start_step=start_step,
         cache=data.cache_dataset,
@@ -393,9 +413,9 @@ def sample_views(
             continue
         image = decode.decode_image(example["image"])
         originals.append(policy.eval_view(image, run.data.image_size))
+        seeds = pipeline.view_seeds(run.train.seed, epoch, example["id"], len(functions))
         for index, function in enumerate(functions):
-            seed = pipeline.view_seed(run.train.seed, epoch, example["id"], index)
-            augmented[index].append(function(image, seed))
+            augmented[index].append(function(image, seeds[index]))
         if len(originals) == count:
             break
-    return np.stack(originals), [np.stack(views) for views in augmented]
+    return np.stack(originals), [np.stack(made) for made in augmented]

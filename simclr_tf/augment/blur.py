@@ -38,7 +38,8 @@ def gaussian_blur(image: tf.Tensor, sigma: float | tf.Tensor, kernel_size: int) 
     """
     require(kernel_size >= 1, "kernel_size", "must be at least 1", kernel_size)
     image = images.check_image(image, batched=True)
-    column = _gaussian_column(sigma, kernel_size // 2)  # (K, 1, 3, 1)
+    taps = gaussian_taps(sigma, kernel_size // 2)  # (K,)
+    column = tf.tile(taps[:, None, None, None], (1, 1, 3, 1))  # (K, 1, 3, 1)
     row = tf.reshape(column, (1, -1, 3, 1))  # (1, K, 3, 1)
     batch = image if image.shape.rank == 4 else image[tf.newaxis]  # (N, H, W, 3)
     for kernel in (column, row):
@@ -72,8 +73,9 @@ def blur_from(
     )
 
 
-def _gaussian_column(sigma: float | tf.Tensor, radius: int) -> tf.Tensor:
+def gaussian_taps(sigma: float | tf.Tensor, radius: int) -> tf.Tensor:
+    """The taps of Gaussians, float32 (..., 2 * radius + 1) for `sigma` (...); each sums to 1."""
     positions = tf.range(-radius, radius + 1, dtype=tf.float32)  # (K,)
-    squares = tf.tile(tf.square(positions)[:, None, None, None], (1, 1, 3, 1))  # (K, 1, 3, 1)
-    taps = tf.exp(squares * (-0.5 / tf.square(sigma)))  # (K, 1, 3, 1)
-    return taps / tf.reduce_sum(taps, axis=0)
+    sigma = tf.convert_to_tensor(sigma, tf.float32)[..., tf.newaxis]
+    taps = tf.exp(tf.square(positions) * (-0.5 / tf.square(sigma)))  # (..., K)
+    return taps / tf.reduce_sum(taps, axis=-1, keepdims=True)

@@ -17,13 +17,14 @@ TONE_RANGE = 0.8  # of brightness, contrast and saturation, times s
 HUE_RANGE = 0.2  # times s, as a share of the colour circle
 JITTER_DRAWS = 5
 DISTORTION_DRAWS = JITTER_DRAWS + 2
-_GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # luma of ITU-R BT.601, as the reference has them
-_ORDERS = tuple(itertools.permutations(range(4)))
+GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # luma of ITU-R BT.601, as the reference has them
+# Of brightness, contrast, saturation and hue, which are 0 to 3 here.
+ORDERS = tuple(itertools.permutations(range(4)))
 
 
 def to_grayscale(image: tf.Tensor) -> tf.Tensor:
     """The luma of every pixel in all three channels; float32 (..., H, W, 3)."""
-    weights = tf.constant([[weight] * 3 for weight in _GRAY_WEIGHTS])  # (3, 3)
+    weights = tf.constant([[weight] * 3 for weight in GRAY_WEIGHTS])  # (3, 3)
     return tf.tensordot(image, weights, axes=1)  # (..., H, W, 3)
 
 
@@ -76,6 +77,20 @@ def jitter_from(
     image: tf.Tensor, strength: float, draws: Sequence[tf.Tensor], brightness: str
 ) -> tf.Tensor:
     """`color_jitter` with its `JITTER_DRAWS` numbers uniform in [0, 1) given."""
+    order, amounts = jitter_amounts(draws, strength, brightness)
+    steps = tf.unstack(tf.gather(tf.constant(ORDERS), order), num=4)
+    return images.clip(_adjust_in_order(image, steps, amounts, brightness))
+
+
+def jitter_amounts(
+    draws: Sequence[tf.Tensor], strength: float, brightness: str
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """What `JITTER_DRAWS` numbers uniform in [0, 1), of any one shape, decide.
+
+    Returns:
+        Position in `ORDERS`, int32, and the amounts of brightness, contrast, saturation and hue,
+        float32, in the ranges of `color_jitter`; all of the draws' shape.
+    """
     order, *amounts = draws
     tone = TONE_RANGE * strength
     factors = (max(1 - tone, 0.0), 1 + tone)
@@ -83,7 +98,7 @@ def jitter_from(
     turn = min(HUE_RANGE * strength, 0.5)
     ranges = (shift, factors, factors, (-turn, turn))
     amounts = [seeds.between(u, *bounds) for u, bounds in zip(amounts, ranges, strict=True)]
-    return images.clip(_adjust_in_order(image, _shuffled(order), amounts, brightness))
+    return seeds.below(order, len(ORDERS)), amounts
 
 
 def color_distortion(
@@ -129,12 +144,6 @@ def _check_settings(strength: float, brightness: str) -> None:
     require(strength >= 0, "color_jitter_strength", "must be at least 0", strength)
     allowed = ", ".join(BRIGHTNESS_MODES)
     require(brightness in BRIGHTNESS_MODES, "brightness", f"must be one of {allowed}", brightness)
-
-
-def _shuffled(uniform: tf.Tensor) -> list[tf.Tensor]:
-    """One of the 24 orders of four operations, as four int32 scalars."""
-    order = tf.gather(tf.constant(_ORDERS), seeds.below(uniform, len(_ORDERS)))  # (4,)
-    return tf.unstack(order, num=4)
 
 
 def _adjust_in_order(

@@ -50,7 +50,7 @@ def random_crop_box(
     """
     lengths = tf.stack([height, width])  # (2,)
     draws = seeds.uniforms(seed, CROP_DRAWS)
-    corner, sides = _draw_box(lengths, draws, area_range, aspect_range)
+    corner, sides = draw_boxes(lengths, draws, area_range, aspect_range)
     return corner[0], corner[1], sides[0], sides[1]
 
 
@@ -77,9 +77,47 @@ def resized_crop_from(
     """`random_resized_crop` with its `CROP_DRAWS` numbers uniform in [0, 1) given."""
     image = images.check_image(image)
     lengths = images.lengths(image)  # (2,)
-    corner, sides = _draw_box(lengths, draws, (crop_area_min, 1.0), ASPECT_RANGE)
+    corner, sides = draw_boxes(lengths, draws, (crop_area_min, 1.0))
     crop = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [3]], 0))  # (h, w, 3)
     return images.clip(images.resize_bicubic(crop, size))  # (size, size, 3)
+
+
+def resized_boxes(batch: tf.Tensor, corners: tf.Tensor, sides: tf.Tensor, size: int) -> tf.Tensor:
+    """A box of every image of a batch, resized as by `images.resize_bicubic`, as matrix products.
+
+    Every output row is a sum of the image's rows, and so for the columns.
+
+    Args:
+        batch: float (N, H, W, 3) of static H and W.
+        corners: First row and column of the boxes, int32 (N, 2).
+        sides: Their heights and widths, int32 (N, 2), at least 1 and inside the image.
+        size: Side S of the result in pixels.
+
+    Returns:
+        float32 (N, S, S, 3), not clipped.
+    """
+    height, width = batch.shape[1:3]
+    rows = _resizing_matrices(corners[:, 0], sides[:, 0], height, size)  # (N, S, H)
+    columns = _resizing_matrices(corners[:, 1], sides[:, 1], width, size)  # (N, S, W)
+    by_rows = tf.einsum("nyh,nhwc->nywc", rows, batch)  # (N, S, W, 3)
+    return tf.einsum("nxw,nywc->nyxc", columns, by_rows)
+
+
+def _resizing_matrices(first: tf.Tensor, number: tf.Tensor, length: int, size: int) -> tf.Tensor:
+    """(N, size, length): bicubic sums of `number` (N,) pixels of `length`, from `first` (N,) on.
+
+    The kernel is Keys's with a = -0.5; beyond the box it is cut off and what is left sums to 1.
+    """
+    scale = tf.cast(number, tf.float32) / size
+    sources = (tf.range(size, dtype=tf.float32) + 0.5) * scale[:, None] - 0.5  # (N, size)
+    pixels = tf.range(length) - first[:, None]  # (N, length), counted from the box
+    t = tf.abs(sources[:, :, None] - tf.cast(pixels, tf.float32)[:, None])  # (N, size, length)
+    near = (1.5 * t - 2.5) * t * t + 1
+    far = ((-0.5 * t + 2.5) * t - 4) * t + 2
+    weights = tf.where(t <= 1, near, tf.where(t < 2, far, tf.zeros_like(t)))
+    inside = (pixels >= 0) & (pixels < number[:, None])  # (N, length)
+    weights *= tf.cast(inside, tf.float32)[:, None]
+    return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
 
 
 def center_crop(
@@ -140,22 +178,32 @@ def flip_from(image: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
     )
 
 
-def _draw_box(
+def draw_boxes(
     lengths: tf.Tensor,
     draws: Sequence[tf.Tensor],
     area_range: tuple[float, float],
-    aspect_range: tuple[float, float],
+    aspect_range: tuple[float, float] = ASPECT_RANGE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Corner and sides of the box of `random_crop_box`, int32 (2,) each, rows first."""
+    """Corners and sides of boxes as in `random_crop_box`, rows first.
+
+    Args:
+        lengths: Height and width of the image, int32 (2,).
+        draws: `CROP_DRAWS` numbers uniform in [0, 1) per box, of any one shape (...).
+        area_range: See `random_crop_box`.
+        aspect_range: See `random_crop_box`.
+
+    Returns:
+        int32 (..., 2) each.
+    """
     _check_ranges(area_range, aspect_range)
     area, aspect, top, left = draws
     area = seeds.between(area, *area_range)
     aspect = seeds.between(
         aspect, tf.maximum(aspect_range[0], area), tf.minimum(aspect_range[1], 1.0 / area)
     )
-    sides = _round_sides(lengths, tf.sqrt(tf.stack([area / aspect, area * aspect])))  # (2,)
-    corner = seeds.below(tf.stack([top, left]), lengths - sides + 1)  # (2,)
-    return corner, sides
+    sides = _round_sides(lengths, tf.sqrt(tf.stack([area / aspect, area * aspect], -1)))
+    corner = seeds.below(tf.stack([top, left], -1), lengths - sides + 1)
+    return corner, sides  # (..., 2)
 
 
 def _round_sides(lengths: tf.Tensor, shares: float | tf.Tensor) -> tf.Tensor:

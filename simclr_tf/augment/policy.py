@@ -5,12 +5,17 @@ Inputs are (H, W, 3), uint8 or floating in [0, 1], of any size; the static shape
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from simclr_tf.augment import blur, color, crop, images, seeds
 from simclr_tf.config import AugmentConfig
 
 LARGEST_UNCROPPED = 32  # px; evaluation crops above, as in the reference
+# Random numbers of a view: for the crop, the flip, the colour distortion and the blur.
+FINETUNE_DRAWS = (crop.CROP_DRAWS, crop.FLIP_DRAWS)
+PRETRAIN_DRAWS = (*FINETUNE_DRAWS, color.DISTORTION_DRAWS, blur.BLUR_DRAWS)
 
 
 def pretrain_view(
@@ -27,8 +32,7 @@ def pretrain_view(
     Returns:
         float32 (image_size, image_size, 3) in [0, 1].
     """
-    counts = (crop.CROP_DRAWS, crop.FLIP_DRAWS, color.DISTORTION_DRAWS, blur.BLUR_DRAWS)
-    for_crop, for_flip, for_color, for_blur = _draws(seed, counts)
+    for_crop, for_flip, for_color, for_blur = _draws(seed, PRETRAIN_DRAWS)
     strength = config.color_jitter_strength
     view = crop.resized_crop_from(image, image_size, for_crop, config.crop_area_min)
     view = crop.flip_from(view, for_flip)
@@ -45,7 +49,7 @@ def finetune_view(
 
     Args and result as in `pretrain_view`.
     """
-    for_crop, for_flip = _draws(seed, (crop.CROP_DRAWS, crop.FLIP_DRAWS))
+    for_crop, for_flip = _draws(seed, FINETUNE_DRAWS)
     view = crop.resized_crop_from(image, image_size, for_crop, crop_area_min)
     return _finish(crop.flip_from(view, for_flip), image_size)
 
@@ -88,10 +92,23 @@ def transfer_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     return _finish(crop.resized_center(image, image_size), image_size)
 
 
-def _draws(seed: tf.Tensor, counts: tuple[int, ...]) -> list[list[tf.Tensor]]:
-    """All random numbers of a view from one draw, dealt out to its operations."""
-    numbers = iter(seeds.uniforms(seed, sum(counts)))
-    return [[next(numbers) for _ in range(count)] for count in counts]
+def deal(numbers: tf.Tensor, counts: Sequence[int]) -> list[list[tf.Tensor]]:
+    """Deals out the random numbers of views, (..., D), to their operations.
+
+    Args:
+        numbers: From `seeds.numbers`.
+        counts: `FINETUNE_DRAWS` or `PRETRAIN_DRAWS`; their sum is D.
+
+    Returns:
+        Tensors (...), as many for each operation as `counts` says.
+    """
+    remaining = iter(tf.unstack(numbers, num=sum(counts), axis=-1))
+    return [[next(remaining) for _ in range(count)] for count in counts]
+
+
+def _draws(seed: tf.Tensor, counts: Sequence[int]) -> list[list[tf.Tensor]]:
+    """All random numbers of a view from one draw."""
+    return deal(seeds.numbers(seed, sum(counts)), counts)
 
 
 def _finish(view: tf.Tensor, image_size: int) -> tf.Tensor:

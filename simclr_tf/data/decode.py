@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
@@ -16,6 +16,8 @@ from simclr_tf.data.sources import Source, WrappedSource
 from simclr_tf.errors import InputError
 
 _BMP_MAGIC = b"BM"
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_JPEG_MARGIN = 2  # px; the chroma at a border is interpolated from what lies next to it
 _SCAN_CHUNK = 256  # images in memory at a time during a scan
 
 
@@ -38,6 +40,40 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     )  # (H, W, 3)
     image.set_shape((None, None, 3))
     return image
+
+
+def decode_boxes(
+    encoded: tf.Tensor, choose: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decodes as much of an image as some boxes need.
+
+    Of a JPEG only what contains all of them, and pixels for pixels what `decode_image` gives.
+
+    Args:
+        encoded: As in `decode_image`.
+        choose: From height and width, int32 (2,), to the corners and sides of V boxes, int32
+            (V, 2) each, rows first.
+
+    Returns:
+        uint8 (H, W, 3), and corners in it and sides, int32 (V, 2) each.
+    """
+
+    def of_jpeg() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        lengths = tf.io.extract_jpeg_shape(encoded)[:2]
+        corners, sides = choose(lengths)
+        first = tf.maximum(tf.reduce_min(corners, 0) - _JPEG_MARGIN, 0)
+        end = tf.minimum(tf.reduce_max(corners + sides, 0) + _JPEG_MARGIN, lengths)
+        window = tf.concat([first, end - first], 0)
+        return tf.image.decode_and_crop_jpeg(encoded, window, channels=3), corners - first, sides
+
+    def of_any() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        image = decode_image(encoded)
+        return image, *choose(tf.shape(image)[:2])
+
+    is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)) == _JPEG_MAGIC
+    image, corners, sides = tf.cond(is_jpeg, of_jpeg, of_any)
+    image.set_shape((None, None, 3))
+    return image, corners, sides
 
 
 def _to_rgb(image: tf.Tensor) -> tf.Tensor:

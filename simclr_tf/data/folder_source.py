@@ -53,6 +53,7 @@ class FolderSource:
     class_names: tuple[str, ...] | None
     record_bytes: int = 200
     always_cached: bool = False
+    image_shape: tuple[int, int] | None = None
     multi_label: bool = False
 
     @property

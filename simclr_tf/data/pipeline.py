@@ -19,11 +19,10 @@ from simclr_tf.data import service as service_lib
 from simclr_tf.data import splits
 from simclr_tf.data.decode import decode_image
 from simclr_tf.data.sources import Source, UnlabeledSource, WrappedSource, require_single_label
+from simclr_tf.data.views import Example, ViewMaker
 from simclr_tf.errors import InputError, require
 
-TrainView = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
 EvalView = Callable[[tf.Tensor, int], tf.Tensor]  # (image uint8, image_size) -> view
-Example = dict[str, tf.Tensor]
 
 SHUFFLE_BYTES = 2**31  # splits whose records fit into so much memory are shuffled as a whole
 _MIN_BUFFER = 4_096  # records
@@ -88,7 +87,7 @@ def train_batches(
     split: str,
     *,
     batch_size: int,
-    view_fns: Sequence[TrainView],
+    views: ViewMaker,
     seed: int,
     start_step: int = 0,
     cache: bool = False,
@@ -113,8 +112,7 @@ def train_batches(
         source: The data set.
         split: A split expression.
         batch_size: Global batch size B.
-        view_fns: One function per view: from a uint8 image (H, W, 3) and a seed, int64 (2,), to a
-            view of fixed size S. All views of an image come from one decoding.
+        views: Makes all views of an image, of fixed size S, from one decoding.
         seed: Seed of the run.
         start_step: Step that the first batch belongs to.
         cache: Keep the encoded images in memory after the first pass; small data sets always are.
@@ -129,7 +127,7 @@ def train_batches(
     Returns:
         For every step R / count elements, one for each replica of this pipeline, in order; replica
         r has the rows [r B / R, (r + 1) B / R) of the global batch. Dicts with `view_0`, `view_1`,
-        ... (B / R, S, S, 3) as the view functions return them, and `label`, int64 (B / R,), -1
+        ... (B / R, S, S, 3) as `views` makes them, and `label`, int64 (B / R,), -1
         where unlabeled; (B / R, C) of a multi-label data set, see `Source.records`.
 
     Raises:
@@ -143,12 +141,14 @@ def train_batches(
     share = _share(source, split, batch_size, shard, sharding == "split", bool(excluded_ids))
     ordered, read = _ordered(source, share, steps, start_step, seed, cache, excluded_ids)
 
-    to_views = _view_maker(read, view_fns, seed, numbered=service is not None)
+    views = views.of_shape(source.image_shape)
+    to_views = _to_views(read, views, seed, numbered=service is not None)
 
     def part(index: int, count: int, rows: int) -> tf.data.Dataset:
         mine = _part_of_batches(ordered, share.batch_size, index, count)
-        views = mine.map(to_views, num_parallel_calls=tf.data.AUTOTUNE)
-        return _finish(views.batch(rows, drop_remainder=True))
+        made = mine.map(to_views, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = made.batch(rows, drop_remainder=True)
+        return _finish(batches.map(views.of_batch, num_parallel_calls=tf.data.AUTOTUNE))
 
     if service is None:
         return part(share.index, share.count, rows)
@@ -161,29 +161,26 @@ def train_batches(
     return _finish(batches if own == rows else batches.rebatch(rows, drop_remainder=True))
 
 
-def _view_maker(
-    read: Callable[[Example], Example], view_fns: Sequence[TrainView], seed: int, numbered: bool
+def _to_views(
+    read: Callable[[Example], Example], views: ViewMaker, seed: int, numbered: bool
 ) -> Callable[[tf.Tensor, tuple[tf.Tensor, Example]], Example]:
     """From a row's position and (epoch, record) to its views, with the position if `numbered`."""
 
     def to_views(position: tf.Tensor, entry: tuple[tf.Tensor, Example]) -> Example:
         epoch, record = entry
         example = read(record)
-        image = decode_image(example["image"])  # (H, W, 3)
-        views = {
-            f"view_{i}": view_fn(image, view_seed(seed, epoch, example["id"], i))  # (S, S, 3)
-            for i, view_fn in enumerate(view_fns)
-        }
+        seeds = view_seeds(seed, epoch, example["id"], views.count)
         counted = {service_lib.POSITION: position} if numbered else {}
-        return {**views, "label": example["label"], **counted}
+        made = views.of_image(example["image"], seeds)
+        return {**made, "label": example["label"], **counted}
 
     return tf.function(to_views) if numbered else to_views  # traced once, for all parts
 
 
-def view_seed(seed: int, epoch: int | tf.Tensor, example_id: tf.Tensor, view: int) -> tf.Tensor:
-    """The seed, int64 (2,), of one view of the example with the given id (string) in an epoch."""
+def view_seeds(seed: int, epoch: int | tf.Tensor, example_id: tf.Tensor, views: int) -> tf.Tensor:
+    """The seeds, int64 (views, 2), of the views of the example with the given id in an epoch."""
     example_hash = tf.strings.to_hash_bucket_fast(example_id, _HASH_BUCKETS)
-    return example_seed(seed, epoch, example_hash, view)
+    return example_seed(seed, epoch, example_hash, tf.range(views, dtype=tf.int64))
 
 
 def eval_batches(

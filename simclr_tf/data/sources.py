@@ -29,6 +29,7 @@ class Source(Protocol):
         multi_label: Whether an image may be of several classes; labels are vectors then.
         record_bytes: Mean size of a record, an estimate.
         always_cached: Small enough to be kept in memory, still encoded, without being asked.
+        image_shape: Height and width that all images share; None where they differ.
     """
 
     @property
@@ -51,6 +52,9 @@ class Source(Protocol):
 
     @property
     def always_cached(self) -> bool: ...  # noqa: D102
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None: ...  # noqa: D102
 
     def ranges(self, split: str, setting: str = "train_split") -> list[tuple[str, int, int]]:
         """The images of a split expression as (name of the split, first, end) of each term.
@@ -136,6 +140,11 @@ class WrappedSource:
     def always_cached(self) -> bool:
         """Of the wrapped source."""
         return self.base.always_cached
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """Of the wrapped source."""
+        return self.base.image_shape
 
     def ranges(self, split: str, setting: str = "train_split") -> list[tuple[str, int, int]]:
         """The images of a split expression as (name of the split, first, end) of each term."""

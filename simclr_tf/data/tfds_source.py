@@ -63,6 +63,12 @@ class TfdsSource:
         return self._bytes // max(sum(self.splits.values()), 1) or _UNKNOWN_RECORD_BYTES
 
     @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """What the builder declares."""
+        height, width = self._features["image"].shape[:2]
+        return None if height is None or width is None else (height, width)
+
+    @property
     def always_cached(self) -> bool:
         """Whether the whole set is small."""
         return 0 < self._bytes <= _SMALL_BYTES

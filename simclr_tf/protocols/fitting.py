@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf import distribution
-from simclr_tf.augment import policy
 from simclr_tf.config import DistillConfig, OptimizerConfig
 from simclr_tf.data import decode, pipeline
 from simclr_tf.data.sources import Source
+from simclr_tf.data.views import PolicyViews, ViewMaker
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.encoders import FrozenEncoder
 from simclr_tf.evaluation.features import LOGITS_ENDPOINT, extract_features
@@ -33,8 +32,6 @@ from simclr_tf.training.lengths import Lengths
 from simclr_tf.training.losses import distill_losses, finetune_losses
 from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import Step, UpdateStep
-
-TrainView = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,23 +151,14 @@ def _copy_weights(source: SimCLR, target: SimCLR) -> None:
         variable.assign(values[variable.name].numpy())
 
 
-def crop_and_flip(context: Context) -> TrainView:
+def crop_and_flip(context: Context) -> ViewMaker:
     """The augmentation of every supervised protocol (B.5, B.6, B.8)."""
-
-    def view(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        size, smallest = context.encoder.image_size, context.augment.crop_area_min
-        return policy.finetune_view(image, seed, size, smallest)
-
-    return view
+    return PolicyViews(1, context.encoder.image_size, context.augment, distorted=False)
 
 
-def color_policy(context: Context) -> TrainView:
+def color_policy(context: Context) -> ViewMaker:
     """The whole augmentation of pretraining, one view per image."""
-
-    def view(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return policy.pretrain_view(image, seed, context.encoder.image_size, context.augment)
-
-    return view
+    return PolicyViews(1, context.encoder.image_size, context.augment)
 
 
 def fit(
@@ -181,7 +169,7 @@ def fit(
     plan: Plan,
     label: str,
     *,
-    view: TrainView | None = None,
+    views: ViewMaker | None = None,
     teacher: SimCLR | None = None,
     distill: DistillConfig | None = None,
 ) -> None:
@@ -194,7 +182,7 @@ def fit(
         split: Split expression of them.
         plan: Length, batch and optimizer.
         label: In front of the progress lines.
-        view: From (uint8 image, seed) to the network's input; None is crop and flip.
+        views: Makes the network's input, one view per image; None is crop and flip.
         teacher: With one, the student learns its label distribution as well.
         distill: Settings of that.
 
@@ -214,7 +202,7 @@ def fit(
             means = Means(metric_names(model, "distill"))
             losses = distill_losses(model, teacher, distill or DistillConfig(), plan.optimizer)
         one_step = UpdateStep(losses, model.trainable_variables, optimizer, means)
-    run_steps(context, one_step, optimizer, means, source, split, plan, label, view)
+    run_steps(context, one_step, optimizer, means, source, split, plan, label, views)
 
 
 def run_steps(
@@ -226,7 +214,7 @@ def run_steps(
     split: str,
     plan: Plan,
     label: str,
-    view: TrainView | None = None,
+    views: ViewMaker | None = None,
 ) -> None:
     """Runs a training step to the end of a plan, with progress on the way.
 
@@ -239,7 +227,7 @@ def run_steps(
         split: Split expression of them.
         plan: Length and batch.
         label: In front of the progress lines.
-        view: From (uint8 image, seed) to the network's input; None is crop and flip.
+        views: Makes the network's input, one view per image; None is crop and flip.
 
     Raises:
         NonFiniteLossError: The loss became NaN or infinite.
@@ -253,7 +241,7 @@ def run_steps(
                 source,
                 split,
                 batch_size=plan.batch_size,
-                view_fns=[view or crop_and_flip(context)],
+                views=views or crop_and_flip(context),
                 seed=context.seed,
                 start_step=at,
                 shard=(part.index, part.count),

@@ -38,7 +38,7 @@ def run(context: Context) -> Section:
     model = build_classifier(context, pretrained=False)
     fit(
         context, model, context.source, context.train_split, plan, "supervised baseline",
-        view=color_policy(context),
+        views=color_policy(context),
     )  # fmt: skip
     found = score(context, model, context.test_split)
     context.write_predictions("supervised", found.labels, found.logits)

@@ -85,8 +85,9 @@ class CachedStep(OptimizerStep):
     def _forward(self, batch: Batch, index: tf.Tensor) -> dict[str, tf.Tensor]:
         """The outputs of one chunk, for both views: (2c, ...)."""
         chunk = {
-            name: tf.reshape(batch[name], [self._chunks, self._rows, *batch[name].shape[1:]])[index]
-            for name in ("view_0", "view_1")
+            name: tf.reshape(rows, [self._chunks, self._rows, *rows.shape[1:]])[index]
+            for name, rows in batch.items()
+            if name != "label"
         }
         return self._model(stack_views(chunk), training=not self._frozen_bn)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
+from simclr_tf.augment.distortion import input_view
 from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
@@ -42,7 +43,7 @@ LossFunction: TypeAlias = Callable[[Batch], Losses]
 
 def stack_views(batch: Batch) -> tf.Tensor:
     """The two views of each image, stacked on the batch axis: (2b, H, W, 3)."""
-    return tf.concat([batch["view_0"], batch["view_1"]], axis=0)
+    return tf.concat([input_view(batch, 0), input_view(batch, 1)], axis=0)
 
 
 def _supervised(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -111,7 +112,7 @@ def finetune_losses(model: SimCLR, decay: OptimizerConfig) -> LossFunction:
     roles = variable_roles(model)
 
     def losses(batch: Batch) -> Losses:
-        logits = model(batch["view_0"], training=True)["logits_sup"]  # (b, C)
+        logits = model(input_view(batch, 0), training=True)["logits_sup"]  # (b, C)
         supervised, accuracy = _supervised(logits, batch["label"])
         l2 = weight_decay_loss(model.trainable_variables, roles, decay)
         total = supervised + l2
@@ -153,8 +154,9 @@ def distill_losses(
 
     def losses(batch: Batch) -> Losses:
         labels = batch["label"]  # (b,)
-        taught = teacher(batch["view_0"], training=False)["logits_sup"]  # (b, C)
-        logits = model(batch["view_0"], training=True)["logits_sup"]  # (b, C)
+        view = input_view(batch, 0)
+        taught = teacher(view, training=False)["logits_sup"]  # (b, C)
+        logits = model(view, training=True)["logits_sup"]  # (b, C)
         distilled = distillation_loss(logits, taught, distill.distill_temperature)
         supervised, accuracy = _supervised(logits, labels)
         l2 = weight_decay_loss(model.trainable_variables, roles, decay)

@@ -152,3 +152,25 @@ def test_resized_center_is_bicubic(shape, size, resized, random_image):
 def test_resized_center_refuses_other_shapes():
     with pytest.raises(InputError, match="shape"):
         crop.resized_center(np.zeros((2, 8, 8, 3), np.float32), 4)
+
+
+def test_resized_boxes_are_the_crops_resized(random_image):
+    """Against slicing and TensorFlow's resize, from single pixels to the whole image."""
+    rng = np.random.default_rng(0)
+    sides = np.array([(1, 1), (20, 30), (1, 30), (20, 1), (2, 3)]
+                     + [(rng.integers(1, 21), rng.integers(1, 31)) for _ in range(40)])  # fmt: skip
+    corners = np.array([(rng.integers(0, 21 - h), rng.integers(0, 31 - w)) for h, w in sides])
+    batch = np.stack([random_image(20, 30, seed) for seed in range(len(sides))])
+    found = crop.resized_boxes(tf.constant(batch), tf.constant(corners, tf.int32),
+                               tf.constant(sides, tf.int32), 16)  # fmt: skip
+    for image, (y, x), (h, w), one in zip(batch, corners, sides, found, strict=True):
+        expected = tf.image.resize(image[y : y + h, x : x + w], (16, 16), method="bicubic")
+        np.testing.assert_allclose(one, expected, atol=1e-5)
+
+
+def test_boxes_of_several_views_are_those_of_each():
+    draws = tf.random.stateless_uniform((crop.CROP_DRAWS, 6), (1, 2))
+    together = crop.draw_boxes(tf.constant([40, 60]), tf.unstack(draws), (0.08, 1.0))
+    for i in range(6):
+        one = crop.draw_boxes(tf.constant([40, 60]), tf.unstack(draws[:, i]), (0.08, 1.0))
+        np.testing.assert_array_equal([part[i] for part in together], one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from simclr_tf.augment import seeds
@@ -57,3 +58,22 @@ def test_below_reaches_every_index_and_never_the_bound():
     numbers = tf.constant([0.0, 0.2499, 0.25, 0.75, 1 - 2**-24])
     np.testing.assert_array_equal(seeds.below(numbers, 4), [0, 0, 1, 3, 3])
     assert seeds.below(tf.constant(1 - 2**-24), 2**24).numpy() == 2**24 - 1
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 14])
+def test_many_seeds_give_the_numbers_of_each(count):
+    """The formula against TensorFlow's kernel."""
+    low, high = -(2**63), 2**63 - 1
+    many = tf.random.stateless_uniform((40, 2), (1, 2), low, high, tf.int64)
+    expected = [seeds.numbers(seed, count) for seed in many]
+    np.testing.assert_array_equal(seeds.numbers(many, count), expected)
+    compiled = tf.function(lambda s: seeds.numbers(s, count), jit_compile=True)
+    np.testing.assert_array_equal(compiled(many), expected)
+    assert len(np.unique(expected)) == 40 * count
+
+
+def test_seeds_of_several_views_are_those_of_each():
+    together = seeds.example_seed(3, 7, 2**40, tf.range(3))
+    np.testing.assert_array_equal(
+        together, [seeds.example_seed(3, 7, 2**40, view) for view in range(3)]
+    )

@@ -15,15 +15,12 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.augment import policy
 from simclr_tf.config import AugmentConfig
 from simclr_tf.data import folder_source, labels, pipeline, retry, service, tfds_source
+from simclr_tf.data import views as views_lib
 
+VIEWS = views_lib.PolicyViews(2, 16, AugmentConfig())
 BATCH, STEPS = 236, 6  # of an epoch of digits; 236 rows are divided into 4 parts
-
-
-def view(image, seed):
-    return policy.pretrain_view(image, seed, 16, AugmentConfig())
 
 
 def process(image, seed):
@@ -33,9 +30,9 @@ def process(image, seed):
     return tf.reshape(number, (1, 1, 1))
 
 
-def stream(source, address=None, view_fns=(view, view), **options):
+def stream(source, address=None, views=VIEWS, **options):
     return pipeline.train_batches(
-        source, "train", batch_size=BATCH, view_fns=view_fns, seed=1, service=address, **options
+        source, "train", batch_size=BATCH, views=views, seed=1, service=address, **options
     )
 
 
@@ -53,7 +50,7 @@ def same(batches, others):
 def processes(source, address):
     """All that worked; again where chance gave one of them everything."""
     for _ in range(5):
-        (batch,) = take(stream(source, address, (process,)), 1)
+        (batch,) = take(stream(source, address, views_lib.FunctionViews((process,))), 1)
         found = sorted({int(number) for number in batch["view_0"].ravel()})
         if len(found) > 1:
             break

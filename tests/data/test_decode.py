@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from simclr_tf.data import decode, embedded, folder_source, labels, pipeline, tfds_source
+from simclr_tf.data.views import FunctionViews
 from simclr_tf.errors import InputError
 
 COLORS = np.zeros((6, 10, 3), np.uint8)
@@ -182,7 +183,11 @@ DAMAGES = {
 
 def _train(source):
     batches = pipeline.train_batches(
-        source, "train", batch_size=100, view_fns=[lambda image, seed: image[:1]], seed=0
+        source,
+        "train",
+        batch_size=100,
+        views=FunctionViews([lambda image, seed: image[:1]]),
+        seed=0,
     )
     return list(batches.take(15))
 
@@ -243,3 +248,29 @@ def test_failures_that_are_not_of_the_data_pass(damage):
         with pytest.raises(kind) as caught, decode.naming_bad_image(source, "train"):
             raise error
         assert caught.value is error
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}],
+                         ids=["4:2:0", "4:4:4", "progressive"])  # fmt: skip
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_boxes_decode_to_the_pixels_of_the_whole(file_format, options):
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).resize((121, 90))
+    encoded = _encode(noise, file_format, **(options if file_format == "JPEG" else {}))
+    whole = decode.decode_image(encoded).numpy()
+    for _ in range(20):
+        sides = rng.integers(1, (40, 60), (2, 2))
+        corners = np.stack([rng.integers(0, (91, 122) - side) for side in sides])
+        seen = []
+
+        def choose(lengths, corners=corners, sides=sides, seen=seen):
+            seen.append(lengths.numpy().tolist())
+            return tf.constant(corners, tf.int32), tf.constant(sides, tf.int32)
+
+        image, at, found_sides = decode.decode_boxes(encoded, choose)
+        assert seen == [[90, 121]]
+        np.testing.assert_array_equal(found_sides, sides)
+        for (y, x), (h, w), (in_y, in_x) in zip(corners, sides, at.numpy(), strict=True):
+            np.testing.assert_array_equal(
+                image[in_y : in_y + h, in_x : in_x + w], whole[y : y + h, x : x + w]
+            )

@@ -10,15 +10,17 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.data import decode, folder_source, pipeline, sources, tfds_source
+from simclr_tf.data.views import FunctionViews
 from simclr_tf.errors import InputError
 from tests.data.numbered import N, noise_view, value_view
 
 BATCH = 5
+VIEWS = FunctionViews((value_view, noise_view))
 STEPS = N // BATCH
 
 
 def _batches(source, count, **options):
-    settings = {"batch_size": BATCH, "view_fns": (value_view, noise_view), "seed": 3, **options}
+    settings = {"batch_size": BATCH, "views": VIEWS, "seed": 3, **options}
     dataset = pipeline.train_batches(source, "train", **settings)
     return list(itertools.islice(dataset.as_numpy_iterator(), count))
 
@@ -43,9 +45,7 @@ def _assert_equal(batches, others):
 
 
 def test_shapes_and_labels(source):
-    dataset = pipeline.train_batches(
-        source, "train", batch_size=BATCH, view_fns=(value_view, noise_view), seed=3
-    )
+    dataset = pipeline.train_batches(source, "train", batch_size=BATCH, views=VIEWS, seed=3)
     assert dataset.element_spec["view_0"].shape[0] == BATCH
     batch = next(dataset.as_numpy_iterator())
     assert set(batch) == {"view_0", "view_1", "label"}
@@ -101,7 +101,7 @@ def test_resume_does_not_decode_what_it_skips(source):
 
 
 def test_views_have_seeds_of_their_own(source):
-    batches = _batches(source, 2 * STEPS, view_fns=(value_view, noise_view, noise_view))
+    batches = _batches(source, 2 * STEPS, views=FunctionViews((value_view, noise_view, noise_view)))
     draws = np.concatenate([np.concatenate([b["view_1"], b["view_2"]]) for b in batches])
     assert len(np.unique(draws[..., 0])) == len(draws)
 
@@ -119,13 +119,13 @@ def test_image_is_decoded_once_for_all_views(source, monkeypatch):
     traced = []
     decode = pipeline.decode_image
     monkeypatch.setattr(pipeline, "decode_image", lambda e: traced.append(1) or decode(e))
-    _batches(source, 1, view_fns=(value_view, noise_view, noise_view))
+    _batches(source, 1, views=FunctionViews((value_view, noise_view, noise_view)))
     assert len(traced) == 1
 
 
 def test_cache_reads_files_once(source):
     dataset = pipeline.train_batches(
-        source, "train", batch_size=BATCH, view_fns=(value_view,), seed=0, cache=True
+        source, "train", batch_size=BATCH, views=FunctionViews((value_view,)), seed=0, cache=True
     )
     iterator = dataset.as_numpy_iterator()
     for _ in range(STEPS):
@@ -218,7 +218,7 @@ def test_unlabeled(write_images):
 
 def test_embedded_set(embedded_dir):
     source = tfds_source.open_tfds("digits", str(embedded_dir))
-    settings = {"batch_size": 100, "view_fns": (noise_view,), "seed": 0}
+    settings = {"batch_size": 100, "views": FunctionViews((noise_view,)), "seed": 0}
     dataset = pipeline.train_batches(source, "train[:250]", **settings)
     straight = list(itertools.islice(dataset.as_numpy_iterator(), 5))
     resumed = pipeline.train_batches(source, "train[:250]", start_step=3, **settings)

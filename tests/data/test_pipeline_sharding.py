@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.data import excluding, labels, pipeline, sources, subset
+from simclr_tf.data.views import FunctionViews
 from simclr_tf.errors import InputError
 from tests.data.numbered import N, noise_view, value_view
 
@@ -20,7 +21,12 @@ DIVISIONS = [(1, 1), (1, 2), (2, 2), (2, 4), (4, 4)]  # pipelines, replicas
 
 
 def _stream(source, **options):
-    settings = {"batch_size": 8, "view_fns": (value_view, noise_view), "seed": 3, **options}
+    settings = {
+        "batch_size": 8,
+        "views": FunctionViews((value_view, noise_view)),
+        "seed": 3,
+        **options,
+    }
     return pipeline.train_batches(source, "train", **settings)
 
 

@@ -1,0 +1,246 @@
+"""From an encoded image to its views, and from batches of those to what the network sees.
+
+What is done per image and what per batch is a matter of speed alone: small images are distorted a
+batch at a time, in one compiled program, since starting an operation takes longer than computing
+it; large ones image by image, while they are in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, TypeVar
+
+import tensorflow as tf
+
+from simclr_tf.augment import crop, distortion, images, policy
+from simclr_tf.augment import seeds as random
+from simclr_tf.config import AugmentConfig
+from simclr_tf.data.decode import decode_boxes, decode_image
+
+TrainView: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
+Example: TypeAlias = dict[str, tf.Tensor]
+T = TypeVar("T")
+
+LARGEST_SMALL = 64  # px
+# uint8 would change a view by up to half a level before its contrast is raised; this does not.
+DEVICE_DTYPE = tf.float16
+
+
+class ViewMaker(Protocol):
+    """Makes the views of images in two steps; both run in graphs of tf.data.
+
+    Attributes:
+        count: Views per image.
+    """
+
+    @property
+    def count(self) -> int: ...  # noqa: D102
+
+    def of_shape(self, image_shape: tuple[int, int] | None) -> ViewMaker:
+        """For images that all have this height and width; None where they differ."""
+        ...
+
+    def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
+        """From an encoded image (string scalar) and one seed per view, int64 (count, 2)."""
+        ...
+
+    def of_batch(self, batch: Example) -> Example:
+        """From a batch of what `of_image` gives, and of other entries, which it passes on."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionViews:
+    """Views by functions from an image, uint8 (H, W, 3), and a seed to a view of fixed size."""
+
+    functions: Sequence[TrainView]
+
+    @property
+    def count(self) -> int:
+        """One per function."""
+        return len(self.functions)
+
+    def of_shape(self, image_shape: tuple[int, int] | None) -> FunctionViews:
+        """The same."""
+        return self
+
+    def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
+        """`view_0`, `view_1`, ... as the functions return them."""
+        image = decode_image(encoded)  # (H, W, 3)
+        return {f"view_{i}": function(image, seeds[i]) for i, function in enumerate(self.functions)}
+
+    def of_batch(self, batch: Example) -> Example:
+        """The batch itself."""
+        return batch
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyViews:
+    """The views of `policy.pretrain_view` or `policy.finetune_view`, made faster.
+
+    They are the same for the same seeds, up to rounding.
+
+    Attributes:
+        count: Views per image.
+        image_size: Side S of a view in pixels.
+        augment: Strengths of the policy; `augment_on` is not read.
+        distorted: Whether colours are distorted and views blurred, as in pretraining.
+        on_device: Leave the distortion to the accelerator: the views are cropped and flipped,
+            `DEVICE_DTYPE`, and beside each lies what `distortion.input_view` needs, (B, P).
+        compiled: Whether XLA may be used.
+        image_shape: See `of_shape`.
+    """
+
+    count: int
+    image_size: int
+    augment: AugmentConfig
+    distorted: bool = True
+    on_device: bool = False
+    compiled: bool = True
+    image_shape: tuple[int, int] | None = None
+
+    def of_shape(self, image_shape: tuple[int, int] | None) -> PolicyViews:
+        """With this shape; small images of one shape are cropped a batch at a time."""
+        return dataclasses.replace(self, image_shape=image_shape)
+
+    @property
+    def _small(self) -> bool:
+        """Whether the pixels are left to `of_batch`."""
+        return self.image_size <= LARGEST_SMALL
+
+    @property
+    def _crops_batches(self) -> bool:
+        """Whether cropping too is left to `of_batch`."""
+        return self._small and max(self.image_shape or (LARGEST_SMALL + 1,)) <= LARGEST_SMALL
+
+    @property
+    def _changes(self) -> bool:
+        """Whether views are distorted, here or on the device."""
+        return self.distorted and (self.augment.color_jitter_strength > 0 or self.augment.use_blur)
+
+    def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
+        """Large images: the views. Small ones: what `of_batch` needs."""
+        if self._crops_batches:
+            image = tf.ensure_shape(decode_image(encoded), (*(self.image_shape or ()), 3))
+            return {"image": image, "seeds": seeds}
+        each = [random.numbers(seed, sum(self._counts)) for seed in tf.unstack(seeds, self.count)]
+        numbers = tf.stack(each)  # (V, D)
+        for_crop, (flip,), *_ = policy.deal(numbers, self._counts)  # (V,) each
+        crops = self._crops(encoded, for_crop, flip < crop.FLIP_PROBABILITY)
+        views = {f"view_{i}": view for i, view in enumerate(crops)}
+        if self._small:
+            return {**views, "seeds": seeds}
+        scale = _compiled(_to_unit_range) if self._compiles else _to_unit_range
+        views = {name: scale(view) for name, view in views.items()}
+        if not self._changes:
+            return views
+        amounts = tf.unstack(self._amounts(numbers), num=self.count)  # (P,) each
+        if self.on_device:
+            views = {name: tf.cast(view, DEVICE_DTYPE) for name, view in views.items()}
+            return views | {f"distortion_{i}": one for i, one in enumerate(amounts)}
+        return {
+            name: distortion.distort_image(view, one, self._compiles)
+            for (name, view), one in zip(views.items(), amounts, strict=True)
+        }
+
+    def of_batch(self, batch: Example) -> Example:
+        """Small images: the views."""
+        if not self._small:
+            return batch
+        names = [f"view_{i}" for i in range(self.count)]
+        rest = dict(batch)
+        seeds = tf.concat(tf.unstack(rest.pop("seeds"), axis=1), 0)  # (V B, 2)
+        make: Callable[[tf.Tensor, tf.Tensor], Example] = self._distort
+        if self._crops_batches:
+            make, pixels = self._crop_and_distort, rest.pop("image")  # (B, H, W, 3)
+        else:
+            pixels = tf.concat([rest.pop(name) for name in names], 0)  # (V B, S, S, 3)
+        made = (_compiled(make) if self._compiles else make)(pixels, seeds)
+        return rest | {
+            f"{name}_{i}": part
+            for name, all_views in made.items()
+            for i, part in enumerate(tf.split(all_views, self.count))
+        }
+
+    @property
+    def _compiles(self) -> bool:
+        return self.compiled and compiles()
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return policy.PRETRAIN_DRAWS if self.distorted else policy.FINETUNE_DRAWS
+
+    def _amounts(self, numbers: tf.Tensor) -> tf.Tensor:
+        """From the random numbers (..., D) of views to their distortions (..., P)."""
+        *_, for_color, for_blur = policy.deal(numbers, self._counts)
+        strength, brightness = self.augment.color_jitter_strength, self.augment.brightness
+        blurs = for_blur if self.augment.use_blur else None
+        return distortion.draw(for_color, blurs, strength, brightness)
+
+    def _boxes(
+        self, lengths: tf.Tensor, for_crop: Sequence[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return crop.draw_boxes(lengths, for_crop, (self.augment.crop_area_min, 1.0))
+
+    def _crops(
+        self, encoded: tf.Tensor, for_crop: Sequence[tf.Tensor], flips: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """The resized crops, float32 (S, S, 3) around [0, 255], mirrored where `flips` (V,)."""
+        image, corners, sides = decode_boxes(encoded, lambda at: self._boxes(at, for_crop))
+        starts = tf.unstack(tf.pad(corners, [[0, 0], [0, 1]]), num=self.count)  # (3,) each
+        sizes = tf.unstack(tf.pad(sides, [[0, 0], [0, 1]], constant_values=3), num=self.count)
+        views = []
+        for i, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+            cropped = tf.slice(image, start, size)  # (h, w, 3)
+            view = tf.image.resize(cropped, [self.image_size] * 2, method="bicubic")
+            mirrored = tf.raw_ops.Reverse(tensor=view, dims=tf.stack([False, flips[i], False]))
+            views.append(tf.ensure_shape(mirrored, (self.image_size, self.image_size, 3)))
+        return views
+
+    def _crop_and_distort(self, batch: tf.Tensor, seeds: tf.Tensor) -> Example:
+        """From images, uint8 (B, H, W, 3), to views."""
+        numbers = random.numbers(seeds, sum(self._counts))  # (V B, D)
+        for_crop, (flip,), *_ = policy.deal(numbers, self._counts)  # (V B,) each
+        corners, sides = self._boxes(images.lengths(batch), for_crop)  # (V B, 2) each
+        batch = tf.cast(batch, tf.float32)
+        parts = zip(tf.split(corners, self.count), tf.split(sides, self.count), strict=True)
+        views = tf.concat(
+            [crop.resized_boxes(batch, at, by, self.image_size) for at, by in parts], 0
+        )  # (V B, S, S, 3)
+        flips = (flip < crop.FLIP_PROBABILITY)[:, None, None, None]
+        return self._distort(tf.where(flips, tf.reverse(views, [2]), views), seeds)
+
+    def _distort(self, views: tf.Tensor, seeds: tf.Tensor) -> Example:
+        """From crops (V B, S, S, 3) around [0, 255] to views."""
+        if not self._changes:
+            return {"view": _to_unit_range(views)}
+        amounts = self._amounts(random.numbers(seeds, sum(self._counts)))
+        if self.on_device:
+            return {"view": tf.cast(_to_unit_range(views), DEVICE_DTYPE), "distortion": amounts}
+
+        def one(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            return distortion.distort_image(_to_unit_range(pair[0]), pair[1])
+
+        spec = tf.TensorSpec(views.shape[1:], tf.float32)
+        return {"view": tf.map_fn(one, (views, amounts), fn_output_signature=spec)}
+
+
+@functools.cache
+def compiles() -> bool:
+    """Whether XLA can compile for this machine's processors."""
+    try:
+        with tf.device("CPU:0"):
+            tf.function(lambda x: x + 1, jit_compile=True, autograph=False)(tf.zeros([]))
+    except tf.errors.OpError:
+        return False
+    return True
+
+
+def _compiled(function: Callable[..., T]) -> Callable[..., T]:
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _to_unit_range(views: tf.Tensor) -> tf.Tensor:
+    return images.clip(views * (1 / 255))

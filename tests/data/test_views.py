@@ -1,0 +1,137 @@
+"""Fast views against the policy's functions, for small and large images of any kind."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from simclr_tf.augment import distortion, policy, seeds
+from simclr_tf.config import AugmentConfig
+from simclr_tf.data import views
+from simclr_tf.data.decode import decode_image
+
+LEVEL = 1 / 255
+CONFIGS = {
+    "paper": AugmentConfig(),
+    "cifar": AugmentConfig(color_jitter_strength=0.5, use_blur=False),
+    "crop only": AugmentConfig(color_jitter_strength=0.0, use_blur=False, crop_area_min=0.3),
+}
+
+
+def _encoded(height: int, width: int, seed: int, file_format: str = "PNG") -> bytes:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    image.save(stream, file_format)
+    return stream.getvalue()
+
+
+def _expected(maker, images, all_seeds):
+    def one(image, seed):
+        if maker.distorted:
+            return policy.pretrain_view(image, seed, maker.image_size, maker.augment)
+        return policy.finetune_view(image, seed, maker.image_size, maker.augment.crop_area_min)
+
+    traced = tf.function(one, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8),
+                                               tf.TensorSpec((2,), tf.int64)])  # fmt: skip
+    return [
+        np.stack([traced(decode_image(image), seed[i]) for image, seed in zip(
+            images, all_seeds, strict=True)])
+        for i in range(maker.count)
+    ]  # fmt: skip
+
+
+def _batch(maker, images):
+    """A batch of all images by way of tf.data, with another entry, and the seeds."""
+    all_seeds = [seeds.example_seed(1, 2, i, tf.range(maker.count)) for i in range(len(images))]
+    dataset = tf.data.Dataset.from_tensor_slices((images, tf.stack(all_seeds)))
+    made = dataset.map(lambda image, seed: {**maker.of_image(image, seed), "label": seed[0, 1]})
+    batch = next(iter(made.batch(len(images), drop_remainder=True).map(maker.of_batch)))
+    np.testing.assert_array_equal(batch.pop("label"), [seed[0, 1] for seed in all_seeds])
+    return batch, all_seeds
+
+
+def _check(maker, images):
+    batch, all_seeds = _batch(maker, images)
+    expected = _expected(maker, images, all_seeds)
+    assert set(batch) == {f"view_{i}" for i in range(maker.count)}
+    for i, wanted in enumerate(expected):
+        found = batch[f"view_{i}"]
+        assert found.dtype == tf.float32 and found.shape == wanted.shape
+        assert np.abs(found - wanted).max() < 0.05 * LEVEL
+    assert np.abs(expected[0] - expected[-1]).max() > 0.1 or maker.count == 1
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_small_images_of_one_shape(config, compiled):
+    maker = views.PolicyViews(2, 32, config, compiled=compiled).of_shape((24, 28))
+    assert set(maker.of_image(_encoded(24, 28, 0), tf.zeros((2, 2), tf.int64))) == {
+        "image", "seeds"}  # fmt: skip
+    _check(maker, [_encoded(24, 28, i) for i in range(40)])
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_small_views_of_images_of_any_shape(compiled):
+    shapes = [(8, 8), (40, 9), (1, 1), (70, 300), (3, 90)] * 3
+    images = [_encoded(h, w, i, "JPEG" if i % 2 else "PNG") for i, (h, w) in enumerate(shapes)]
+    _check(views.PolicyViews(2, 24, AugmentConfig(), compiled=compiled), images)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_large_views(compiled):
+    shapes = [(90, 120), (300, 200), (20, 30)] * 4
+    images = [_encoded(h, w, i, "JPEG" if i % 2 else "PNG") for i, (h, w) in enumerate(shapes)]
+    maker = views.PolicyViews(2, 96, AugmentConfig(), compiled=compiled).of_shape(None)
+    _check(maker, images)
+
+
+@pytest.mark.parametrize(("size", "shape"), [(16, (24, 28)), (16, None), (80, None)])
+def test_views_for_fine_tuning(size, shape):
+    maker = views.PolicyViews(1, size, AugmentConfig(), distorted=False).of_shape(shape)
+    _check(maker, [_encoded(24, 28, i) for i in range(6)])
+
+
+@pytest.mark.parametrize(("size", "shape"), [(32, (24, 28)), (32, None), (96, None)])
+@pytest.mark.parametrize("config", [CONFIGS["paper"], CONFIGS["cifar"]], ids=["blur", "no blur"])
+def test_views_that_the_device_distorts(config, size, shape):
+    """Half precision travels; the result stays within a level."""
+    maker = views.PolicyViews(2, size, config, on_device=True).of_shape(shape)
+    images = [_encoded(24, 28, i) for i in range(12)]
+    batch, all_seeds = _batch(maker, images)
+    assert set(batch) == {"view_0", "view_1", "distortion_0", "distortion_1"}
+    assert batch["view_0"].dtype == tf.float16
+    for i, wanted in enumerate(_expected(maker, images, all_seeds)):
+        assert np.abs(distortion.input_view(batch, i) - wanted).max() < LEVEL
+
+
+def test_an_image_of_another_shape_than_declared_is_refused():
+    maker = views.PolicyViews(2, 32, AugmentConfig()).of_shape((24, 28))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="24"):
+        _batch(maker, [_encoded(24, 27, 0)])
+
+
+def test_views_by_functions():
+    maker = views.FunctionViews((lambda image, seed: image[0, 0], lambda image, seed: seed))
+    assert maker.of_shape((24, 28)) is maker and maker.count == 2
+    encoded = _encoded(24, 28, 0)
+    found = maker.of_image(encoded, tf.constant([[1, 2], [3, 4]], tf.int64))
+    np.testing.assert_array_equal(found["view_0"], decode_image(encoded)[0, 0])
+    np.testing.assert_array_equal(found["view_1"], [3, 4])
+    assert maker.of_batch(found) is found
+
+
+def test_without_xla_views_are_made_all_the_same(monkeypatch):
+    def fail(*args, **options):
+        raise tf.errors.UnimplementedError(None, None, "no XLA here")
+
+    views.compiles.cache_clear()
+    monkeypatch.setattr(views.tf, "function", lambda *args, **options: fail)
+    assert not views.compiles()
+    monkeypatch.undo()
+    views.compiles.cache_clear()
+    assert views.compiles()
