@@ -5,7 +5,7 @@ Inputs are (H, W, 3), uint8 or floating in [0, 1], of any size; the static shape
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -90,6 +90,21 @@ def transfer_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
         float32 (image_size, image_size, 3) in [0, 1].
     """
     return _finish(crop.resized_center(image, image_size), image_size)
+
+
+def is_identity(
+    view: Callable[[tf.Tensor, int], tf.Tensor], shape: tuple[int, int] | None, image_size: int
+) -> bool:
+    """Whether a view for evaluation of images of this height and width is the image itself.
+
+    Args:
+        view: `eval_view`, `transfer_view`, or another function, of which nothing is known.
+        shape: None where the images differ.
+        image_size: Side of the view in pixels.
+    """
+    if shape != (image_size, image_size):
+        return False
+    return view is transfer_view or (view is eval_view and image_size <= LARGEST_UNCROPPED)
 
 
 def deal(numbers: tf.Tensor, counts: Sequence[int]) -> list[list[tf.Tensor]]:

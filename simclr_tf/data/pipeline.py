@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from simclr_tf.augment import policy
+from simclr_tf.augment.images import unit_range
 from simclr_tf.augment.seeds import example_seed
 from simclr_tf.data import service as service_lib
 from simclr_tf.data import splits
@@ -228,9 +230,12 @@ def eval_batches(
     total = source.num_examples(split, setting) - len(set(excluded_ids))
     total = total if max_examples is None else min(total, max_examples)
 
+    unchanged = policy.is_identity(view_fn, source.image_shape, image_size)
+
     def to_image(_: tf.Tensor, record: Example) -> Example:
         example = read(record)
-        image = view_fn(decode_image(example["image"]), image_size)
+        image = decode_image(example["image"])
+        image = image if unchanged else view_fn(image, image_size)
         image = tf.ensure_shape(image, (image_size, image_size, 3))
         return {"image": image, "label": example["label"], "weight": tf.constant(1.0)}
 
@@ -242,6 +247,8 @@ def eval_batches(
     missing = batches * own - (total // batch_size * own + in_last)
     filling = tf.data.Dataset.from_tensors(_zeros(images.element_spec)).repeat(missing)
     elements = images.concatenate(filling).batch(rows, drop_remainder=True)
+    if unchanged:  # still bytes
+        elements = elements.map(lambda batch: {**batch, "image": unit_range(batch["image"])})
     known = tf.data.experimental.assert_cardinality(batches * own // rows)
     return _finish(elements.apply(known))
 

@@ -164,3 +164,17 @@ def test_transfer_view_is_traced_as_it_runs(random_image):
     for shape in ((30, 30), (45, 20), (20, 45)):
         image = random_image(*shape)
         np.testing.assert_allclose(traced(image), policy.transfer_view(image, 30), atol=1e-6)
+
+
+def test_which_views_are_the_image():
+    """What is said against what is done."""
+    levels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    for view in (policy.eval_view, policy.transfer_view):
+        for size in (24, 32, 40):
+            for shape in ((size, size), (size, size - 1), (40, 40)):
+                image = levels[: shape[0], : shape[1]]
+                found = view(image, size).numpy()
+                same = found.shape == image.shape and np.allclose(found, image / 255, atol=1e-6)
+                assert policy.is_identity(view, shape, size) == same, (view, shape, size)
+    assert not policy.is_identity(policy.eval_view, None, 32)
+    assert not policy.is_identity(lambda image, size: image, (32, 32), 32)

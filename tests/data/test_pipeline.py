@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.data import decode, folder_source, pipeline, sources, tfds_source
+from simclr_tf.augment import policy
+from simclr_tf.data import decode, folder_source, pipeline, sources, tfds_source, views
 from simclr_tf.data.views import FunctionViews
 from simclr_tf.errors import InputError
 from tests.data.numbered import N, noise_view, value_view
@@ -117,8 +118,8 @@ def test_seeds_do_not_depend_on_the_batch_size(source):
 
 def test_image_is_decoded_once_for_all_views(source, monkeypatch):
     traced = []
-    decode = pipeline.decode_image
-    monkeypatch.setattr(pipeline, "decode_image", lambda e: traced.append(1) or decode(e))
+    decode = views.decode_image
+    monkeypatch.setattr(views, "decode_image", lambda e: traced.append(1) or decode(e))
     _batches(source, 1, views=FunctionViews((value_view, noise_view, noise_view)))
     assert len(traced) == 1
 
@@ -300,3 +301,16 @@ def test_multi_label_training(source):
     assert caught.value.name == "dataset"
     for batch in _batches(bits, STEPS, multi_label=True):
         assert batch["label"].tolist() == [_bits(number) for number in _values(batch)]
+
+
+def test_evaluation_of_images_that_need_no_change(embedded_dir):
+    """Digits are 8 x 8: collected as bytes, the same numbers as image by image."""
+    source = tfds_source.open_tfds("digits", str(embedded_dir))
+    assert source.image_shape == (8, 8)
+    settings = {"batch_size": 100, "image_size": 8}
+    found = pipeline.eval_batches(source, "test", view_fn=policy.eval_view, **settings)
+    expected = pipeline.eval_batches(
+        source, "test", view_fn=lambda image, size: policy.eval_view(image, size), **settings
+    )
+    assert found.element_spec["image"] == tf.TensorSpec((100, 8, 8, 3), tf.float32)
+    _assert_equal(list(found.as_numpy_iterator()), list(expected.as_numpy_iterator()))
