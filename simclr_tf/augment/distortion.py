@@ -26,6 +26,9 @@ STAGES = 5  # the even ones turn and saturate, the odd ones are affine
 _SATURATION, _HUE = 2, 3  # positions in `color.ORDERS`
 _PARTS = (6, 6, STAGES, 1, 1)  # of a packed vector, see `Distortion`; the last only with blur
 _SMALLEST_SIGMA = 1e-3  # px; all weight is on one pixel
+# Above its smallest channel a colour has, of its chroma, |hue - peak| * slope + offset in each
+# channel, limited to [0, 1]; hue in sixths of the circle.
+_PEAKS, _SLOPES, _OFFSETS = np.array([(3, 2, 4), (1, -1, -1), (-1, 2, 2)], np.float32)
 _LUMA = np.array(color.GRAY_WEIGHTS, np.float32)
 
 
@@ -211,19 +214,9 @@ def _turn_and_saturate(image: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
     hue += turn
     hue -= 6 * tf.floor(hue / 6)
     chroma = tf.minimum(chroma * factor, value)
-
-    def channel(share: tf.Tensor) -> tf.Tensor:
-        """`share` of the chroma, limited to [0, 1], is above the smallest channel."""
-        return value - chroma * (1 - images.clip(share))
-
-    return tf.stack(
-        [
-            channel(tf.abs(hue - 3) - 1),
-            channel(2 - tf.abs(hue - 2)),
-            channel(2 - tf.abs(hue - 4)),
-        ],
-        axis=-1,
-    )
+    # All channels by one formula: three of them, stacked, would be a branch per number to XLA.
+    share = images.clip(tf.abs(hue[..., None] - _PEAKS) * _SLOPES + _OFFSETS)  # (..., S, S, 3)
+    return value[..., None] - chroma[..., None] * (1 - share)
 
 
 def _change_tone(image: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
