@@ -154,6 +154,144 @@ def test_decay_is_not_applied_a_second_time():
     np.testing.assert_array_equal(variable, np.ones((2, 2)))
 
 
+MIXED_ROLES = {
+    "a/kernel": "kernel", "a/bias": "bias", "b/kernel": "kernel", "c/gamma": "batch_norm",
+    "zero/kernel": "kernel", "linear/kernel": "linear_head_kernel",
+}  # fmt: skip
+
+
+def mixed_problem(steps):
+    """Variables of all kinds and ranks, one of which is zero, and gradients of some steps."""
+    rng = np.random.default_rng(3)
+    shapes = [(3, 3, 2, 4), (4,), (5, 3), (2,), (3, 2), (3, 3)]
+    weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    weights[4][:] = 0
+    variables = [
+        tf.Variable(value, name=name) for name, value in zip(MIXED_ROLES, weights, strict=True)
+    ]
+    gradients = [
+        [rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(steps)
+    ]
+    return variables, gradients
+
+
+def naive_trust(weight, vector):
+    norms = np.sqrt(np.sum(weight**2)), np.sqrt(np.sum(vector**2))
+    return 0.001 * norms[0] / norms[1] if norms[0] > 0 and norms[1] > 0 else 1.0
+
+
+@pytest.mark.parametrize("popular", [False, True])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_many_variables_at_once(popular, nesterov):
+    variables, gradients = mixed_problem(steps=3)
+    weights = [variable.numpy().astype(np.float64) for variable in variables]
+    velocities = [np.zeros_like(weight) for weight in weights]
+    optimizer = LARS(0.4, use_nesterov=nesterov, classic_momentum=not popular, weight_decay=0.1,
+                     roles=MIXED_ROLES)  # fmt: skip
+    step_function = tf.function(lambda *g: apply(optimizer, variables, g))
+    for step in gradients:
+        step_function(*step)
+        for i, (gradient, role) in enumerate(zip(step, MIXED_ROLES.values(), strict=True)):
+            adapted, before = role == "kernel", weights[i]
+            direction = gradient + 0.1 * before if adapted else gradient.astype(np.float64)
+            inside = 1.0 if popular else 0.4 * (naive_trust(before, direction) if adapted else 1)
+            velocities[i] = 0.9 * velocities[i] + inside * direction
+            update = 0.9 * velocities[i] + inside * direction if nesterov else velocities[i]
+            outside = 0.4 * (naive_trust(before, update) if adapted else 1) if popular else 1.0
+            weights[i] = before - outside * update
+    for variable, weight in zip(variables, weights, strict=True):
+        np.testing.assert_allclose(variable, weight, rtol=3e-6, atol=3e-6, err_msg=variable.name)
+    for variable, velocity in zip(optimizer.velocities, velocities, strict=True):
+        np.testing.assert_allclose(variable, velocity, rtol=3e-6, atol=3e-6)
+
+
+def count_operations(optimizer, pairs):
+    """Operations of a traced update of as many kernels and biases, beside inputs and constants."""
+    variables = [
+        tf.Variable(tf.ones(shape), name=f"{name}_{i}")
+        for i in range(pairs)
+        for name, shape in (("kernel", [2, 3]), ("bias", [3]))
+    ]
+    optimizer.build(variables)
+    specs = [tf.TensorSpec(variable.shape) for variable in variables]
+
+    @tf.function
+    def update(*gradients):
+        optimizer.apply_gradients(
+            zip(gradients, variables, strict=True), skip_gradients_aggregation=True
+        )
+
+    graph = update.get_concrete_function(*specs).graph
+    ignored = ("Placeholder", "Const", "NoOp")
+    return sum(operation.type not in ignored for operation in graph.get_operations())
+
+
+@pytest.mark.parametrize(
+    ("variant", "most"), [("classic", 9), ("nesterov", 9), ("popular", 15)], ids=lambda one: one
+)
+def test_operations_per_variable_stay_few(variant, most):
+    # A kernel: read, decay, sum, two norms, scaling, update. A bias: scaling, update.
+    few, many = (count_operations(LARS(0.1, weight_decay=0.1, **VARIANTS[variant]), pairs)
+                 for pairs in (5, 15))  # fmt: skip
+    each, beside = (many - few) / 10, few - (many - few) / 2
+    print(f"{variant}: {each} operations per kernel and bias, {beside} beside")
+    assert 0 < each <= most
+    assert beside <= 20
+
+
+def test_moving_averages_change_no_weight_and_follow_them():
+    results, averages = [], None
+    for settings in ({}, {"use_ema": True, "ema_momentum": 0.75}):
+        variables, gradients = mixed_problem(steps=3)
+        expected = [variable.numpy() for variable in variables]
+        optimizer = LARS(0.4, weight_decay=0.1, roles=MIXED_ROLES, **settings)
+        for step in gradients:
+            apply(optimizer, variables, step)
+            expected = [0.75 * old + 0.25 * new.numpy()
+                        for old, new in zip(expected, variables, strict=True)]  # fmt: skip
+        results.append([variable.numpy() for variable in variables])
+        averages = expected
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    optimizer.finalize_variable_values(variables)
+    for variable, average in zip(variables, averages, strict=True):
+        np.testing.assert_allclose(variable, average, rtol=1e-5, atol=1e-6)
+
+
+def test_clipping_comes_before_everything_else():
+    variables, gradients = simple_problem()
+    others, _ = simple_problem()
+    clipping, plain = (LARS(0.5, roles=SIMPLE_ROLES, **more) for more in ({"clipvalue": 0.1}, {}))
+    for pair in gradients:
+        apply(clipping, variables, pair)
+        apply(plain, others, [np.clip(gradient, -0.1, 0.1) for gradient in pair])
+    for one, other in zip(variables, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_half_and_double_precision_stand_beside_each_other():
+    kinds, steps = ("float16", "float32", "float64"), {}
+    for kind in (*kinds, None):
+        used = [kind] if kind else kinds
+        variables = [
+            tf.Variable(tf.fill([300, 2], tf.cast(3.0, one)), name=f"k{one}") for one in used
+        ]
+        apply(LARS(0.5, trust_coefficient=0.1), variables,
+              [tf.fill([300, 2], tf.cast(20.0, one)) for one in used])  # fmt: skip
+        steps.update({(kind, one.dtype.name): one.numpy() for one in variables})
+    for kind in kinds:  # |w| / |g| = 3 / 20; in half precision both squares sum up to infinity
+        np.testing.assert_allclose(steps[kind, kind], 3 - 0.5 * 0.1 * 3, rtol=1e-3)
+        np.testing.assert_allclose(steps[None, kind], steps[kind, kind], rtol=1e-6)
+
+
+def test_names_a_variable_it_was_not_built_for():
+    variables, gradients = simple_problem()
+    optimizer = LARS(0.1)
+    optimizer.build(variables[:1])
+    with pytest.raises(KeyError, match=r"built for every variable. Received: layer/bias"):
+        apply(optimizer, variables, gradients[0])
+
+
 def test_sparse_gradient_equals_dense():
     weights = []
     for sparse in (False, True):
