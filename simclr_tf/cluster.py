@@ -1,10 +1,11 @@
-"""Which tasks a job on several machines has, by what its launcher left in the environment.
+"""Where a run computes: its settings, and what a job's launcher left in the environment.
 
 Needs no TensorFlow, so that a command line can be refused before it is loaded.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -12,9 +13,55 @@ from typing import Any
 
 from simclr_tf.errors import InputError, require
 
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 TASK_TYPES = ("chief", "worker")
 SERVICE_FORM = "must have the form grpc://host:port, the port from 1 to 65535"
 SLURM_PORT = 8888  # of the first task on a host; further ones count up
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig:
+    """Where to run: see `simclr_tf.distribution`.
+
+    `auto` is `tpu` with `use_tpu`, `tpu_name` or `master`; `multi_worker` where `TF_CONFIG` or
+    Slurm's variables name several tasks; `mirrored` with several GPUs or `num_logical_cpus` above
+    1; else `one_device`.
+    """
+
+    strategy: str = "auto"
+    use_tpu: bool = False
+    tpu_name: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    master: str | None = None
+    num_logical_cpus: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.strategy in STRATEGIES, "strategy",
+                f"must be one of {', '.join(STRATEGIES)}", self.strategy)  # fmt: skip
+        require(1 <= self.num_logical_cpus < 2**31, "num_logical_cpus",
+                "must be at least 1 and below 2^31", self.num_logical_cpus)  # fmt: skip
+        if self.strategy not in ("auto", "tpu"):
+            require(not self.use_tpu, "use_tpu", f"must be off with strategy={self.strategy}",
+                    self.use_tpu)  # fmt: skip
+        if self.strategy not in ("auto", "mirrored"):
+            require(self.num_logical_cpus == 1, "num_logical_cpus",
+                    "needs strategy=mirrored", self.num_logical_cpus)  # fmt: skip
+
+    @property
+    def names_tpu(self) -> bool:
+        """Whether a setting names a TPU, which `auto` takes before anything else."""
+        return bool(self.use_tpu or self.tpu_name or self.master)
+
+    def is_multi_worker(self, environment: Mapping[str, str]) -> bool:
+        """Whether this process is one of a job's.
+
+        Raises:
+            InputError: `TF_CONFIG` decides and is malformed.
+        """
+        if self.strategy != "auto" or self.names_tpu:
+            return self.strategy == "multi_worker"
+        return num_tasks(environment) > 1
 
 
 def num_tasks(environment: Mapping[str, str]) -> int:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from simclr_tf.cluster import SERVICE_FORM, is_service, num_tasks
+from simclr_tf.cluster import SERVICE_FORM, StrategyConfig, is_service
 from simclr_tf.errors import InputError, require
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
@@ -35,7 +34,6 @@ TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
 PRECISIONS = ("float32", "bfloat16")
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 DATA_SHARDINGS = ("auto", "batch", "split")
 AUGMENT_PLACES = ("auto", "host", "device")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
@@ -422,49 +420,6 @@ class EvalConfig:
         _require_at_least("keep_hub_module_max", self.keep_hub_module_max, 1)
         plain = self.eval_name is None or re.fullmatch(r"\w[\w.-]*", self.eval_name)
         require(bool(plain), "eval_name", "must be a plain folder name", self.eval_name)
-
-
-@dataclasses.dataclass(frozen=True)
-class StrategyConfig:
-    """Where to run: see `simclr_tf.distribution`.
-
-    `auto` is `tpu` with `use_tpu`, `tpu_name` or `master`; `multi_worker` where `TF_CONFIG` or
-    Slurm's variables name several tasks; `mirrored` with several GPUs or `num_logical_cpus` above
-    1; else `one_device`.
-    """
-
-    strategy: str = "auto"
-    use_tpu: bool = False
-    tpu_name: str | None = None
-    tpu_zone: str | None = None
-    gcp_project: str | None = None
-    master: str | None = None
-    num_logical_cpus: int = 1
-
-    def __post_init__(self) -> None:
-        _require_choice("strategy", self.strategy, STRATEGIES)
-        _require_at_least("num_logical_cpus", self.num_logical_cpus, 1)
-        if self.strategy not in ("auto", "tpu"):
-            require(not self.use_tpu, "use_tpu", f"must be off with strategy={self.strategy}",
-                    self.use_tpu)  # fmt: skip
-        if self.strategy not in ("auto", "mirrored"):
-            require(self.num_logical_cpus == 1, "num_logical_cpus",
-                    "needs strategy=mirrored", self.num_logical_cpus)  # fmt: skip
-
-    @property
-    def names_tpu(self) -> bool:
-        """Whether a setting names a TPU, which `auto` takes before anything else."""
-        return bool(self.use_tpu or self.tpu_name or self.master)
-
-    def is_multi_worker(self, environment: Mapping[str, str]) -> bool:
-        """Whether this process is one of a job's.
-
-        Raises:
-            InputError: `TF_CONFIG` decides and is malformed.
-        """
-        if self.strategy != "auto" or self.names_tpu:
-            return self.strategy == "multi_worker"
-        return num_tasks(environment) > 1
 
 
 @dataclasses.dataclass(frozen=True)
