@@ -115,6 +115,8 @@ _TRAIN = {
     "small devices; 0: all.",
     "gradient_cache_bn": "Batch norm's statistics then: chunk (each chunk's own) or frozen (the "
     "running ones).",
+    "remat": "Compute the activations inside residual blocks again in the backward pass: less "
+    "memory, more time, the same gradient.",
 }
 _EVALUATION = {
     "eval_batch_size": "Images per evaluation batch, over all replicas.",

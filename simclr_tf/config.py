@@ -351,6 +351,8 @@ class TrainConfig:
             the gradient of the whole batch's loss all the same; 0 takes the whole batch at once.
         gradient_cache_bn: What batch norm does then. `chunk`: every chunk is normalised by its own
             statistics. `frozen`: by the running statistics, which stay as they are.
+        remat: Activations inside residual blocks are computed again in the backward pass instead of
+            being kept: less memory, a second forward pass, the same gradient.
     """
 
     train_batch_size: int = 512
@@ -365,6 +367,7 @@ class TrainConfig:
     skip_nonfinite_steps: int = 0
     gradient_cache_chunk: int = 0
     gradient_cache_bn: str = "chunk"
+    remat: bool = False
 
     def __post_init__(self) -> None:
         require(self.train_batch_size >= 2, "train_batch_size",

@@ -275,7 +275,9 @@ def make_model(experiment: Experiment) -> SimCLR:
     with experiment.strategy.scope():
         # Initialisers draw from Keras's generator; the same seed gives the same weights.
         keras.utils.set_random_seed(run.train.seed)
-        return build_model(run.model, experiment.num_classes, run.data.image_size)
+        model = build_model(run.model, experiment.num_classes, run.data.image_size)
+    model.encoder.recompute_blocks(run.train.remat)
+    return model
 
 
 def make_optimizer(experiment: Experiment, model: SimCLR) -> keras.optimizers.Optimizer:

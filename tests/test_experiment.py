@@ -218,3 +218,10 @@ def test_the_bank_of_the_evaluation_holds_only_labels_that_may_be_used(tmp_path,
     weights = np.concatenate([batch["weight"].numpy() for batch in batches])
     labels = np.concatenate([batch["label"].numpy() for batch in batches])
     assert weights.sum() == 4 and (labels[weights > 0] >= 0).all()
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_remat_recomputes_the_blocks_of_the_model_that_trains(tmp_path, photos, remat):
+    found = experiment.prepare(settings(tmp_path, photos, remat=remat), trains=True)
+    groups = experiment.make_model(found).encoder.groups
+    assert [group.recompute for group in groups] == [remat] * 4

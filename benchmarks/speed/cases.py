@@ -288,7 +288,11 @@ def memory(options: Options) -> Case:
     setting = "ResNet-50, 224 px, batch 32"
     size = {"depth": 50, "image_size": 224, "pairs": 32, "steps": steps}
     for side in (F32, BF16):
-        build.ours(setting, side, "step_memory", ["GiB"], True, precision=side.split()[-1], **size)
+        precision, again = side.split()[-1], f"{side}, remat"
+        build.ours(setting, side, "step_memory", ["GiB"], True, precision=precision, **size)
+        build.ours(setting, again, "step_memory", ["GiB"], True, precision=precision, remat=True,
+                   **size)  # fmt: skip
+        build.compare(setting, "GiB", again, side)
     build.reference(setting, "step_memory", ["GiB"], fresh=True, **size)
     for side in (F32, BF16):
         build.compare(setting, "GiB", side, REFERENCE)

@@ -30,13 +30,18 @@ class Training(NamedTuple):
 
 
 def build_training(
-    depth: int = 18, width: float = 1.0, image_size: int = 32, precision: str = "float32"
+    depth: int = 18,
+    width: float = 1.0,
+    image_size: int = 32,
+    precision: str = "float32",
+    remat: bool = False,
 ) -> Training:
     """The step of a ResNet with a linear head alongside; call it in the strategy's scope."""
     keras.utils.set_random_seed(0)
     encoder = EncoderConfig(resnet_depth=depth, width_multiplier=width)
     config = ModelConfig(encoder=encoder, precision=precision)
     model = build_model(config, NUM_CLASSES, image_size)
+    model.encoder.recompute_blocks(remat)
     decay = OptimizerConfig()
     optimizer = build_optimizer(decay, 0.01, variable_roles(model))
     optimizer.build(model.trainable_variables)

@@ -22,13 +22,13 @@ from flags import startup
 
 
 def _stepper(
-    depth: int, image_size: int, pairs: int, precision: str, width: float = 1.0
+    depth: int, image_size: int, pairs: int, precision: str, width: float = 1.0, remat: bool = False
 ) -> Callable[[int], None]:
     """Takes a number of pretraining steps on the same batch, and waits for them."""
     startup.load_tensorflow()
     from benchmarks.speed import network
 
-    training = network.build_training(depth, width, image_size, precision)
+    training = network.build_training(depth, width, image_size, precision, remat)
     return network.stepper(training, iter(network.same_batch(pairs, image_size)))
 
 
@@ -52,10 +52,18 @@ def start(*, depth: int, image_size: int, pairs: int, precision: str = "float32"
 
 
 def step_memory(
-    *, depth: int, image_size: int, pairs: int, steps: int, precision: str = "float32"
+    *,
+    depth: int,
+    image_size: int,
+    pairs: int,
+    steps: int,
+    precision: str = "float32",
+    remat: bool = False,
 ) -> Round:
     """The peak of this process's memory after some steps."""
-    return peak_after_steps(lambda: _stepper(depth, image_size, pairs, precision), steps)
+    return peak_after_steps(
+        lambda: _stepper(depth, image_size, pairs, precision, remat=remat), steps
+    )
 
 
 def pipeline(

@@ -13,6 +13,7 @@ import tf_keras as keras
 from simclr_tf.config import BLOCKS_PER_GROUP, BatchNormConfig, EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.conv import LayerFactory, SelectiveKernelConv, SqueezeExcite, pad_fixed
+from simclr_tf.models.remat import recomputed
 
 BOTTLENECK_EXPANSION = 4
 GROUP_CHANNELS = (64, 128, 256, 512)
@@ -188,6 +189,7 @@ class BlockGroup(keras.layers.Layer):
         name: str,
     ):
         super().__init__(name=name, dtype=layers.dtype)
+        self.recompute = False  # see `ResNet.recompute_blocks`
         block = BasicBlock if config.resnet_depth < 50 else BottleneckBlock
         self.blocks = [
             block(filters, strides if i == 0 else 1, i == 0, config, layers, name=f"block_{i}")
@@ -198,7 +200,9 @@ class BlockGroup(keras.layers.Layer):
         """Applies the blocks one after the other."""
         x = inputs
         for block in self.blocks:
-            x = block(x, training=training)
+            # A first call creates variables, which a gradient function may not.
+            again = self.recompute and block.built
+            x = recomputed(block, x, training) if again else block(x, training=training)
         return x
 
 
@@ -251,6 +255,15 @@ class ResNet(keras.Model):
         parts: list[keras.layers.Layer] = [self.stem, *self.groups]
         for k, part in enumerate(parts):
             part.trainable = k > after_block
+
+    def recompute_blocks(self, recompute: bool) -> None:
+        """Whether the backward pass computes the activations inside residual blocks again.
+
+        Of each block only the input then waits in memory for the gradient, for the time of a
+        second forward pass. Outputs and gradients are the same. Acts on later traces and calls.
+        """
+        for group in self.groups:
+            group.recompute = recompute
 
     def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """Embeds images.
