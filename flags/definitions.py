@@ -78,7 +78,8 @@ _MODEL = {
     "lineareval_while_pretraining": "Train a linear head behind a stop-gradient.",
     "fine_tune_after_block": "Fine-tune what comes after this block group; -1 all, 4 head only.",
     "zero_init_logits_layer": "Start the linear head at zero.",
-    "precision": "Arithmetic of the layers: float32 or bfloat16 (variables stay float32).",
+    "precision": "Arithmetic of the layers: float32, bfloat16 (variables stay float32), or auto "
+    "(bfloat16 where the hardware computes in it).",
 }
 _OBJECTIVE = {
     "temperature": "Temperature tau of the contrastive loss.",

@@ -31,7 +31,7 @@ STEMS = ("auto", "cifar", "imagenet")
 PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
 OPTIMIZERS = ("lars", "momentum", "adam")
 TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "auto")
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
 DATA_SHARDINGS = ("auto", "batch", "split")
@@ -227,7 +227,8 @@ class ModelConfig:
             head on the class distributions of a teacher (see `DistillConfig`).
         fine_tune_after_block: With `finetune`, -1 trains everything, 0 all after the stem, k all
             after block group k, 4 the linear head only. Frozen parts keep their BN statistics.
-        precision: Arithmetic of the layers; variables and BN statistics are float32 always.
+        precision: Arithmetic of the layers; variables and BN statistics are float32 always. `auto`
+            is bfloat16 where the hardware computes in it, else float32 (`simclr_tf.precision`).
     """
 
     encoder: EncoderConfig = EncoderConfig()

@@ -215,13 +215,18 @@ def distribute(
     return strategy.distribute_datasets_from_function(of_host)
 
 
+def device_kind(strategy: tf.distribute.Strategy) -> str:
+    """What the replicas are: "TPU", "GPU" or "CPU"."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return "TPU"
+    if strategy.num_replicas_in_sync > 1:  # split CPUs stay CPUs beside a GPU
+        return "GPU" if "GPU" in strategy.extended.worker_devices[0] else "CPU"
+    return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+
+
 def describe(strategy: tf.distribute.Strategy) -> str:
     """The devices in words: "2 CPU replicas"."""
-    replicas = strategy.num_replicas_in_sync
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        kind = "TPU"
-    else:
-        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    replicas, kind = strategy.num_replicas_in_sync, device_kind(strategy)
     devices = f"one {kind}" if replicas == 1 else f"{replicas} {kind} replicas"
     workers = num_workers(strategy)
     return devices if workers == 1 else f"{devices} of {workers} workers"

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf import distribution
+from simclr_tf import precision as precision_lib
 from simclr_tf.augment import policy
 from simclr_tf.config import AugmentConfig, DataConfig, RunConfig
 from simclr_tf.data import decode, labels, pipeline, service, sources, splits, views
@@ -128,6 +129,29 @@ def _label_notes(run: RunConfig, source: sources.Source, eval_split: str | None)
     return []
 
 
+def _with_precision(run: RunConfig, precision: str) -> RunConfig:
+    return dataclasses.replace(run, model=dataclasses.replace(run.model, precision=precision))
+
+
+def _recorded_precision(run: RunConfig) -> str | None:
+    """What `auto` meant when the run was started; a run keeps it on other hardware."""
+    return run_config.recorded_precision(run.model_dir) if run.model.precision == "auto" else None
+
+
+def _settle_precision(
+    run: RunConfig, strategy: tf.distribute.Strategy, recorded: str | None
+) -> tuple[RunConfig, list[str]]:
+    """Replaces `precision=auto`, on all workers alike, with a note on what it means."""
+    if recorded is not None:
+        return run, [f"--precision=auto stays {recorded}, as the run was started"]
+    if run.model.precision != "auto":
+        return run, []
+    chosen = precision_lib.choose(strategy)
+    low = distribution.from_chief(strategy, int(chosen.precision == "bfloat16"))
+    settled = "bfloat16" if low else "float32"
+    return _with_precision(run, settled), [f"--precision=auto means {settled}: {chosen.reason}"]
+
+
 def prepare(run: RunConfig, trains: bool) -> Experiment:
     """Opens the data, chooses the devices, and checks what depends on both.
 
@@ -141,10 +165,13 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     check_writable(run.model_dir)
     if run.checkpoint is not None:
         locate.check(run.checkpoint)
+    recorded = _recorded_precision(run)
+    run = _with_precision(run, recorded or run.model.precision)
     run_config.check_same_run(run, only=None if trains else run_config.MODEL_SETTINGS)
     if run.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.build_strategy(run.strategy)
+    run, precision_notes = _settle_precision(run, strategy, recorded)
     distribution.check_divisible("train_batch_size", run.train.train_batch_size, strategy)
     distribution.check_divisible("eval_batch_size", run.evaluation.eval_batch_size, strategy)
     if run.train.gradient_cache_chunk:
@@ -161,7 +188,7 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     source = labelled.training
     run_config.check_same_classes(run.model_dir, source.class_names)
     eval_split = choose_eval_split(run.data, source)
-    notes = _label_notes(run, source, eval_split)
+    notes = precision_notes + _label_notes(run, source, eval_split)
     notes += [labelled.note] if labelled.note else []
     if eval_split is not None and _shares_images(source, run.data.train_split, eval_split):
         notes.append("the evaluation split holds training images: kNN and logistic regression, "

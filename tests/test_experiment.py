@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import experiment, recipes
+from simclr_tf import experiment, precision, recipes
 from simclr_tf.config import EncoderConfig
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError
@@ -225,3 +225,41 @@ def test_remat_recomputes_the_blocks_of_the_model_that_trains(tmp_path, photos, 
     found = experiment.prepare(settings(tmp_path, photos, remat=remat), trains=True)
     groups = experiment.make_model(found).encoder.groups
     assert [group.recompute for group in groups] == [remat] * 4
+
+
+def fake_cpu(monkeypatch, tmp_path, flags):
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(precision, "CPU_INFO", str(path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("avx2 avx512_bf16", "bfloat16"), ("avx2", "float32")]
+)
+def test_auto_precision_is_settled_before_anything_records_it(
+    tmp_path, photos, monkeypatch, flags, expected
+):
+    fake_cpu(monkeypatch, tmp_path, flags)
+    found = experiment.prepare(settings(tmp_path, photos, precision="auto"), trains=True)
+    assert found.run.model.precision == expected
+    assert any(f"--precision=auto means {expected}: the CPU" in note for note in found.notes)
+    assert experiment.make_model(found).config.precision == expected
+    run_config.record_config(found.run)
+    assert run_config.read_config(str(tmp_path))["precision"] == expected
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_run_keeps_its_precision_on_other_hardware(tmp_path, photos, monkeypatch, trains):
+    run = settings(tmp_path, photos, precision="auto")
+    fake_cpu(monkeypatch, tmp_path, "avx2")
+    run_config.record_config(experiment.prepare(run, trains=True).run)
+    fake_cpu(monkeypatch, tmp_path, "avx512_bf16")
+    # Without a checkpoint nothing has been learned, and the hardware decides anew.
+    assert experiment.prepare(run, trains).run.model.precision == "bfloat16"
+    (tmp_path / "ckpt-1.index").touch()
+    found = experiment.prepare(run, trains)
+    assert found.run.model.precision == "float32"
+    assert "--precision=auto stays float32, as the run was started" in found.notes
+    if trains:
+        with pytest.raises(InputError, match="precision=float32 there, bfloat16 here"):
+            experiment.prepare(settings(tmp_path, photos, precision="bfloat16"), trains)

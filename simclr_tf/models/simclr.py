@@ -7,6 +7,7 @@ import dataclasses
 import tensorflow as tf
 import tf_keras as keras
 
+from simclr_tf import precision
 from simclr_tf.config import ModelConfig
 from simclr_tf.errors import require
 from simclr_tf.models.heads import LinearHead, ProjectionHead
@@ -33,13 +34,14 @@ class SimCLR(keras.Model):
             pretraining: the head then measures the encoder without teaching it.
 
     Args:
-        config: Settings, with a resolved stem.
+        config: Settings, with a resolved stem and precision.
         num_classes: Width of the linear head; None for a data set without labels. A student has
             as many as its teacher, whatever its own images' labels.
         name: Name of the model.
 
     Raises:
-        InputError: No classes outside pretraining, fewer than one, or an unresolved stem.
+        InputError: No classes outside pretraining, fewer than one, or an unresolved stem or
+            precision.
     """
 
     def __init__(self, config: ModelConfig, num_classes: int | None = None, name: str = "simclr"):
@@ -47,6 +49,8 @@ class SimCLR(keras.Model):
                 f"must have labels for train_mode={config.train_mode}", num_classes)  # fmt: skip
         require(num_classes is None or num_classes >= 1, "num_classes",
                 "must be at least 1", num_classes)  # fmt: skip
+        require(config.precision in POLICIES, "precision",
+                "must be resolved from the hardware first", config.precision)  # fmt: skip
         super().__init__(name=name, dtype=POLICIES[config.precision])
         self.config = config
         self.num_classes = num_classes
@@ -121,7 +125,8 @@ def build_model(config: ModelConfig, num_classes: int | None, image_size: int) -
     Works under a distribution strategy's scope, where the variables become the strategy's.
 
     Args:
-        config: Settings; `stem='auto'` is resolved from `image_size`.
+        config: Settings; `stem='auto'` is resolved from `image_size`, `precision='auto'` from the
+            devices of the present strategy.
         num_classes: Width of the linear head; None for a data set without labels.
         image_size: Height and width of the training images in pixels.
 
@@ -131,7 +136,11 @@ def build_model(config: ModelConfig, num_classes: int | None, image_size: int) -
     Raises:
         InputError: The images are too small for the network, or labels that it needs are missing.
     """
-    config = dataclasses.replace(config, encoder=config.encoder.resolve_stem(image_size))
+    config = dataclasses.replace(
+        config,
+        encoder=config.encoder.resolve_stem(image_size),
+        precision=precision.resolve(config.precision, tf.distribute.get_strategy()),
+    )
     model = SimCLR(config, num_classes)
     model(tf.zeros([1, SMALLEST_IMAGE, SMALLEST_IMAGE, 3]), training=False)
     return model

@@ -75,6 +75,17 @@ def read_config(model_dir: str) -> dict[str, Any] | None:
     return read_json(path) if tf.io.gfile.exists(path) else None
 
 
+def recorded_precision(model_dir: str) -> str | None:
+    """The precision that a run was started with, None where nothing has been learned yet.
+
+    Raises:
+        InputError: The record can't be read.
+    """
+    if newest_checkpoint(model_dir) is None:
+        return None
+    return (read_config(model_dir) or {}).get("precision")
+
+
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
     """Refuses a `model_dir` whose recorded settings differ from the present ones.
 

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from simclr_tf import precision
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR, build_model
@@ -210,3 +211,10 @@ def test_builds_and_exports_under_two_replicas(tmp_path):
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith("OK")
+
+
+def test_auto_precision_is_that_of_the_hardware_and_never_a_networks(monkeypatch):
+    with pytest.raises(InputError, match="precision must be resolved"):
+        SimCLR(_config(precision="auto"), 3)
+    monkeypatch.setattr(precision, "choose", lambda _: precision.Chosen("bfloat16", "a test"))
+    assert build_model(_config(precision="auto"), 3, 32).config.precision == "bfloat16"
