@@ -131,16 +131,26 @@ def _small(network: Network, replicas: int) -> float:
     return all_gather(shapes, replicas) + all_reduce(scalars, replicas)
 
 
-def collectives(network: Network) -> int:
-    """Collective operations of a step in TensorFlow 2.21.
+def collectives_by_purpose(network: Network) -> dict[str, int]:
+    """Collective operations of a step in TensorFlow 2.21, with the keys of `traffic`.
 
     An all-gather is two, since the shapes come first; all gradients and the loss are one
     all-reduce; the linear head's loss needs the number of labelled images.
     """
     layers = len(network.batch_norms)
-    gathers = 2 * (layers + 1)
-    reduces = layers + 1 + 1
-    return gathers + reduces + network.has_linear_head
+    return {
+        "gradients": 1,
+        "BN forward": 2 * layers,
+        "BN backward": layers,
+        "NT-Xent forward": 2,
+        "NT-Xent backward": 1,
+        "small": int(network.has_linear_head),
+    }
+
+
+def collectives(network: Network) -> int:
+    """All collective operations of a step."""
+    return sum(collectives_by_purpose(network).values())
 
 
 def operations(network: Network, batch: int, replicas: int) -> float:
