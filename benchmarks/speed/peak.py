@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmarks.speed.timing import Round, rates
 from flags import startup
 
 
-def products(*, size: int, products: int, samples: int) -> Round:
-    """GFLOP/s of square matrix products in both precisions."""
+def products(
+    *, size: int, products: int, samples: int, precisions: Sequence[str] = ("float32", "bfloat16")
+) -> Round:
+    """GFLOP/s of square matrix products in each precision."""
     startup.load_tensorflow()
     import tensorflow as tf
 
@@ -20,7 +24,7 @@ def products(*, size: int, products: int, samples: int) -> Round:
 
     # Of length 1 in every product, so that nothing grows or vanishes.
     whole = tf.linalg.qr(tf.random.stateless_normal([size, size], [0, 0]))[0]
-    matrices = {name: tf.cast(whole, name) for name in ("float32", "bfloat16")}
+    matrices = {name: tf.cast(whole, name) for name in precisions}
     gflop = 2e-9 * size**3 * products
 
     def measure() -> dict[str, list[float]]:
