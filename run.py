@@ -31,7 +31,6 @@ def _dispatch(command: parsing.CommandLine) -> None:
 def _run(command: parsing.CommandLine) -> None:
     """Trains a run, evaluates its checkpoints, or both."""
     from export.runs import RunExport
-    from simclr_tf.modes import evaluation, train_then_eval, training
 
     config = command.config
     export = RunExport(
@@ -41,11 +40,18 @@ def _run(command: parsing.CommandLine) -> None:
         config.evaluation.eval_name,
         _trained_in(command),
     )
+    # A training does not wait for what only evaluation imports.
     if command.mode == "eval":
+        from simclr_tf.modes import evaluation
+
         evaluation.evaluate(config, export)
     elif command.mode == "train":
+        from simclr_tf.modes import training
+
         training.train(config, export, command.flags)
     else:
+        from simclr_tf.modes import train_then_eval
+
         train_then_eval.train_then_eval(config, export, command.flags)
 
 

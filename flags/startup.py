@@ -13,7 +13,11 @@ def choose_environment() -> None:
     Its informational lines would bury ours. On CPUs without AVX-512 it leaves oneDNN off, which
     costs a factor of 2 to 15 per training step (docs/performance.md). With oneDNN it needs two
     threads, even on one core: with a single one TensorFlow 2.21 aborts in the first training step.
+
+    `tf.keras` is not used here (CONTRIBUTING.md); unless it stands for tf_keras, TensorFlow loads
+    Keras 3 beside it, which takes a second and 90 MiB.
     """
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if os.environ["TF_ENABLE_ONEDNN_OPTS"] != "0" and _compute_threads() == 1:

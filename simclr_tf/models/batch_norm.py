@@ -192,8 +192,10 @@ def _normalize_globally(
     return normalize(x, gamma, beta, mean, inverse_std)
 
 
-def _count(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def _count(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
     """Elements of `x` (b, ..., C) per channel; may exceed what int32 holds."""
+    if x.shape[:-1].is_fully_defined():
+        return float(x.shape[:-1].num_elements())  # no operations
     return tf.reduce_prod(tf.cast(tf.shape(x)[:-1], dtype))
 
 

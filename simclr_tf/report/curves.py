@@ -6,17 +6,17 @@ import io
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
 from simclr_tf.errors import InputError
 from simclr_tf.files import write_bytes_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _POINTS_PER_TAG = 5000  # More are thinned evenly at random by the reader; the last one stays.
 _SMOOTH_FROM = 100  # Curves with at least so many points get a running mean on top.
@@ -81,6 +81,10 @@ def plot_learning_curves(
     Raises:
         InputError: `model_dir` is not a folder.
     """
+    # Takes half a second to import, and a training needs it at its end only.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     series = read_scalars(model_dir)
     figure = Figure(figsize=(10, 7), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)

@@ -26,7 +26,7 @@ from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.training.losses import Batch, Losses, pretrain_losses_of_outputs, stack_views
 from simclr_tf.training.means import Means
-from simclr_tf.training.step import Computed, OptimizerStep, sum_over_replicas
+from simclr_tf.training.step import Computed, OptimizerStep, not_converted, sum_over_replicas
 
 
 class CachedStep(OptimizerStep):
@@ -91,6 +91,7 @@ class CachedStep(OptimizerStep):
         }
         return self._model(stack_views(chunk), training=not self._frozen_bn)
 
+    @not_converted
     def _embed(self, batch: Batch, index: tf.Tensor) -> None:
         with batch_norm.statistics_kept():
             outputs = self._forward(batch, index)
@@ -101,6 +102,7 @@ class CachedStep(OptimizerStep):
             views = tf.reshape(outputs[name], [1, 2, self._rows, -1])
             buffer.assign(tf.tensor_scatter_nd_update(buffer.read_value(), [[index]], views))
 
+    @not_converted
     def _contrast(self, labels: tf.Tensor) -> Losses:
         projected = _stacked(self._projected)  # (2b, P)
         head = self._model.linear_head
@@ -120,6 +122,7 @@ class CachedStep(OptimizerStep):
             total.assign(gradient)
         return losses
 
+    @not_converted
     def _backpropagate(self, batch: Batch, index: tf.Tensor) -> None:
         moving = (
             contextlib.nullcontext()
@@ -138,6 +141,7 @@ class CachedStep(OptimizerStep):
         for total, gradient in zip(self._gradients, gradients, strict=True):
             total.assign_add(gradient)
 
+    @not_converted
     def _collect(self, losses: Losses) -> Computed:
         return sum_over_replicas([total.read_value() for total in self._gradients], losses)
 

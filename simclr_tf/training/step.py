@@ -7,14 +7,25 @@ inside a replica.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.training.losses import Batch, Losses, LossFunction
 from simclr_tf.training.means import Means
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def not_converted(function: _Function) -> _Function:
+    """A replica's part of a step, which AutoGraph leaves alone.
+
+    There is no control flow in it that depends on tensors, and the conversion of all layers would
+    take as long as tracing them.
+    """
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 class Computed(NamedTuple):
@@ -83,6 +94,7 @@ class OptimizerStep:
         strategy.run(self.update, args=(computed,))
         return any_replica(strategy, computed.finite)
 
+    @not_converted
     def update(self, computed: Computed) -> None:
         """See `Step`."""
         self._optimizer.apply_gradients(
@@ -119,6 +131,7 @@ class UpdateStep(OptimizerStep):
         super().__init__(variables, optimizer, means)
         self._losses = losses
 
+    @not_converted
     def __call__(self, batch: Batch) -> tf.Tensor:
         """Takes the step inside a replica; returns whether everything was finite, () bool."""
         computed = self._compute(batch)
@@ -131,8 +144,9 @@ class UpdateStep(OptimizerStep):
 
     def take(self, strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
         """See `Step`; one call of the replicas instead of two."""
-        return any_replica(strategy, strategy.run(self, args=(batch,)))
+        return any_replica(strategy, strategy.run(self.__call__, args=(batch,)))
 
+    @not_converted
     def _compute(self, batch: Batch) -> Computed:
         with tf.GradientTape() as tape:
             losses = self._losses(batch)

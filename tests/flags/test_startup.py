@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
@@ -13,12 +14,23 @@ from flags import startup
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
+
+@pytest.fixture(autouse=True)
+def _environment_restored():
+    with mock.patch.dict(os.environ):
+        yield
+
+
 PROGRAM = """
 import os, sys
 from flags import startup
 assert "tensorflow" not in sys.modules
 startup.load_tensorflow()
 assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+import export.runs, simclr_tf.modes.training
+assert "tf_keras" in sys.modules
+# What takes long to load and is not needed for the first step.
+assert not {"keras", "matplotlib", "sklearn", "pyarrow"} & set(sys.modules)
 print("still heard", file=sys.stderr)
 """
 
@@ -58,6 +70,14 @@ def test_training_runs_on_one_core(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "run" / "ckpt-2.index").exists()
+
+
+def test_what_is_set_already_stays(monkeypatch):
+    chosen = {"TF_USE_LEGACY_KERAS": "0", "TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "1"}
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    startup.choose_environment()
+    assert {name: os.environ[name] for name in chosen} == chosen
 
 
 @pytest.mark.parametrize(

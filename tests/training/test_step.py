@@ -73,3 +73,23 @@ def test_a_variable_without_gradient_is_left_alone():
     step = UpdateStep(lambda batch: Losses(used * batch["x"], {}), [used, unused], optimizer, means)
     assert bool(step.take(STRATEGY, {"x": tf.constant(1.0)}))
     assert (float(used), float(unused)) == (pytest.approx(0.9), 2.0)
+
+
+def test_autograph_leaves_the_replicas_part_alone():
+    statuses = []
+
+    def loss(weight, x):
+        statuses.append(tf.__internal__.autograph.control_status_ctx().status.name)
+        return weight * x
+
+    _, _, _, step = build(loss)
+
+    @tf.function
+    def take():
+        statuses.append(tf.__internal__.autograph.control_status_ctx().status.name)
+        finite = step.take(STRATEGY, {"x": tf.constant(2.0)})
+        step.update(step.compute(STRATEGY, {"x": tf.constant(2.0)}))
+        return finite
+
+    take()
+    assert statuses == ["ENABLED", "DISABLED", "DISABLED"]
