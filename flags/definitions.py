@@ -118,6 +118,8 @@ _TRAIN = {
     "running ones).",
     "remat": "Compute the activations inside residual blocks again in the backward pass: less "
     "memory, more time, the same gradient.",
+    "jit_compile": "Compile the step by XLA: on (one replica), off (the input pipeline neither), or "
+    "auto (off except on a TPU).",
 }
 _EVALUATION = {
     "eval_batch_size": "Images per evaluation batch, over all replicas.",

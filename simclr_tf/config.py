@@ -36,6 +36,7 @@ BRIGHTNESS_MODES = ("multiplicative", "additive")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
 DATA_SHARDINGS = ("auto", "batch", "split")
 AUGMENT_PLACES = ("auto", "host", "device")
+JIT_COMPILE = ("auto", "on", "off")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
 
 
@@ -354,6 +355,9 @@ class TrainConfig:
             statistics. `frozen`: by the running statistics, which stay as they are.
         remat: Activations inside residual blocks are computed again in the backward pass instead of
             being kept: less memory, a second forward pass, the same gradient.
+        jit_compile: Whether XLA compiles the step: `on` (one replica only), `off`, or `auto`: off
+            except on a TPU, where nothing else is possible. With `off` the input pipeline does
+            without it too.
     """
 
     train_batch_size: int = 512
@@ -369,6 +373,7 @@ class TrainConfig:
     gradient_cache_chunk: int = 0
     gradient_cache_bn: str = "chunk"
     remat: bool = False
+    jit_compile: str = "auto"
 
     def __post_init__(self) -> None:
         require(self.train_batch_size >= 2, "train_batch_size",
@@ -384,6 +389,7 @@ class TrainConfig:
         require(bool(plain), "keep_best", "must name a metric, train/NAME or eval/NAME",
                 self.keep_best)  # fmt: skip
         _require_at_least("skip_nonfinite_steps", self.skip_nonfinite_steps, 0)
+        _require_choice("jit_compile", self.jit_compile, JIT_COMPILE)
         _require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
         _require_at_least("gradient_cache_chunk", self.gradient_cache_chunk, 0)
         chunk = self.gradient_cache_chunk

@@ -23,7 +23,7 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
-from simclr_tf.training import lengths, run_config
+from simclr_tf.training import compilation, lengths, run_config
 from simclr_tf.weights import load, locate
 
 ViewFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -178,6 +178,8 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
         distribution.check_divisible(
             "gradient_cache_chunk", run.train.gradient_cache_chunk, strategy
         )
+    if trains:
+        compilation.compiles(run.train.jit_compile, strategy)  # refuses what can't be
     if trains and run.data.data_service is not None:
         service.check_service(run.data.data_service)
     whole = sources.open_source(run.data)
@@ -198,6 +200,8 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
             run, strategy, source, 0, None, eval_split, (), tuple(notes), labelled=labelled
         )
 
+    if compiling := compilation.note(run.train.jit_compile, strategy):
+        notes.append(compiling)
     split = run.data.train_split
     num_examples = source.num_examples(split, setting="train_split")
     if run.model.train_mode == "finetune" and run.checkpoint is None:
@@ -342,13 +346,17 @@ def view_functions(
     ]
 
 
-def view_maker(
-    train_mode: str, image_size: int, augment: AugmentConfig, on_device: bool = False
-) -> views.PolicyViews:
+def view_maker(run: RunConfig, on_device: bool = False) -> views.PolicyViews:
     """Makes the same views as `view_functions`, faster."""
-    count = 2 if train_mode == "pretrain" else 1
-    distorted = train_mode in ("pretrain", "supervised")
-    return views.PolicyViews(count, image_size, augment, distorted, on_device)
+    mode = run.model.train_mode
+    return views.PolicyViews(
+        2 if mode == "pretrain" else 1,
+        run.data.image_size,
+        run.augment,
+        distorted=mode in ("pretrain", "supervised"),
+        on_device=on_device,
+        compiled=run.train.jit_compile != "off",
+    )
 
 
 def _augments_on_device(experiment: Experiment) -> bool:
@@ -378,9 +386,7 @@ def train_batches(
         experiment.source,
         data.train_split,
         batch_size=run.train.train_batch_size,
-        views=view_maker(
-            run.model.train_mode, data.image_size, run.augment, _augments_on_device(experiment)
-        ),
+        views=view_maker(run, _augments_on_device(experiment)),
         seed=run.train.seed,
         start_step=start_step,
         cache=data.cache_dataset,

@@ -37,6 +37,8 @@ from simclr_tf.errors import InputError
             ),
             "ft_proj_selector",
         ),
+        (lambda: config.TrainConfig(jit_compile="yes"), "jit_compile"),
+        (lambda: config.ModelConfig(precision="float16"), "precision"),
         (lambda: config.DistillConfig(teacher=""), "teacher"),
         (lambda: config.DistillConfig(distill_temperature=0), "distill_temperature"),
         (lambda: config.DistillConfig(distill_alpha=1.1), "distill_alpha"),

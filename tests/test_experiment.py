@@ -263,3 +263,13 @@ def test_a_run_keeps_its_precision_on_other_hardware(tmp_path, photos, monkeypat
     if trains:
         with pytest.raises(InputError, match="precision=float32 there, bfloat16 here"):
             experiment.prepare(settings(tmp_path, photos, precision="bfloat16"), trains)
+
+
+def test_replicas_that_xla_can_not_compile_are_refused(tmp_path, photos, monkeypatch):
+    class Replicas:
+        num_replicas_in_sync = 2
+
+    monkeypatch.setattr(experiment.distribution, "build_strategy", lambda _: Replicas())
+    with pytest.raises(InputError, match="jit_compile must be auto or off with 2 replicas"):
+        experiment.prepare(settings(tmp_path / "run", photos, jit_compile="on"), trains=True)
+    assert not (tmp_path / "run").exists()

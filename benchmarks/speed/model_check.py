@@ -68,7 +68,7 @@ def settings_here(flops: float, bandwidth: float) -> step_model.Settings:
     )  # fmt: skip
 
 
-def check(rounds: int = 3, steps: int = 2) -> Check:
+def check(rounds: int = 7, steps: int = 1) -> Check:
     """Measures rates and steps in turn, so that other work on the machine slows both."""
     startup.load_tensorflow()
     from benchmarks.speed import network

@@ -23,7 +23,7 @@ from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Export, Flags, Say, print_line, say_as_chief, write_export
 from simclr_tf.report import curves, progress, views
-from simclr_tf.training import checkpoints, loop, run_config
+from simclr_tf.training import checkpoints, compilation, loop, run_config
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.gradient_cache import CachedStep
 from simclr_tf.training.losses import distill_losses, finetune_losses, pretrain_losses
@@ -273,6 +273,7 @@ def _build_step(
 ) -> Step:
     """The training step of the run's mode; call it in the strategy's scope."""
     run = experiment.run
+    jit_compile = compilation.compiles(run.train.jit_compile, experiment.strategy)
     if run.train.gradient_cache_chunk:
         return CachedStep(
             model,
@@ -283,6 +284,7 @@ def _build_step(
             batch_size=run.train.train_batch_size,
             chunk_size=run.train.gradient_cache_chunk,
             frozen_bn=run.train.gradient_cache_bn == "frozen",
+            jit_compile=jit_compile,
         )
     if run.model.pretrains:
         losses = pretrain_losses(model, run.objective, run.optimizer)
@@ -293,7 +295,7 @@ def _build_step(
         losses = distill_losses(
             model, experiment.teacher.model, run.distill, run.optimizer, labelled
         )
-    return UpdateStep(losses, model.trainable_variables, optimizer, means)
+    return UpdateStep(losses, model.trainable_variables, optimizer, means, jit_compile=jit_compile)
 
 
 def _write_views(experiment: Experiment, summaries: Summaries, global_step: int) -> None:

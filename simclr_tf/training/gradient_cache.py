@@ -24,6 +24,7 @@ import tf_keras as keras
 from simclr_tf.config import ObjectiveConfig, OptimizerConfig
 from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.training.compilation import compiled
 from simclr_tf.training.losses import Batch, Losses, pretrain_losses_of_outputs, stack_views
 from simclr_tf.training.means import Means
 from simclr_tf.training.step import Computed, OptimizerStep, not_converted, sum_over_replicas
@@ -43,6 +44,7 @@ class CachedStep(OptimizerStep):
         batch_size: int,
         chunk_size: int,
         frozen_bn: bool = False,
+        jit_compile: bool = False,
     ):
         """Call it in the strategy's scope.
 
@@ -54,10 +56,11 @@ class CachedStep(OptimizerStep):
             means: Receives the metrics.
             batch_size: Global batch size B, a multiple of `chunk_size`.
             chunk_size: Images of a chunk over all replicas, a multiple of their number.
+            jit_compile: Whether XLA compiles the phases; one replica only.
             frozen_bn: Normalise by the running statistics and keep them, instead of by each
                 chunk's own. The gradient is then exactly that of the whole batch.
         """
-        super().__init__(model.trainable_variables, optimizer, means)
+        super().__init__(model.trainable_variables, optimizer, means, jit_compile=jit_compile)
         self._model = model
         self._combine = pretrain_losses_of_outputs(model, objective, decay)
         self._chunks = batch_size // chunk_size
@@ -75,11 +78,15 @@ class CachedStep(OptimizerStep):
 
     def compute(self, strategy: tf.distribute.Strategy, batch: Any) -> Computed:
         """See `step.Step`; for graphs."""
+        embed, contrast, backpropagate = (
+            compiled(phase, self._jit_compile)
+            for phase in (self._embed, self._contrast, self._backpropagate)
+        )
         for index in tf.range(self._chunks):
-            strategy.run(self._embed, args=(batch, index))
-        losses = strategy.run(self._contrast, args=(batch["label"],))
+            strategy.run(embed, args=(batch, index))
+        losses = strategy.run(contrast, args=(batch["label"],))
         for index in tf.range(self._chunks):
-            strategy.run(self._backpropagate, args=(batch, index))
+            strategy.run(backpropagate, args=(batch, index))
         return strategy.run(self._collect, args=(losses,))
 
     def _forward(self, batch: Batch, index: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -21,7 +21,7 @@ _FREE_SETTINGS = frozenset(
     {"model_dir", "data_dir", "cache_dataset", "skip_bad_images", "eval_split",
      "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "checkpoint", "keep_best",
      "data_service", "read_retries", "deterministic", "skip_nonfinite_steps",
-     "loss_block_size", "augment_on", "remat"}
+     "loss_block_size", "augment_on", "remat", "jit_compile"}
 )  # fmt: skip
 _FREE_SECTIONS = ("evaluation", "scoreboard", "retrieval", "strategy")
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import tensorflow as tf
 import tf_keras as keras
 
+from simclr_tf.training.compilation import compiled
 from simclr_tf.training.losses import Batch, Losses, LossFunction
 from simclr_tf.training.means import Means
 
@@ -71,6 +72,8 @@ class OptimizerStep:
         variables: Sequence[tf.Variable],
         optimizer: keras.optimizers.Optimizer,
         means: Means,
+        *,
+        jit_compile: bool = False,
     ):
         """Call it in the strategy's scope.
 
@@ -78,7 +81,9 @@ class OptimizerStep:
             variables: What is trained.
             optimizer: Built for them; its `iterations` count the steps.
             means: Receives the metrics.
+            jit_compile: Whether XLA compiles what a replica does; one replica only.
         """
+        self._jit_compile = jit_compile
         self._variables = list(variables)
         self._optimizer = optimizer
         self._means = means
@@ -119,6 +124,8 @@ class UpdateStep(OptimizerStep):
         variables: Sequence[tf.Variable],
         optimizer: keras.optimizers.Optimizer,
         means: Means,
+        *,
+        jit_compile: bool = False,
     ):
         """Call it in the strategy's scope.
 
@@ -127,8 +134,9 @@ class UpdateStep(OptimizerStep):
             variables: As in `OptimizerStep`.
             optimizer: As in `OptimizerStep`.
             means: As in `OptimizerStep`.
+            jit_compile: As in `OptimizerStep`.
         """
-        super().__init__(variables, optimizer, means)
+        super().__init__(variables, optimizer, means, jit_compile=jit_compile)
         self._losses = losses
 
     @not_converted
@@ -140,11 +148,12 @@ class UpdateStep(OptimizerStep):
 
     def compute(self, strategy: tf.distribute.Strategy, batch: Any) -> Computed:
         """See `Step`."""
-        return strategy.run(self._compute, args=(batch,))
+        return strategy.run(compiled(self._compute, self._jit_compile), args=(batch,))
 
     def take(self, strategy: tf.distribute.Strategy, batch: Any) -> tf.Tensor:
         """See `Step`; one call of the replicas instead of two."""
-        return any_replica(strategy, strategy.run(self.__call__, args=(batch,)))
+        step = compiled(self.__call__, self._jit_compile)
+        return any_replica(strategy, strategy.run(step, args=(batch,)))
 
     @not_converted
     def _compute(self, batch: Batch) -> Computed:

@@ -26,7 +26,8 @@ def test_a_run_with_other_settings_is_refused_with_the_differences(tmp_path):
 def test_where_and_how_a_run_is_evaluated_may_change(tmp_path):
     run_config.record_config(settings(tmp_path))
     changed = settings(tmp_path, data_dir="/elsewhere", eval_batch_size=7, num_logical_cpus=2,
-                         keep_checkpoint_max=1, cache_dataset=True, remat=True)  # fmt: skip
+                       keep_checkpoint_max=1, cache_dataset=True, remat=True,
+                       jit_compile="on")  # fmt: skip
     run_config.check_same_run(changed)
     model_only = run_config.MODEL_SETTINGS
     run_config.check_same_run(settings(tmp_path, temperature=0.9), only=model_only)

@@ -14,7 +14,7 @@ from simclr_tf.training.step import UpdateStep
 STRATEGY = tf.distribute.get_strategy()
 
 
-def build(loss=lambda weight, x: weight * x, momentum=0.9):
+def build(loss=lambda weight, x: weight * x, momentum=0.9, **options):
     """A step that minimises a function of one weight and of the batch's `x`."""
     weight = tf.Variable(3.0)
     optimizer = keras.optimizers.SGD(0.1, momentum)
@@ -25,7 +25,7 @@ def build(loss=lambda weight, x: weight * x, momentum=0.9):
         total = loss(weight, batch["x"])
         return Losses(total, {"train/total_loss": total})
 
-    return weight, optimizer, means, UpdateStep(losses, [weight], optimizer, means)
+    return weight, optimizer, means, UpdateStep(losses, [weight], optimizer, means, **options)
 
 
 def test_a_step_updates_counts_and_reports():
@@ -34,6 +34,19 @@ def test_a_step_updates_counts_and_reports():
     assert float(weight) == pytest.approx(3.0 - 0.1 * 2.0)
     assert int(optimizer.iterations) == 1
     assert means.result() == {"train/total_loss": pytest.approx(6.0)}
+
+
+def test_a_compiled_step_does_the_same_and_is_compiled():
+    weight, optimizer, means, step = build(momentum=0.0, jit_compile=True)
+    assert bool(step.take(STRATEGY, {"x": tf.constant(2.0)}))
+    assert float(weight) == pytest.approx(3.0 - 0.1 * 2.0)
+    assert int(optimizer.iterations) == 1
+    assert means.result() == {"train/total_loss": pytest.approx(6.0)}
+    texts = lambda weight, x: weight * tf.strings.to_number(tf.strings.as_string(x))  # noqa: E731
+    _, _, _, refused = build(texts, jit_compile=True)
+    for act in (refused.take, refused.compute):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="XLA"):
+            act(STRATEGY, {"x": tf.constant(2.0)})
 
 
 @pytest.mark.parametrize(
