@@ -118,7 +118,7 @@ _TRAIN = {
     "running ones).",
     "remat": "Compute the activations inside residual blocks again in the backward pass: less "
     "memory, more time, the same gradient.",
-    "jit_compile": "Compile the step by XLA: on (one replica), off (the input pipeline neither), or "
+    "jit_compile": "Compile the step by XLA: on (one replica), off (nor the input pipeline), or "
     "auto (off except on a TPU).",
 }
 _EVALUATION = {

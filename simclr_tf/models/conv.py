@@ -51,6 +51,12 @@ class FixedPaddingConv(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves (N, H, W, C) to (N, ceil(H / strides), ceil(W / strides), filters)."""
+        if self.strides[0] > 1 and self.kernel_size == (1, 1):
+            # oneDNN's gradient of such a kernel is wrong with AVX2 and can crash with AVX-512
+            # where it has few input channels (docs/performance.md).
+            sampled = inputs[:, :: self.strides[0], :: self.strides[1]]
+            outputs = tf.nn.conv2d(sampled, self.kernel, strides=1, padding="VALID")
+            return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
         if self.strides[0] > 1:
             inputs = pad_fixed(inputs, self.kernel_size[0])
         return super().call(inputs)

@@ -19,7 +19,6 @@ from simclr_tf.config import BatchNormConfig, EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.batch_norm import (
     BatchNorm,
-    _count,
     _summable,
     local_value,
     statistics_kept,
@@ -280,17 +279,6 @@ def test_statistics_moved_in_parts_decay_once(shape, decay):
     layer(x + 1, training=True)  # outside, the decay is whole again
     expected = decay * before + (1 - decay) * (x.mean(_axes(x)) + 1)
     np.testing.assert_allclose(layer.moving_mean, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(4, 3, 5, 2), (None, 3, 5, 2)])
-def test_a_known_count_takes_no_operations(shape):
-    @tf.function(input_signature=[tf.TensorSpec(shape)])
-    def count(x):
-        return tf.convert_to_tensor(_count(x, tf.float32))
-
-    assert float(count(tf.zeros([4, 3, 5, 2]))) == 60
-    kinds = {operation.type for operation in count.get_concrete_function().graph.get_operations()}
-    assert ("Prod" in kinds) == (shape[0] is None)
 
 
 @pytest.mark.parametrize("parts", [0, -1])

@@ -69,3 +69,32 @@ def test_bfloat16_computes_in_bfloat16_with_float32_variables():
     layer = LayerFactory(BatchNormConfig(), "mixed_bfloat16").conv(4, 3, 2, name="conv")
     assert layer(tf.ones([1, 4, 4, 3])).dtype == tf.bfloat16
     assert {v.dtype for v in layer.variables} == {tf.float32}
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(4, 8), (8, 16), (16, 32), (64, 128)])
+@pytest.mark.parametrize(("size", "images"), [(8, 8), (7, 3)])
+def test_pixels_convolved_at_a_stride_have_the_right_gradients(channels, filters, size, images):
+    """Against NumPy; oneDNN's own gradient of such a kernel was off by its size with AVX2."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(images, size, size, channels)).astype(np.float32)
+    layer = LAYERS.conv(filters, 1, 2, name="strided")
+    inputs = tf.constant(x)
+
+    @tf.function
+    def gradients(inputs, towards):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs)
+        return outputs, tape.gradient(outputs, [layer.kernel, inputs], towards)
+
+    half = -(-size // 2)
+    towards = rng.normal(size=(images, half, half, filters)).astype(np.float32)
+    layer(inputs)
+    outputs, (of_kernel, of_inputs) = gradients(inputs, tf.constant(towards))
+    kernel = layer.kernel.numpy()[0, 0]
+    np.testing.assert_allclose(outputs, x[:, ::2, ::2] @ kernel, rtol=1e-4, atol=1e-4)
+    expected = np.einsum("nhwc,nhwf->cf", x[:, ::2, ::2], towards, dtype=np.float64)
+    np.testing.assert_allclose(of_kernel[0, 0], expected, rtol=1e-4, atol=1e-3)
+    expected = np.zeros_like(x)
+    expected[:, ::2, ::2] = towards @ kernel.T
+    np.testing.assert_allclose(of_inputs, expected, rtol=1e-4, atol=1e-4)
