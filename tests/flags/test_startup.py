@@ -73,7 +73,8 @@ def test_training_runs_on_one_core(tmp_path):
 
 
 def test_what_is_set_already_stays(monkeypatch):
-    chosen = {"TF_USE_LEGACY_KERAS": "0", "TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "1"}
+    chosen = {"TF_USE_LEGACY_KERAS": "0", "TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "1",
+              "XLA_FLAGS": "--xla_dump_to=elsewhere"}  # fmt: skip
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     startup.choose_environment()
