@@ -15,8 +15,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiles(setting: str, strategy: tf.distribute.Strategy) -> bool:
     """Whether the step has to be handed to XLA, which `compiled` then does.
 
-    `auto` is False: on a CPU the compiled step is the slower one (docs/performance.md), on a GPU
-    it was not measured. A TPU compiles by itself, whatever the setting.
+    `auto` is False: on a CPU convolutions are slower in XLA, on a GPU it was not measured. A TPU
+    compiles by itself, whatever the setting.
 
     Raises:
         InputError: `on` with several replicas. XLA has no gather between processes and refuses
