@@ -23,7 +23,7 @@ from simclr_tf.augment import blur, color, images
 from simclr_tf.augment.seeds import between
 
 STAGES = 5  # the even ones turn and saturate, the odd ones are affine
-_SATURATION, _HUE = 2, 3  # positions in `color.ORDERS`
+_SATURATION = 2  # in `color.ORDERS`; below it are the affine operations
 _PARTS = (6, 6, STAGES, 1, 1)  # of a packed vector, see `Distortion`; the last only with blur
 _SMALLEST_SIGMA = 1e-3  # px; all weight is on one pixel
 # Above its smallest channel a colour has, of its chroma, |hue - peak| * slope + offset in each

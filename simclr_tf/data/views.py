@@ -151,12 +151,11 @@ class PolicyViews:
         names = [f"view_{i}" for i in range(self.count)]
         rest = dict(batch)
         seeds = tf.concat(tf.unstack(rest.pop("seeds"), axis=1), 0)  # (V B, 2)
-        make: Callable[[tf.Tensor, tf.Tensor], Example] = self._distort
         if self._crops_batches:
-            make, pixels = self._crop_and_distort, rest.pop("image")  # (B, H, W, 3)
+            pixels = rest.pop("image")  # (B, H, W, 3)
         else:
             pixels = tf.concat([rest.pop(name) for name in names], 0)  # (V B, S, S, 3)
-        made = (_compiled(make) if self._compiles else make)(pixels, seeds)
+        made = (_compiled(self._make) if self._compiles else self._make)(pixels, seeds)
         return rest | {
             f"{name}_{i}": part
             for name, all_views in made.items()
@@ -199,9 +198,14 @@ class PolicyViews:
             views.append(tf.ensure_shape(mirrored, (self.image_size, self.image_size, 3)))
         return views
 
-    def _crop_and_distort(self, batch: tf.Tensor, seeds: tf.Tensor) -> Example:
-        """From images, uint8 (B, H, W, 3), to views."""
+    def _make(self, pixels: tf.Tensor, seeds: tf.Tensor) -> Example:
+        """From images (B, H, W, 3) or, where these are cropped already, from crops to views."""
         numbers = random.numbers(seeds, sum(self._counts))  # (V B, D)
+        views = self._crop_batch(pixels, numbers) if self._crops_batches else pixels
+        return self._distort(views, numbers)
+
+    def _crop_batch(self, batch: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        """From images, uint8 (B, H, W, 3), to crops as `_crops` makes them, (V B, S, S, 3)."""
         for_crop, (flip,), *_ = policy.deal(numbers, self._counts)  # (V B,) each
         corners, sides = self._boxes(images.lengths(batch), for_crop)  # (V B, 2) each
         batch = tf.cast(batch, tf.float32)
@@ -210,13 +214,13 @@ class PolicyViews:
             [crop.resized_boxes(batch, at, by, self.image_size) for at, by in parts], 0
         )  # (V B, S, S, 3)
         flips = (flip < crop.FLIP_PROBABILITY)[:, None, None, None]
-        return self._distort(tf.where(flips, tf.reverse(views, [2]), views), seeds)
+        return tf.where(flips, tf.reverse(views, [2]), views)
 
-    def _distort(self, views: tf.Tensor, seeds: tf.Tensor) -> Example:
+    def _distort(self, views: tf.Tensor, numbers: tf.Tensor) -> Example:
         """From crops (V B, S, S, 3) around [0, 255] to views."""
         if not self._changes:
             return {"view": _to_unit_range(views)}
-        amounts = self._amounts(random.numbers(seeds, sum(self._counts)))
+        amounts = self._amounts(numbers)
         if self.on_device:
             return {"view": tf.cast(_to_unit_range(views), DEVICE_DTYPE), "distortion": amounts}
 
