@@ -132,15 +132,6 @@ def _split_cpu(replicas: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(replicas)]
 
 
-def on_accelerators(strategy: tf.distribute.Strategy) -> bool:
-    """Whether the replicas compute on GPUs or TPUs."""
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        return True
-    if isinstance(strategy, tf.distribute.MirroredStrategy):
-        return any("GPU" in device.upper() for device in strategy.extended.worker_devices)
-    return bool(tf.config.list_logical_devices("GPU"))
-
-
 def num_workers(strategy: tf.distribute.Strategy) -> int:
     """Processes that run this program together; 1 except with `multi_worker`."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):

@@ -361,11 +361,9 @@ def view_maker(run: RunConfig, on_device: bool = False) -> views.PolicyViews:
 
 def _augments_on_device(experiment: Experiment) -> bool:
     where = experiment.run.augment.augment_on
-    return (
-        distribution.on_accelerators(experiment.strategy)
-        if where == "auto"
-        else (where == "device")
-    )
+    if where == "auto":
+        return distribution.device_kind(experiment.strategy) != "CPU"
+    return where == "device"
 
 
 def train_batches(
