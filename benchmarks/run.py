@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.speed import figures, images
-from benchmarks.speed.cases import CASES, SIZES, Options
+from benchmarks.speed.cases import CASES, PRECISIONS, SIZES, Options
 from benchmarks.speed.sides import ROOT, Process, SideError, measure, worker_side
 from simclr_tf.files import write_json
 
@@ -52,6 +52,9 @@ def read_command_line(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data_dir", metavar="PATH", default=str(ROOT.parent / "shared" / "data"))
     parser.add_argument("--json", metavar="FILE", help="where all samples go")
     parser.add_argument("--rounds", type=int, help="turns of each side; else by size")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS,
+                        help="what ours and PyTorch compute in; bfloat16 takes minutes where the "
+                        "CPU has to emulate it")  # fmt: skip
     given = parser.parse_args(words)
     unknown = [name for name in given.cases if name not in CASES]
     if unknown:
@@ -86,7 +89,7 @@ def find_data(given: argparse.Namespace, scratch: pathlib.Path) -> Options:
     elif "pipeline" in given.cases:
         images.write_photographs(photographs, 16 if given.size == "smoke" else 250)
     return Options(given.size, dataset, str(tfds_dir), str(photographs), str(patterns),
-                   given.reference, given.torch)  # fmt: skip
+                   given.reference, given.torch, tuple(given.precisions))  # fmt: skip
 
 
 def machine() -> dict[str, Any]:

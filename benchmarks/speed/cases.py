@@ -15,6 +15,7 @@ from benchmarks.speed.sides import ROOT, Side, worker_side
 T = TypeVar("T")
 
 SIZES = ("smoke", "short", "full")
+PRECISIONS = ("float32", "bfloat16")
 F32, BF16, REFERENCE, TORCH_F32, TORCH_BF16 = (
     "ours float32", "ours bfloat16", "reference", "PyTorch float32", "PyTorch bfloat16",
 )  # fmt: skip
@@ -33,6 +34,7 @@ class Options:
         patterns_dir: Where `patterns` lies, prepared.
         reference: A clone of the reference implementation, or None.
         torch: An interpreter that has PyTorch, or None.
+        precisions: Which of `PRECISIONS` are measured.
     """
 
     size: str
@@ -42,10 +44,15 @@ class Options:
     patterns_dir: str
     reference: str | None = None
     torch: str | None = None
+    precisions: Sequence[str] = PRECISIONS
 
     def pick(self, smoke: T, short: T, full: T) -> T:
         """The value of this size."""
         return dict(zip(SIZES, (smoke, short, full), strict=True))[self.size]
+
+    def of_precisions(self, *sides: str) -> list[str]:
+        """Of the sides those whose name ends in a precision that is measured."""
+        return [side for side in sides if side.split()[-1] in self.precisions]
 
 
 class Case(NamedTuple):
@@ -104,27 +111,29 @@ def step(options: Options) -> Case:
     size = {"image_size": 32, "pairs": pairs}
     timing = {"steps": options.pick(1, 3, 5), "samples": options.pick(2, 3, 5)}
     setting = f"ResNet-18, 32 px, {pairs} pairs, LARS"
-    for side in (F32, BF16):
+    for side in options.of_precisions(F32, BF16):
         precision = side.split()[-1]
         build.ours(setting, side, "step", ["pairs/s"], depth=18, precision=precision,
                    **size, **timing)  # fmt: skip
     build.reference(setting, "step", ["pairs/s"], depth=18, **size, **timing)
     if options.torch is not None:
-        for side in (TORCH_F32, TORCH_BF16):
+        for side in options.of_precisions(TORCH_F32, TORCH_BF16):
             spec = json.dumps({"precision": side.split()[-1], **size, **timing})
             words = ["-W", "ignore", "-m", "benchmarks.speed.torch_step", spec]
             series = {"pairs/s": build.series(setting, side, "pairs/s")}
             build.sides.append(Side(words, series, interpreter=options.torch))
     edge = options.pick(512, 2048, 2048)
     peaks = {name: build.series(setting, f"matmul {name}, {edge}^3", "GFLOP/s")
-             for name in ("float32", "bfloat16")}  # fmt: skip
+             for name in options.precisions}  # fmt: skip
     build.sides.append(worker_side("peak", "products", peaks, size=edge, products=3,
-                                   samples=options.pick(2, 5, 10)))  # fmt: skip
+                                   samples=options.pick(2, 5, 10),
+                                   precisions=list(options.precisions)))  # fmt: skip
     build.compare(setting, "pairs/s", F32, REFERENCE, at_least=1.25)
     build.compare(setting, "pairs/s", BF16, REFERENCE, at_least=2.0)
     build.compare(setting, "pairs/s", F32, TORCH_F32)
     build.compare(setting, "pairs/s", BF16, TORCH_BF16, at_least=1.1)
-    for side, series in zip((F32, BF16), peaks.values(), strict=True):
+    for name, series in peaks.items():
+        side = f"{OURS} {name}"
         build.compare(setting, "pairs/s", side, series.side, anchor_unit="GFLOP/s",
                       scale=flops.pair_flops(18, 32) / 1e9,
                       label=f"{side}, share of matmul's GFLOP/s")  # fmt: skip
@@ -161,7 +170,7 @@ def whole_run(options: Options) -> Case:
         build.sides.append(worker_side("programs", "whole_run", series, True, script=script,
                                        flags=[*flags, *more], pairs=pairs))  # fmt: skip
 
-    precisions = options.pick((F32,), (F32, BF16), (F32, BF16))
+    precisions = options.of_precisions(F32, *options.pick((), (BF16,), (BF16,)))
     for side in precisions:
         add(side, str(ROOT / "run.py"), [f"--precision={side.split()[-1]}"])
     if options.reference is not None:
@@ -287,7 +296,7 @@ def memory(options: Options) -> Case:
     build.compare(setting, "GiB", OURS, REFERENCE)
     setting = "ResNet-50, 224 px, batch 32"
     size = {"depth": 50, "image_size": 224, "pairs": 32, "steps": steps}
-    for side in (F32, BF16):
+    for side in options.of_precisions(F32, BF16):
         precision, again = side.split()[-1], f"{side}, remat"
         build.ours(setting, side, "step_memory", ["GiB"], True, precision=precision, **size)
         build.ours(setting, again, "step_memory", ["GiB"], True, precision=precision, remat=True,

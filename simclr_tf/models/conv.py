@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.config import BatchNormConfig
+from simclr_tf.models import kernel_gradient
 from simclr_tf.models.batch_norm import BatchNorm
 
 SELECTIVE_KERNEL_MIN_CHANNELS = 32  # SimCLRv2, arXiv 2006.10029
@@ -54,12 +55,28 @@ class FixedPaddingConv(keras.layers.Conv2D):
         if self.strides[0] > 1 and self.kernel_size == (1, 1):
             # oneDNN's gradient of such a kernel is wrong with AVX2 and can crash with AVX-512
             # where it has few input channels (docs/performance.md).
-            sampled = inputs[:, :: self.strides[0], :: self.strides[1]]
-            outputs = tf.nn.conv2d(sampled, self.kernel, strides=1, padding="VALID")
-            return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
+            return self._unstrided(_sampled(inputs, self.strides[0]))
         if self.strides[0] > 1:
-            inputs = pad_fixed(inputs, self.kernel_size[0])
-        return super().call(inputs)
+            return super().call(pad_fixed(inputs, self.kernel_size[0]))
+        return self._unstrided(inputs)
+
+    def _unstrided(self, inputs: tf.Tensor) -> tf.Tensor:
+        if kernel_gradient.applies(inputs, self.kernel):
+            outputs = kernel_gradient.convolve(inputs, tf.convert_to_tensor(self.kernel))
+        else:
+            outputs = tf.nn.conv2d(inputs, self.kernel, strides=1, padding="SAME")
+        return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
+
+
+def _sampled(inputs: tf.Tensor, strides: int) -> tf.Tensor:
+    """Every `strides`-th position of (N, H, W, C) in both directions."""
+    height, width, channels = inputs.shape[1:]
+    if height is None or width is None or height % strides or width % strides:
+        return inputs[:, ::strides, ::strides]
+    # `tf.slice` and its gradient take less than half the time of slices with strides.
+    cells = tf.reshape(inputs, [-1, strides, width // strides, strides * channels])
+    firsts = tf.slice(cells, [0] * 4, [-1, 1, width // strides, channels])
+    return tf.reshape(firsts, [-1, height // strides, width // strides, channels])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.config import ObjectiveConfig, OptimizerConfig
-from simclr_tf.models import batch_norm
+from simclr_tf.models import batch_norm, kernel_gradient
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.training.compilation import compiled
 from simclr_tf.training.losses import Batch, Losses, pretrain_losses_of_outputs, stack_views
@@ -136,15 +136,16 @@ class CachedStep(OptimizerStep):
             if self._frozen_bn
             else batch_norm.statistics_moved_in(self._chunks)
         )
-        with moving, tf.GradientTape() as tape:
-            projected = self._forward(batch, index)["proj_head_output"]  # (2c, P)
-        towards = tf.reshape(self._projected_gradient.read_value()[index], tf.shape(projected))
-        gradients = tape.gradient(
-            projected,
-            self._variables,
-            output_gradients=towards,
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+        with kernel_gradient.by_products(self._by_products):
+            with moving, tf.GradientTape() as tape:
+                projected = self._forward(batch, index)["proj_head_output"]  # (2c, P)
+            towards = tf.reshape(self._projected_gradient.read_value()[index], tf.shape(projected))
+            gradients = tape.gradient(
+                projected,
+                self._variables,
+                output_gradients=towards,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
         for total, gradient in zip(self._gradients, gradients, strict=True):
             total.assign_add(gradient)
 

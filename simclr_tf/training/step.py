@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import tensorflow as tf
 import tf_keras as keras
 
+from simclr_tf.distribution import device_kind
+from simclr_tf.models import kernel_gradient
 from simclr_tf.training.compilation import compiled
 from simclr_tf.training.losses import Batch, Losses, LossFunction
 from simclr_tf.training.means import Means
@@ -87,7 +89,10 @@ class OptimizerStep:
         self._variables = list(variables)
         self._optimizer = optimizer
         self._means = means
-        self._replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        strategy = tf.distribute.get_strategy()
+        self._replicas = strategy.num_replicas_in_sync
+        # XLA has gradients of its own.
+        self._by_products = device_kind(strategy) == "CPU" and not jit_compile
 
     def compute(self, strategy: tf.distribute.Strategy, batch: Any) -> Computed:
         """See `Step`."""
@@ -157,10 +162,12 @@ class UpdateStep(OptimizerStep):
 
     @not_converted
     def _compute(self, batch: Batch) -> Computed:
-        with tf.GradientTape() as tape:
-            losses = self._losses(batch)
-            replica_loss = losses.total / self._replicas
-        return sum_over_replicas(tape.gradient(replica_loss, self._variables), losses)
+        with kernel_gradient.by_products(self._by_products):
+            with tf.GradientTape() as tape:
+                losses = self._losses(batch)
+                replica_loss = losses.total / self._replicas
+            gradients = tape.gradient(replica_loss, self._variables)
+        return sum_over_replicas(gradients, losses)
 
 
 def sum_over_replicas(gradients: Sequence[tf.Tensor | None], losses: Losses) -> Computed:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -35,6 +36,17 @@ def test_without_the_reference_and_pytorch_only_ours_is_measured(name, size):
     for side in sides:
         assert "/clone" not in side.words[-1]
         assert json.loads(side.words[-1])["module"] != "reference"
+
+
+def test_a_precision_can_be_left_out():
+    options = dataclasses.replace(_everything("full"), precisions=("float32",))
+    for name in ("step", "whole_run", "memory"):
+        sides, comparisons = CASES[name](options)
+        assert not any("bfloat16" in word for side in sides for word in side.words)
+        assert not any("bfloat16" in one.side for side in sides for one in side.series.values())
+        measured = {one.key for side in sides for one in side.series.values()}
+        kept = [one for one in comparisons if (name, one.setting, one.side, one.unit) in measured]
+        assert {one.side.removesuffix(", remat") for one in kept} <= {"ours", "ours float32"}
 
 
 @pytest.mark.parametrize("name", CASES)
