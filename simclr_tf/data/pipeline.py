@@ -19,7 +19,7 @@ from simclr_tf.augment.images import unit_range
 from simclr_tf.augment.seeds import example_seed
 from simclr_tf.data import service as service_lib
 from simclr_tf.data import splits
-from simclr_tf.data.decode import decode_image
+from simclr_tf.data.decode import decode_image, decode_stored
 from simclr_tf.data.sources import Source, UnlabeledSource, WrappedSource, require_single_label
 from simclr_tf.data.views import Example, ViewMaker
 from simclr_tf.errors import InputError, require
@@ -29,6 +29,7 @@ EvalView = Callable[[tf.Tensor, int], tf.Tensor]  # (image uint8, image_size) ->
 SHUFFLE_BYTES = 2**31  # splits whose records fit into so much memory are shuffled as a whole
 _MIN_BUFFER = 4_096  # records
 _HASH_BUCKETS = 2**62
+_CORES = os.cpu_count() or 1
 _EPOCHS = 2**24  # more than any run has, see `example_seed`
 
 
@@ -148,7 +149,7 @@ def train_batches(
 
     def part(index: int, count: int, rows: int) -> tf.data.Dataset:
         mine = _part_of_batches(ordered, share.batch_size, index, count)
-        made = mine.map(to_views, num_parallel_calls=tf.data.AUTOTUNE)
+        made = mine.map(to_views, num_parallel_calls=_CORES)
         batches = made.batch(rows, drop_remainder=True)
         return _finish(batches.map(views.of_batch, num_parallel_calls=tf.data.AUTOTUNE))
 
@@ -234,13 +235,15 @@ def eval_batches(
 
     def to_image(_: tf.Tensor, record: Example) -> Example:
         example = read(record)
-        image = decode_image(example["image"])
-        image = image if unchanged else view_fn(image, image_size)
+        if unchanged:
+            image = decode_stored(example["image"])
+        else:
+            image = view_fn(decode_image(example["image"]), image_size)
         image = tf.ensure_shape(image, (image_size, image_size, 3))
         return {"image": image, "label": example["label"], "weight": tf.constant(1.0)}
 
     mine = _part_of_batches(records, batch_size, index, count)
-    images = mine.map(to_image, num_parallel_calls=tf.data.AUTOTUNE)
+    images = mine.map(to_image, num_parallel_calls=_CORES)
     own = batch_size // count
     in_last = min(max(total % batch_size - index * own, 0), own)
     batches = -(-total // batch_size)
@@ -384,7 +387,8 @@ def _ordered(
         shuffled = _shuffle(records, buffer, seed, epoch + share.order * _EPOCHS)
         skipped = tf.where(epoch == start_epoch, tf.constant(done * share.batch_size, tf.int64), 0)
         ordered = shuffled.take(steps * share.batch_size).skip(skipped)
-        return ordered.map(lambda record: (epoch, record))
+        # Zipped, not mapped: a function call per record would cost more than reading it.
+        return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(epoch).repeat(), ordered))
 
     return tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(order_of_epoch), read
 
@@ -432,7 +436,10 @@ def _zeros(spec: Any) -> Any:
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    options.autotune.enabled = True
+    # Without tuning AUTOTUNE is min(16, cores). In TensorFlow 2.21 the end of an iterator whose
+    # data set is tuned can wait for the tuner's next turn, which is as far away as the iterator
+    # is old, up to a minute (docs/performance.md).
+    options.autotune.enabled = False
     # Parts of a batch are handed out here (`shard`), not by the distribution strategy.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -29,7 +29,8 @@ class Source(Protocol):
         multi_label: Whether an image may be of several classes; labels are vectors then.
         record_bytes: Mean size of a record, an estimate.
         always_cached: Small enough to be kept in memory, still encoded, without being asked.
-        image_shape: Height and width that all images share; None where they differ.
+        image_shape: Height and width that all images share, which TFDS stores; None where they
+            differ or may be of any format.
     """
 
     @property

@@ -17,7 +17,7 @@ import tensorflow as tf
 from simclr_tf.augment import crop, distortion, images, policy
 from simclr_tf.augment import seeds as random
 from simclr_tf.config import AugmentConfig
-from simclr_tf.data.decode import decode_boxes, decode_image
+from simclr_tf.data.decode import decode_boxes, decode_image, decode_stored
 
 TrainView: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
 Example: TypeAlias = dict[str, tf.Tensor]
@@ -39,7 +39,7 @@ class ViewMaker(Protocol):
     def count(self) -> int: ...  # noqa: D102
 
     def of_shape(self, image_shape: tuple[int, int] | None) -> ViewMaker:
-        """For images that all have this height and width; None where they differ."""
+        """For images as TFDS stores them that all have this height and width; else None."""
         ...
 
     def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
@@ -123,7 +123,7 @@ class PolicyViews:
     def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
         """Large images: the views. Small ones: what `of_batch` needs."""
         if self._crops_batches:
-            image = tf.ensure_shape(decode_image(encoded), (*(self.image_shape or ()), 3))
+            image = tf.ensure_shape(decode_stored(encoded), (*(self.image_shape or ()), 3))
             return {"image": image, "seeds": seeds}
         each = [random.numbers(seed, sum(self._counts)) for seed in tf.unstack(seeds, self.count)]
         numbers = tf.stack(each)  # (V, D)

@@ -88,6 +88,12 @@ def test_lossless(name, in_pipeline):
     np.testing.assert_array_equal(decoded, expected)
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSLESS if name.startswith("png")])
+def test_what_tfds_stores_needs_no_look_at_the_format(name):
+    encoded, expected = LOSSLESS[name]
+    np.testing.assert_array_equal(decode.decode_stored(tf.constant(encoded)), expected)
+
+
 @pytest.mark.parametrize("name", LOSSY)
 def test_lossy(name):
     encoded, expected = LOSSY[name]

@@ -314,3 +314,13 @@ def test_evaluation_of_images_that_need_no_change(embedded_dir):
     )
     assert found.element_spec["image"] == tf.TensorSpec((100, 8, 8, 3), tf.float32)
     _assert_equal(list(found.as_numpy_iterator()), list(expected.as_numpy_iterator()))
+
+
+def test_nothing_waits_for_the_tuner(source):
+    """Its iterators can end late in TensorFlow 2.21; all cores work from the start without it."""
+    training = pipeline.train_batches(source, "train", batch_size=BATCH, views=VIEWS, seed=0)
+    evaluation = pipeline.eval_batches(
+        source, "train", batch_size=BATCH, image_size=8, view_fn=policy.eval_view
+    )
+    for dataset in (training, evaluation):
+        assert dataset.options().autotune.enabled is False
