@@ -83,6 +83,10 @@ _MODEL = {
 }
 _OBJECTIVE = {
     "temperature": "Temperature tau of the contrastive loss.",
+    "objective": "Contrastive loss: nt_xent, nt_logistic or margin_triplet.",
+    "margin": "Margin of the triplet loss.",
+    "semi_hard": "Only the semi-hard negative counts; nt_logistic and margin_triplet.",
+    "negatives": "both_views, or those of the other_view than the anchor's.",
     "hidden_norm": "L2-normalise the embeddings before the contrastive loss.",
     "loss_block_size": "Anchors whose similarities are in memory at a time, for large batches; "
     "0: auto.",

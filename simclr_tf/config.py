@@ -31,6 +31,8 @@ STEMS = ("auto", "cifar", "imagenet")
 PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
 OPTIMIZERS = ("lars", "momentum", "adam")
 TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
+OBJECTIVES = ("nt_xent", "nt_logistic", "margin_triplet")
+NEGATIVES = ("both_views", "other_view")
 PRECISIONS = ("float32", "bfloat16", "auto")
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
@@ -262,21 +264,40 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
-    """NT-Xent (section 2.1).
+    """The contrastive loss: NT-Xent (section 2.1), or one of those it is compared with (Table 2).
 
     Attributes:
+        objective: `nt_xent`, `nt_logistic` or `margin_triplet`.
         temperature: The paper's tau.
+        margin: By how much a positive is to be more similar than a negative; margin triplet.
+        semi_hard: Only the semi-hard negative of an anchor counts; not with NT-Xent.
+        negatives: `both_views`, or those of the `other_view` than the anchor's, as in Table 4.
         hidden_norm: Whether the embeddings are L2-normalised.
-        loss_block_size: Anchors whose similarities are in memory at a time; 0 chooses.
+        loss_block_size: Anchors whose similarities are in memory at a time; 0 chooses. NT-Xent with
+            the negatives of both views; the others hold all similarities.
     """
 
+    objective: str = "nt_xent"
     temperature: float = 0.1
+    margin: float = 0.8
+    semi_hard: bool = False
+    negatives: str = "both_views"
     hidden_norm: bool = True
     loss_block_size: int = 0
 
     def __post_init__(self) -> None:
+        _require_choice("objective", self.objective, OBJECTIVES)
+        _require_choice("negatives", self.negatives, NEGATIVES)
         _require_positive("temperature", self.temperature)
+        _require_at_least("margin", self.margin, 0)
+        require(not (self.semi_hard and self.objective == "nt_xent"), "semi_hard",
+                "must be off with objective=nt_xent, which weights all negatives",
+                self.semi_hard)  # fmt: skip
         _require_at_least("loss_block_size", self.loss_block_size, 0)
+        blocked = self.objective == "nt_xent" and self.negatives == "both_views"
+        require(blocked or not self.loss_block_size, "loss_block_size",
+                "must be 0 unless objective=nt_xent and negatives=both_views",
+                self.loss_block_size)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,25 +20,16 @@ import tensorflow as tf
 
 from simclr_tf.errors import require
 from simclr_tf.objectives.metrics import contrastive_accuracy, contrastive_entropy
-from simclr_tf.objectives.nt_xent import GatheredViews, gathered_views, nt_xent_of_views
+from simclr_tf.objectives.nt_xent import (
+    ContrastiveResult,
+    GatheredViews,
+    gathered_views,
+    nt_xent_of_views,
+)
 
 BLOCK_ROWS = 512
 # Up to so many logits of a replica the plain form is as fast (docs/performance.md).
 PLAIN_LOGITS = 2**15
-
-
-class ContrastiveResult(NamedTuple):
-    """This replica's share; the mean over replicas is the value of the global batch.
-
-    Attributes:
-        loss: () float32, as `nt_xent`'s.
-        accuracy: () float32 in [0, 1], see `metrics.contrastive_accuracy`; no gradient.
-        entropy: () float32, nats, see `metrics.contrastive_entropy`; no gradient.
-    """
-
-    loss: tf.Tensor
-    accuracy: tf.Tensor
-    entropy: tf.Tensor
 
 
 class _Sums(NamedTuple):

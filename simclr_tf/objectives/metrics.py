@@ -20,7 +20,7 @@ def contrastive_accuracy(output: ContrastiveOutput) -> tf.Tensor:
     Returns:
         () float32 in [0, 1].
     """
-    logits, labels = _all_anchors(output)  # (2b, 2B), (2b,)
+    logits, labels = all_anchors(output)  # (2b, 2B), (2b,)
     return _top_1(logits, labels)
 
 
@@ -42,12 +42,12 @@ def contrastive_entropy(output: ContrastiveOutput) -> tf.Tensor:
     Returns:
         () float32, nats, in [0, log(2B - 1)]; the upper end means that nothing is told apart.
     """
-    logits, _ = _all_anchors(output)  # (2b, 2B)
+    logits, _ = all_anchors(output)  # (2b, 2B)
     log_p = tf.nn.log_softmax(logits, axis=1)  # (2b, 2B)
     return -tf.reduce_mean(tf.reduce_sum(tf.exp(log_p) * log_p, axis=1))
 
 
-def _all_anchors(output: ContrastiveOutput) -> tuple[tf.Tensor, tf.Tensor]:
+def all_anchors(output: ContrastiveOutput) -> tuple[tf.Tensor, tf.Tensor]:
     """Logits (2b, 2B) of the anchors of both views, and the column of each one's positive."""
     logits_a = tf.concat([output.logits_ab, output.logits_aa], axis=1)  # (b, 2B)
     logits_b = tf.concat([output.logits_ba, output.logits_bb], axis=1)  # (b, 2B)

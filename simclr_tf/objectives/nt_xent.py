@@ -69,11 +69,26 @@ class ContrastiveOutput(NamedTuple):
     labels: tf.Tensor
 
 
+class ContrastiveResult(NamedTuple):
+    """This replica's share; the mean over replicas is the value of the global batch.
+
+    Attributes:
+        loss: () float32, both directions summed, averaged over the images.
+        accuracy: () float32 in [0, 1], see `metrics.contrastive_accuracy`; no gradient.
+        entropy: () float32, nats, see `metrics.contrastive_entropy`; no gradient.
+    """
+
+    loss: tf.Tensor
+    accuracy: tf.Tensor
+    entropy: tf.Tensor
+
+
 def nt_xent(
     hidden_a: tf.Tensor,
     hidden_b: tf.Tensor,
     temperature: float,
     hidden_norm: bool = True,
+    other_view_only: bool = False,
 ) -> ContrastiveOutput:
     """The normalised temperature-scaled cross entropy of a batch of positive pairs.
 
@@ -86,6 +101,8 @@ def nt_xent(
         hidden_b: (b, D), projections of the second views of the same images in the same order.
         temperature: The paper's tau, above 0.
         hidden_norm: Whether to L2-normalise, so that similarities are cosines.
+        other_view_only: Negatives come from the other view alone, as in the paper's comparison of
+            losses (Table 4), instead of from both.
 
     Returns:
         The loss and the logits it was computed from.
@@ -94,12 +111,13 @@ def nt_xent(
         InputError: `temperature` is not a finite number above 0.
         ValueError: The views are not two equal float (b, D) with b >= 1.
     """
-    return nt_xent_of_views(
-        gathered_views(hidden_a, hidden_b, temperature, hidden_norm), temperature
-    )
+    views = gathered_views(hidden_a, hidden_b, temperature, hidden_norm)
+    return nt_xent_of_views(views, temperature, other_view_only)
 
 
-def nt_xent_of_views(views: GatheredViews, temperature: float) -> ContrastiveOutput:
+def nt_xent_of_views(
+    views: GatheredViews, temperature: float, other_view_only: bool = False
+) -> ContrastiveOutput:
     """`nt_xent` of views that are normalised and gathered."""
     hidden_a, hidden_b, all_a, all_b, offset = views
     labels = offset + tf.range(tf.shape(hidden_a)[0])  # (b,)
@@ -109,8 +127,9 @@ def nt_xent_of_views(views: GatheredViews, temperature: float) -> ContrastiveOut
     logits_aa = _masked(_similarities(hidden_a, all_a, temperature), own)  # (b, B)
     logits_ba = _similarities(hidden_b, all_a, temperature)  # (b, B)
     logits_bb = _masked(_similarities(hidden_b, all_b, temperature), own)  # (b, B)
-    loss_a = _cross_entropy(labels, tf.concat([logits_ab, logits_aa], axis=1))  # (b,)
-    loss_b = _cross_entropy(labels, tf.concat([logits_ba, logits_bb], axis=1))  # (b,)
+    of_a = logits_ab if other_view_only else tf.concat([logits_ab, logits_aa], axis=1)
+    of_b = logits_ba if other_view_only else tf.concat([logits_ba, logits_bb], axis=1)
+    loss_a, loss_b = _cross_entropy(labels, of_a), _cross_entropy(labels, of_b)  # (b,) each
     loss = tf.reduce_mean(loss_a + loss_b)  # ()
     return ContrastiveOutput(loss, logits_ab, logits_aa, logits_ba, logits_bb, labels)
 

@@ -16,7 +16,7 @@ from simclr_tf.augment.distortion import input_view
 from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.objectives.blocked import contrastive_loss
+from simclr_tf.objectives.contrastive import objective_of_views
 from simclr_tf.objectives.distillation import agreement, distillation_loss
 from simclr_tf.objectives.supervised import softmax_cross_entropy, top_k_correct
 from simclr_tf.optimizers.factory import weight_decay_loss
@@ -79,13 +79,7 @@ def pretrain_losses_of_outputs(
     def combine(projected: tf.Tensor, logits: tf.Tensor | None, labels: tf.Tensor) -> Losses:
         values: dict[str, Any] = {}
         hidden_a, hidden_b = tf.split(projected, 2)  # (b, D) each
-        contrastive = contrastive_loss(
-            hidden_a,
-            hidden_b,
-            objective.temperature,
-            hidden_norm=objective.hidden_norm,
-            block_size=objective.loss_block_size,
-        )
+        contrastive = objective_of_views(hidden_a, hidden_b, objective)
         total = contrastive.loss
         if logits is not None:
             supervised, accuracy = _supervised(logits, tf.concat([labels] * 2, axis=0))

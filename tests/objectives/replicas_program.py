@@ -10,9 +10,19 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.objectives import metrics, nt_xent, supervised
+from simclr_tf.config import ObjectiveConfig
+from simclr_tf.objectives import contrastive, metrics, nt_xent, supervised
 
 BATCH, WIDTH, CLASSES = 8, 6, 3
+OTHER_OBJECTIVES = {
+    "NT-Xent, other view": {"negatives": "other_view"},
+    "logistic": {"objective": "nt_logistic"},
+    "logistic, semi-hard": {"objective": "nt_logistic", "semi_hard": True},
+    "margin": {"objective": "margin_triplet"},
+    "margin, semi-hard, other view": {
+        "objective": "margin_triplet", "semi_hard": True, "negatives": "other_view"
+    },
+}  # fmt: skip
 
 
 def draw():
@@ -78,6 +88,32 @@ def on_replicas(strategy, arrays, temperature, loss_function=nt_xent.nt_xent, gr
     }
 
 
+def pairwise_on_replicas(strategy, arrays, config):
+    """Loss and gradients of the configured objective."""
+    count = strategy.num_replicas_in_sync
+
+    def slopes(a, b):
+        with tf.GradientTape() as tape:
+            tape.watch([a, b])
+            loss = contrastive.objective_of_views(a, b, config).loss
+            total = loss / count
+        return loss, tape.gradient(total, [a, b])
+
+    def share(name):
+        pieces = np.split(arrays[name], count)
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(pieces[context.replica_id_in_sync_group])
+        )
+
+    run = tf.function(lambda a, b: strategy.run(slopes, args=(a, b)))
+    loss, gradients = run(share("a"), share("b"))
+    local = strategy.experimental_local_results
+    return {
+        "loss": float(np.mean(local(loss))),
+        "gradients": [np.concatenate(local(g)).tolist() for g in gradients],
+    }
+
+
 def uneven_message(strategy):
     """The error of replicas that hold 1, 2, ... images."""
     rows = strategy.experimental_distribute_values_from_function(
@@ -102,6 +138,10 @@ def main(count, path):
     for temperature in (0.5, 0.01):
         results[f"one device, {temperature}"] = on_replicas(one, arrays, temperature)
         results[f"replicas, {temperature}"] = on_replicas(several, arrays, temperature)
+    for name, settings in OTHER_OBJECTIVES.items():
+        config = ObjectiveConfig(temperature=0.5, margin=0.4, **settings)
+        for where, strategy in (("one device", one), ("replicas", several)):
+            results[f"{name}, {where}"] = pairwise_on_replicas(strategy, arrays, config)
     results["eager"] = on_replicas(several, arrays, 0.5, graph=False)
     results["no gather"] = on_replicas(several, arrays, 0.5, without_gather)
     results["uneven"] = uneven_message(several)  # last: it leaves collectives unusable

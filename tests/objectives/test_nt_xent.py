@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.objectives.nt_xent import MASKED_LOGIT, l2_normalize, nt_xent
+from tests.objectives.replicas_program import OTHER_OBJECTIVES
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CASES = [("small", 0.1, 1), ("small", 0.5, 1), ("small", 0.5, 0), ("small", 1.0, 1),
@@ -226,6 +227,15 @@ def test_replicas_equal_one_device(on_replicas, temperature):
     np.testing.assert_allclose(several["scalars"], one["scalars"], rtol=1e-5, atol=1e-6)
     assert max(gradient_errors) <= 1e-5 * max(1, scale)
     assert several["labels"] == one["labels"] == list(range(8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHER_OBJECTIVES)
+def test_other_objectives_of_replicas_equal_those_of_one_device(on_replicas, name):
+    one, several = (on_replicas[1][f"{name}, {where}"] for where in ("one device", "replicas"))
+    assert several["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    np.testing.assert_allclose(several["gradients"], one["gradients"], atol=1e-5)
+    assert np.abs(one["gradients"]).max() > 1e-3
 
 
 @pytest.mark.slow

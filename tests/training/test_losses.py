@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
 from simclr_tf.models.roles import variable_roles
+from simclr_tf.objectives.nt_xent import nt_xent
+from simclr_tf.objectives.pairwise import margin_triplet, nt_logistic
 from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.training import losses as losses_lib
 from simclr_tf.training.means import Means, metric_names
@@ -77,6 +79,28 @@ def test_total_is_the_sum_of_its_parts_under_the_references_names(tiny_model):
     }  # fmt: skip
     parts = ("train/contrast_loss", "train/supervised_loss", "train/weight_decay")
     assert values["train/total_loss"] == pytest.approx(sum(values[p] for p in parts), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"temperature": 0.5}, lambda a, b: nt_xent(a, b, 0.5).loss),
+        ({"negatives": "other_view"}, lambda a, b: nt_xent(a, b, 0.1, other_view_only=True).loss),
+        ({"objective": "nt_logistic"}, lambda a, b: nt_logistic(a, b, 0.1).loss),
+        (
+            {"objective": "margin_triplet", "margin": 0.4, "semi_hard": True},
+            lambda a, b: margin_triplet(a, b, 0.4, semi_hard=True).loss,
+        ),
+    ],
+)
+def test_the_configured_objective_is_what_is_minimised(tiny_model, settings, expected):
+    model, data = tiny_model(num_classes=None), batch(np.random.default_rng(0))
+    losses = losses_lib.pretrain_losses(model, ObjectiveConfig(**settings), DECAY)(data)
+    projected = model(losses_lib.stack_views(data), training=True)["proj_head_output"]
+    contrastive = float(losses.values["train/contrast_loss"])
+    assert contrastive == pytest.approx(float(expected(*tf.split(projected, 2))), rel=1e-4)
+    decay = float(losses.values["train/weight_decay"])
+    assert float(losses.total) == pytest.approx(contrastive + decay, rel=1e-6)
 
 
 def test_unlabeled_data_trains_without_supervised_metrics(tiny_model):

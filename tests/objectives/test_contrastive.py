@@ -1,0 +1,78 @@
+"""Every setting of the objective reaches the loss it names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.config import ObjectiveConfig
+from simclr_tf.errors import InputError
+from simclr_tf.objectives import pairwise
+from simclr_tf.objectives.contrastive import objective_of_views
+from simclr_tf.objectives.nt_xent import nt_xent
+
+VIEWS = tuple(np.random.default_rng(i).normal(size=(6, 4)).astype(np.float32) for i in range(2))
+
+
+def _loss(**settings) -> float:
+    return float(objective_of_views(*VIEWS, ObjectiveConfig(**settings)).loss)
+
+
+def test_the_default_is_nt_xent_with_the_negatives_of_both_views():
+    assert _loss(temperature=0.3) == pytest.approx(float(nt_xent(*VIEWS, 0.3).loss), rel=1e-6)
+    blocked = _loss(temperature=0.3, loss_block_size=5)
+    assert blocked == pytest.approx(_loss(temperature=0.3), rel=1e-5)
+
+
+def test_nt_xent_with_the_negatives_of_the_other_view():
+    a, b = (view / np.linalg.norm(view, axis=1, keepdims=True) for view in VIEWS)
+    similarities = (a @ b.T / 0.3).astype(np.float64)
+    expected = sum(
+        np.mean(np.log(np.exp(s).sum(1)) - np.diag(s)) for s in (similarities, similarities.T)
+    )
+    found = _loss(temperature=0.3, negatives="other_view")
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found < _loss(temperature=0.3)  # half as many negatives
+
+
+@pytest.mark.parametrize("negatives", ["both_views", "other_view"])
+@pytest.mark.parametrize("semi_hard", [False, True])
+@pytest.mark.parametrize("norm", [False, True])
+def test_other_objectives_get_their_settings(negatives, semi_hard, norm):
+    given = {"semi_hard": semi_hard, "hidden_norm": norm, "temperature": 0.3, "margin": 0.2}
+    known = {
+        "semi_hard": semi_hard, "hidden_norm": norm, "other_view_only": negatives == "other_view"
+    }  # fmt: skip
+    logistic = _loss(objective="nt_logistic", negatives=negatives, **given)
+    expected = float(pairwise.nt_logistic(*VIEWS, 0.3, **known).loss)
+    assert logistic == pytest.approx(expected, rel=1e-5)
+    margin = _loss(objective="margin_triplet", negatives=negatives, **given)
+    expected = float(pairwise.margin_triplet(*VIEWS, 0.2, **known).loss)
+    assert margin == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"objective": "triplet"}, "objective"),
+        ({"negatives": "all"}, "negatives"),
+        ({"semi_hard": True}, "semi_hard"),
+        ({"margin": -1.0}, "margin"),
+        ({"objective": "nt_logistic", "loss_block_size": 8}, "loss_block_size"),
+        ({"negatives": "other_view", "loss_block_size": 8}, "loss_block_size"),
+    ],
+)
+def test_refused_settings(settings, name):
+    with pytest.raises(InputError) as caught:
+        ObjectiveConfig(**settings)
+    assert caught.value.name == name
+
+
+def test_gradients_reach_both_views():
+    for objective in ("nt_xent", "nt_logistic", "margin_triplet"):
+        a, b = (tf.constant(view) for view in VIEWS)
+        with tf.GradientTape() as tape:
+            tape.watch([a, b])
+            loss = objective_of_views(a, b, ObjectiveConfig(objective=objective)).loss
+        assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, [a, b]))

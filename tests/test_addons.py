@@ -1,0 +1,92 @@
+"""TensorFlow Addons: it loads and computes, or says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from simclr_tf import addons
+from simclr_tf.objectives.pairwise import margin_triplet
+
+needs_addons = pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="tensorflow-addons has no wheels for Python 3.12 and later"
+)
+PROGRAM = """
+import json
+import numpy as np
+import tensorflow as tf
+from simclr_tf import addons
+tfa = addons.load()
+both = tf.math.l2_normalize(np.load({path!r}), axis=1)
+labels = np.tile(np.arange(len(both) // 2), 2)
+print(json.dumps({{
+    "missing": addons.missing(),
+    "rotated": tfa.image.rotate(tf.eye(4)[..., tf.newaxis], np.pi / 2)[..., 0].numpy().tolist(),
+    "triplets": {{margin: float(tfa.losses.triplet_semihard_loss(
+        labels, both, margin=2 * margin, distance_metric="squared-L2"
+    )) for margin in (0.1, 0.4, 1.6)}},
+}}))
+"""
+
+
+def _run(program: str, legacy: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own: what `tf.keras` is, is decided once."""
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": legacy}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def anew():
+    addons._load.cache_clear()
+    yield
+    addons._load.cache_clear()
+
+
+@needs_addons
+def test_it_loads_and_its_semi_hard_triplets_are_ours(tmp_path):
+    """Squared distances of normalised embeddings are 2 - 2 cosines: its margin is twice ours."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(6, 5)).astype(np.float32) for _ in range(2))
+    path = tmp_path / "views.npy"
+    np.save(path, np.concatenate([a, b]))
+    ran = _run(PROGRAM.format(path=str(path)), "1")
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert "UserWarning" not in ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found["missing"] is None
+    np.testing.assert_allclose(found["rotated"], np.eye(4)[::-1], atol=1e-6)
+    for margin, theirs in found["triplets"].items():
+        ours = margin_triplet(a, b, float(margin), semi_hard=True).loss  # both directions summed
+        assert float(ours) / 2 == pytest.approx(theirs / 2, rel=1e-4)
+        assert theirs > 0
+
+
+def test_where_it_is_not_installed(anew, monkeypatch):
+    monkeypatch.setattr(addons, "_keras_is_tf_keras", lambda: True)
+    monkeypatch.setattr(addons.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(addons.AddonsError, match=r"not installed.* this is Python 3\.\d+$"):
+        addons.load()
+    assert "wheels" in addons.missing()
+
+
+def test_where_it_fails_to_import(anew, monkeypatch):
+    def fail(name):
+        raise ImportError(f"no {name}")
+
+    monkeypatch.setattr(addons, "_keras_is_tf_keras", lambda: True)
+    monkeypatch.setattr(addons.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(addons, "_stand_in_for_moved_module", lambda: None)
+    monkeypatch.setattr(addons.importlib, "import_module", fail)
+    with pytest.raises(addons.AddonsError, match="ImportError: no tensorflow_addons"):
+        addons.load()
+
+
+def test_with_keras_3_behind_tf_keras():
+    ran = _run("from simclr_tf import addons; print(addons.missing())", "0")
+    assert "set TF_USE_LEGACY_KERAS=1" in ran.stdout, ran.stderr[-2000:]
