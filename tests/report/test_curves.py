@@ -49,6 +49,15 @@ def test_repeated_steps_after_a_resume_count_once(tmp_path):
     assert found.values.tolist() == [9.0, 2.0, 3.0, 4.0]
 
 
+def test_the_later_attempt_counts_whatever_the_names_of_the_files(tmp_path):
+    write(tmp_path, [1, 2, 3], train__contrast_loss=[9.0, 9.0, 9.0])
+    [first] = tmp_path.iterdir()
+    first.rename(tmp_path / f"z.{first.name}")
+    write(tmp_path, [2, 3, 4], train__contrast_loss=[2.0, 3.0, 4.0])
+    [found] = read_scalars(tmp_path)
+    assert found.values.tolist() == [9.0, 2.0, 3.0, 4.0]
+
+
 def test_file_cut_off(tmp_path):
     write(tmp_path, range(50), train__contrast_loss=[1.0] * 50)
     [path] = tmp_path.iterdir()
