@@ -15,8 +15,8 @@ from simclr_tf.config import RESNET_DEPTHS
 from simclr_tf.errors import require
 
 # Pairs a second of one core at 224 px, crop and decoding included: docs/performance.md.
-HOST_PAIRS_PER_CORE = 92.0  # all of the augmentation on the host
-HOST_PART_PAIRS_PER_CORE = 200.0  # colour and blur left to the device
+HOST_PAIRS_PER_CORE = 115.0  # all of the augmentation on the host
+HOST_PART_PAIRS_PER_CORE = 230.0  # colour and blur left to the device
 
 VIEWS, CLASSES, EMBEDDING = 2, 1000, 128
 ITEM = {"bfloat16": 2, "float32": 4}  # bytes of an activation
