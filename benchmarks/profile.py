@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from benchmarks.speed.cases import PRECISIONS
 from flags import startup
 
 # `path/of/the/op:Type` is a kernel; everything else is the runtime's own.
@@ -98,7 +99,7 @@ def profile(
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--depth", type=int, default=18)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--image_size", type=int, default=32)

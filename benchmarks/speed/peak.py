@@ -8,9 +8,7 @@ from benchmarks.speed.timing import Round, rates
 from flags import startup
 
 
-def products(
-    *, size: int, products: int, samples: int, precisions: Sequence[str] = ("float32", "bfloat16")
-) -> Round:
+def products(*, size: int, products: int, samples: int, precisions: Sequence[str]) -> Round:
     """GFLOP/s of square matrix products in each precision."""
     startup.load_tensorflow()
     import tensorflow as tf

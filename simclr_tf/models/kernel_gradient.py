@@ -21,7 +21,7 @@ _by_products = contextvars.ContextVar("kernel_gradients_by_products", default=Fa
 
 @contextlib.contextmanager
 def by_products(wanted: bool) -> Iterator[None]:
-    """Whether `convolve` takes gradients of kernels as matrix products.
+    """Whether layers take gradients of kernels as matrix products, see `applies`.
 
     Acts on the calls that the same thread makes inside it. In a graph it acts while the graph is
     traced; under a strategy, enter it inside the replica function.
@@ -69,7 +69,7 @@ def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
 def _patches(inputs: tf.Tensor, size: int) -> tf.Tensor:
     """The `size` x `size` neighbourhood of every position, zero beyond the border.
 
-    (N, H, W, C) -> (N H W, size size C). `tf.image.extract_patches` is slower, its gradient too.
+    (N, H, W, C) -> (N H W, size size C).
     """
     height, width, channels = inputs.shape[1:]
     if size == 1:

@@ -19,13 +19,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from simclr_tf.errors import require
-from simclr_tf.objectives.metrics import contrastive_accuracy, contrastive_entropy
-from simclr_tf.objectives.nt_xent import (
-    ContrastiveResult,
-    GatheredViews,
-    gathered_views,
-    nt_xent_of_views,
-)
+from simclr_tf.objectives.metrics import ContrastiveResult, with_metrics
+from simclr_tf.objectives.nt_xent import GatheredViews, gathered_views, nt_xent_of_views
 
 BLOCK_ROWS = 512
 # Up to so many logits of a replica the plain form is as fast (docs/performance.md).
@@ -70,9 +65,7 @@ def contrastive_loss(
     views = gathered_views(hidden_a, hidden_b, temperature, hidden_norm)
     if block_size == 0 and _is_small(views):
         output = nt_xent_of_views(views, temperature)
-        return ContrastiveResult(
-            output.loss, contrastive_accuracy(output), contrastive_entropy(output)
-        )
+        return with_metrics(output.loss, output)
     anchors = tf.concat([views.hidden_a, views.hidden_b], axis=0)  # (n, D)
     candidates = tf.concat([views.all_a, views.all_b], axis=0)  # (N, D)
     rows = block_size or BLOCK_ROWS

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from simclr_tf.config import ObjectiveConfig
 from simclr_tf.objectives.blocked import contrastive_loss
-from simclr_tf.objectives.metrics import contrastive_accuracy, contrastive_entropy
-from simclr_tf.objectives.nt_xent import ContrastiveResult, nt_xent
+from simclr_tf.objectives.metrics import ContrastiveResult, with_metrics
+from simclr_tf.objectives.nt_xent import nt_xent
 from simclr_tf.objectives.pairwise import margin_triplet, nt_logistic
 
 
@@ -41,7 +41,5 @@ def objective_of_views(
         )  # fmt: skip
     if other_view_only:
         output = nt_xent(hidden_a, hidden_b, tau, norm, other_view_only=True)
-        return ContrastiveResult(
-            output.loss, contrastive_accuracy(output), contrastive_entropy(output)
-        )
+        return with_metrics(output.loss, output)
     return contrastive_loss(hidden_a, hidden_b, tau, norm, config.loss_block_size)

@@ -6,9 +6,30 @@ equally many, the mean over replicas is the value of the global batch.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from simclr_tf.objectives.nt_xent import ContrastiveOutput
+
+
+class ContrastiveResult(NamedTuple):
+    """This replica's share; the mean over replicas is the value of the global batch.
+
+    Attributes:
+        loss: () float32, both directions summed, averaged over the images.
+        accuracy: () float32 in [0, 1], see `contrastive_accuracy`; no gradient.
+        entropy: () float32, nats, see `contrastive_entropy`; no gradient.
+    """
+
+    loss: tf.Tensor
+    accuracy: tf.Tensor
+    entropy: tf.Tensor
+
+
+def with_metrics(loss: tf.Tensor, output: ContrastiveOutput) -> ContrastiveResult:
+    """A loss () beside the accuracy and entropy of what it was computed from."""
+    return ContrastiveResult(loss, contrastive_accuracy(output), contrastive_entropy(output))
 
 
 def contrastive_accuracy(output: ContrastiveOutput) -> tf.Tensor:

@@ -69,20 +69,6 @@ class ContrastiveOutput(NamedTuple):
     labels: tf.Tensor
 
 
-class ContrastiveResult(NamedTuple):
-    """This replica's share; the mean over replicas is the value of the global batch.
-
-    Attributes:
-        loss: () float32, both directions summed, averaged over the images.
-        accuracy: () float32 in [0, 1], see `metrics.contrastive_accuracy`; no gradient.
-        entropy: () float32, nats, see `metrics.contrastive_entropy`; no gradient.
-    """
-
-    loss: tf.Tensor
-    accuracy: tf.Tensor
-    entropy: tf.Tensor
-
-
 def nt_xent(
     hidden_a: tf.Tensor,
     hidden_b: tf.Tensor,

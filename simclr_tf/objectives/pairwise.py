@@ -18,18 +18,34 @@ are in memory.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from simclr_tf.errors import require
-from simclr_tf.objectives.metrics import all_anchors, contrastive_accuracy, contrastive_entropy
+from simclr_tf.objectives.metrics import ContrastiveResult, all_anchors, with_metrics
 from simclr_tf.objectives.nt_xent import (
     MASKED_LOGIT,
     ContrastiveOutput,
-    ContrastiveResult,
     gathered_views,
     nt_xent_of_views,
 )
+
+
+class _Compared(NamedTuple):
+    """The similarities of 2b anchors to N candidates, divided by the temperature.
+
+    Attributes:
+        output: What they come from.
+        positive: (2b,), of each anchor's positive.
+        logits: (2b, N), 0 where the candidate is no negative.
+        negative: bool (2b, N), which are negatives.
+    """
+
+    output: ContrastiveOutput
+    positive: tf.Tensor
+    logits: tf.Tensor
+    negative: tf.Tensor
 
 
 def nt_logistic(
@@ -59,13 +75,9 @@ def nt_logistic(
         InputError: `temperature` is not a finite number above 0.
         ValueError: As in `nt_xent`.
     """
-    views = gathered_views(hidden_a, hidden_b, temperature, hidden_norm)
-    output = nt_xent_of_views(views, temperature)
-    positive, logits, negative = _candidates(output, other_view_only)
-    of_negatives = _reduced(
-        tf.math.softplus(logits), negative, positive, logits, semi_hard
-    )  # (2b,)
-    return _result(output, tf.math.softplus(-positive) + of_negatives)
+    compared = _compare(hidden_a, hidden_b, temperature, hidden_norm, other_view_only)
+    of_negatives = _over_negatives(tf.math.softplus(compared.logits), compared, semi_hard)  # (2b,)
+    return _result(tf.math.softplus(-compared.positive) + of_negatives, compared)
 
 
 def margin_triplet(
@@ -98,18 +110,21 @@ def margin_triplet(
         ValueError: As in `nt_xent`.
     """
     require(math.isfinite(margin) and margin >= 0, "margin", "must be at least 0", margin)
+    compared = _compare(hidden_a, hidden_b, temperature, hidden_norm, other_view_only)
+    differences = (compared.logits - compared.positive[:, tf.newaxis]) * temperature  # (2b, N)
+    triplets = tf.nn.relu(differences + margin)  # (2b, N)
+    return _result(_over_negatives(triplets, compared, semi_hard), compared)
+
+
+def _compare(
+    hidden_a: tf.Tensor,
+    hidden_b: tf.Tensor,
+    temperature: float,
+    hidden_norm: bool,
+    other_view_only: bool,
+) -> _Compared:
     views = gathered_views(hidden_a, hidden_b, temperature, hidden_norm)
     output = nt_xent_of_views(views, temperature)
-    positive, logits, negative = _candidates(output, other_view_only)
-    differences = (logits - positive[:, tf.newaxis]) * temperature  # (2b, N)
-    triplets = tf.nn.relu(differences + margin)  # (2b, N)
-    return _result(output, _reduced(triplets, negative, positive, logits, semi_hard))
-
-
-def _candidates(
-    output: ContrastiveOutput, other_view_only: bool
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Of 2b anchors the positive's logit (2b,), all logits (2b, N), and which are negatives."""
     logits, labels = all_anchors(output)  # (2b, 2B), (2b,)
     if other_view_only:
         logits = logits[:, : tf.shape(output.logits_ab)[1]]  # (2b, B)
@@ -117,38 +132,30 @@ def _candidates(
     negative = ~is_positive & (logits > MASKED_LOGIT / 2)  # without the anchor itself
     positive = tf.gather(logits, labels, batch_dims=1)  # (2b,)
     # What is masked would make gradients of 0 times infinity.
-    return positive, tf.where(negative, logits, 0.0), negative
+    return _Compared(output, positive, tf.where(negative, logits, 0.0), negative)
 
 
-def _reduced(
-    losses: tf.Tensor,
-    negative: tf.Tensor,
-    positive: tf.Tensor,
-    logits: tf.Tensor,
-    semi_hard: bool,
-) -> tf.Tensor:
-    """The mean over an anchor's negatives, or the loss of the semi-hard one: (2b, N) to (2b,)."""
-    if semi_hard:
-        chosen = _semi_hard(negative, positive, logits)  # (2b,)
-        count = tf.reduce_sum(tf.cast(negative, tf.float32), axis=1)  # (2b,)
-        return tf.where(count > 0, tf.gather(losses, chosen, batch_dims=1), 0.0)
-    weights = tf.cast(negative, tf.float32)  # (2b, N)
+def _over_negatives(losses: tf.Tensor, compared: _Compared, semi_hard: bool) -> tf.Tensor:
+    """From losses (2b, N) to their mean over the negatives that count, (2b,); 0 without any."""
+    counted = _semi_hard(compared) if semi_hard else compared.negative
+    weights = tf.cast(counted, tf.float32)  # (2b, N)
     return tf.math.divide_no_nan(
         tf.reduce_sum(losses * weights, axis=1), tf.reduce_sum(weights, axis=1)
     )
 
 
-def _semi_hard(negative: tf.Tensor, positive: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The column of each anchor's semi-hard negative, or of its farthest one, (2b,)."""
-    farther = negative & (logits < positive[:, tf.newaxis])  # (2b, N)
+def _semi_hard(compared: _Compared) -> tf.Tensor:
+    """Which candidate is the anchor's semi-hard negative, or its farthest one, bool (2b, N)."""
+    negative, logits = compared.negative, compared.logits
+    farther = negative & (logits < compared.positive[:, tf.newaxis])  # (2b, N)
     lowest = tf.where(negative, -logits, MASKED_LOGIT)
     closest = tf.where(farther, logits, MASKED_LOGIT)
-    return tf.where(
+    chosen = tf.where(
         tf.reduce_any(farther, axis=1), tf.argmax(closest, axis=1), tf.argmax(lowest, axis=1)
-    )
+    )  # (2b,)
+    return negative & tf.one_hot(chosen, tf.shape(logits)[1], on_value=True, off_value=False)
 
 
-def _result(output: ContrastiveOutput, losses: tf.Tensor) -> ContrastiveResult:
+def _result(losses: tf.Tensor, compared: _Compared) -> ContrastiveResult:
     """From the losses of 2b anchors."""
-    loss = 2 * tf.reduce_mean(losses)
-    return ContrastiveResult(loss, contrastive_accuracy(output), contrastive_entropy(output))
+    return with_metrics(2 * tf.reduce_mean(losses), compared.output)

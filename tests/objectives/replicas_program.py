@@ -64,14 +64,16 @@ def without_gather(a, b, temperature):
         nt_xent._gather_views = parts
 
 
+def share(strategy, array):
+    """Every replica's rows of an array."""
+    pieces = np.split(array, strategy.num_replicas_in_sync)
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(pieces[context.replica_id_in_sync_group])
+    )
+
+
 def on_replicas(strategy, arrays, temperature, loss_function=nt_xent.nt_xent, graph=True):
     count = strategy.num_replicas_in_sync
-
-    def share(name):
-        pieces = np.split(arrays[name], count)
-        return strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(pieces[context.replica_id_in_sync_group])
-        )
 
     def step(a, b, logits, labels):
         return strategy.run(
@@ -79,7 +81,9 @@ def on_replicas(strategy, arrays, temperature, loss_function=nt_xent.nt_xent, gr
         )
 
     run = tf.function(step) if graph else step
-    scalars, gradients, labels = run(*[share(name) for name in ("a", "b", "logits", "labels")])
+    scalars, gradients, labels = run(
+        *[share(strategy, arrays[name]) for name in ("a", "b", "logits", "labels")]
+    )
     local = strategy.experimental_local_results
     return {
         "scalars": [float(np.mean(local(scalar))) for scalar in scalars],
@@ -99,14 +103,8 @@ def pairwise_on_replicas(strategy, arrays, config):
             total = loss / count
         return loss, tape.gradient(total, [a, b])
 
-    def share(name):
-        pieces = np.split(arrays[name], count)
-        return strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(pieces[context.replica_id_in_sync_group])
-        )
-
     run = tf.function(lambda a, b: strategy.run(slopes, args=(a, b)))
-    loss, gradients = run(share("a"), share("b"))
+    loss, gradients = run(share(strategy, arrays["a"]), share(strategy, arrays["b"]))
     local = strategy.experimental_local_results
     return {
         "loss": float(np.mean(local(loss))),
