@@ -28,11 +28,13 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     reduced to 8. BMP is read with 8 (gray), 24 or 32 bits a pixel.
 
     Args:
-        encoded: Content of the file, string scalar.
+        encoded: Content of the file, string scalar; or pixels, which are returned as they are.
 
     Returns:
         uint8 (H, W, 3) in [0, 255].
     """
+    if _is_pixels(encoded):
+        return encoded
     image = tf.cond(
         tf.strings.substr(encoded, 0, len(_BMP_MAGIC)) == _BMP_MAGIC,
         lambda: _to_rgb(tf.io.decode_bmp(encoded)),
@@ -46,11 +48,13 @@ def decode_stored(encoded: tf.Tensor) -> tf.Tensor:
     """`decode_image` of a PNG or JPEG, as TFDS stores images; it costs a tenth less at 32 px.
 
     Args:
-        encoded: Content of the file, string scalar.
+        encoded: Content of the file, string scalar; or pixels, which are returned as they are.
 
     Returns:
         uint8 (H, W, 3) in [0, 255].
     """
+    if _is_pixels(encoded):
+        return encoded
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape((None, None, 3))
     return image
@@ -84,10 +88,16 @@ def decode_boxes(
         image = decode_image(encoded)
         return image, *choose(tf.shape(image)[:2])
 
+    if _is_pixels(encoded):
+        return of_any()
     is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)) == _JPEG_MAGIC
     image, corners, sides = tf.cond(is_jpeg, of_jpeg, of_any)
     image.set_shape((None, None, 3))
     return image, corners, sides
+
+
+def _is_pixels(image: Any) -> bool:
+    return tf.is_tensor(image) and image.dtype == tf.uint8
 
 
 def _to_rgb(image: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@ uninterrupted run would have seen.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from simclr_tf.errors import InputError, require
 EvalView = Callable[[tf.Tensor, int], tf.Tensor]  # (image uint8, image_size) -> view
 
 SHUFFLE_BYTES = 2**31  # splits whose records fit into so much memory are shuffled as a whole
+DECODED_BYTES = 2**28  # cached splits of one image shape that fit into this are cached as pixels
 _MIN_BUFFER = 4_096  # records
 _HASH_BUCKETS = 2**62
 _CORES = os.cpu_count() or 1
@@ -118,7 +120,8 @@ def train_batches(
         views: Makes all views of an image, of fixed size S, from one decoding.
         seed: Seed of the run.
         start_step: Step that the first batch belongs to.
-        cache: Keep the encoded images in memory after the first pass; small data sets always are.
+        cache: Keep the images in memory after the first pass, decoded where that takes little;
+            small data sets always are.
         excluded_ids: Ids of images of the split to leave out.
         shard: (index, count) of this input pipeline. What others deliver is not decoded.
         replicas: Number R of replicas over all pipelines, None for one per pipeline.
@@ -296,14 +299,28 @@ def _records(
     cache: bool,
     setting: str = "train_split",
 ) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
-    """What is shuffled, and the function that reads it: nothing is left to read in a cache."""
+    """What is shuffled, and the function that reads it: nothing is left to read in a cache.
+
+    A cache holds files as they are, or pixels where `DECODED_BYTES` allows.
+    """
     records = source.records(split, setting)
     if excluded_ids:
         excluded = tf.constant(list(excluded_ids))  # (K,)
         records = records.filter(lambda record: tf.reduce_all(record["id"] != excluded))
     if not cache:
         return records, source.read
-    records = records.map(source.read, num_parallel_calls=tf.data.AUTOTUNE).cache()
+    shape = source.image_shape
+    pixels = source.num_examples(split, setting) * math.prod((*(shape or ()), 3))
+    decoded = shape is not None and pixels <= DECODED_BYTES
+
+    def read(record: Example) -> Example:
+        example = source.read(record)
+        if decoded:
+            image = tf.ensure_shape(decode_stored(example["image"]), (*(shape or ()), 3))
+            example = {**example, "image": image}
+        return example
+
+    records = records.map(read, num_parallel_calls=_CORES).cache()
     return records, lambda example: example
 
 
