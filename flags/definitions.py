@@ -13,9 +13,11 @@ from typing import Any
 from absl import flags
 
 from simclr_tf import config, recipes
+from simclr_tf.augment.settings import TRANSFORMS
 from simclr_tf.protocols.settings import PROTOCOLS
+from simclr_tf.studies.settings import STUDIES
 
-MODES = ("train", "eval", "train_then_eval", "evaluate", "embed", "neighbors",
+MODES = ("train", "eval", "train_then_eval", "evaluate", "embed", "neighbors", "study",
          "data_dispatcher", "data_worker")  # fmt: skip
 
 # Flags of `run.py` itself, which no configuration object holds: name -> (default, help).
@@ -54,6 +56,10 @@ _DATA = {
     "read_retries": "Failed reads in a row that are tried again, with growing pauses.",
 }
 _AUGMENT = {
+    "augmentation": "simclr (the paper's policy), one_branch (Fig. 5: transforms on one view only) "
+    "or autoaugment.",
+    "transforms": "With commas, among " + ", ".join(TRANSFORMS) + ": those of the one branch, or "
+    "added to the paper's policy (B.2).",
     "color_jitter_strength": "Strength s of the colour distortion; 0 switches it off.",
     "use_blur": "Gaussian blur with train_mode=pretrain and supervised.",
     "crop_area_min": "Smallest share of the image area that a crop may have.",
@@ -179,6 +185,13 @@ _RETRIEVAL = {
     "num_neighbors": "Neighbours to show.",
     "duplicate_similarity": "Cosine similarity from which images are near-duplicates.",
 }
+_STUDY = {
+    "study": "With --mode=study: " + ", ".join(STUDIES) + ".",
+    "study_budget": "Length of a cell: steps (200) or minutes with its evaluation (3min). Default: "
+    "the run's own length.",
+    "study_seeds": "Seeds that every cell is run with.",
+    "study_grid": "small, or paper: all values of the paper's tables.",
+}
 _HARDWARE = {
     "strategy": "one_device, mirrored (several GPUs or logical CPUs), multi_worker (TF_CONFIG or "
     "Slurm), tpu, or auto.",
@@ -209,6 +222,7 @@ AREAS: dict[str, list[tuple[type, dict[str, str]]]] = {
     "Evaluation": [(config.EvalConfig, _EVALUATION)],
     "Protocols (--mode=evaluate)": [(config.ProtocolConfig, _SCOREBOARD)],
     "Embeddings (--mode=embed, neighbors)": [(config.RetrievalConfig, _RETRIEVAL)],
+    "Studies (--mode=study)": [(config.StudyConfig, _STUDY)],
     "Hardware": [(config.StrategyConfig, _HARDWARE)],
 }
 

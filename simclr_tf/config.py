@@ -13,10 +13,12 @@ import math
 import re
 from typing import Any
 
+from simclr_tf.augment.settings import AugmentConfig
 from simclr_tf.cluster import SERVICE_FORM, StrategyConfig, is_service
 from simclr_tf.errors import InputError, require
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
+from simclr_tf.studies.settings import StudyConfig
 
 BLOCKS_PER_GROUP = {  # residual blocks of a ResNet's four groups, by depth
     18: (2, 2, 2, 2),
@@ -34,10 +36,8 @@ TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
 OBJECTIVES = ("nt_xent", "nt_logistic", "margin_triplet")
 NEGATIVES = ("both_views", "other_view")
 PRECISIONS = ("float32", "bfloat16", "auto")
-BRIGHTNESS_MODES = ("multiplicative", "additive")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
 DATA_SHARDINGS = ("auto", "batch", "split")
-AUGMENT_PLACES = ("auto", "host", "device")
 JIT_COMPILE = ("auto", "on", "off")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
 
@@ -101,33 +101,6 @@ class DataConfig:
         require(self.label_subset != "", "label_subset", "must name a subset", self.label_subset)
         require(self.eval_split != "", "eval_split", "must name a split", self.eval_split)
         _require_at_least("image_size", self.image_size, 8)
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentConfig:
-    """The paper's augmentation policy (Appendix A).
-
-    Attributes:
-        crop_area_min: Smallest share of the image area that a crop may have, in (0, 1].
-        color_jitter_strength: The paper's s; 0 switches colour distortion off altogether.
-        use_blur: Gaussian blur with probability 0.5 (the paper has none for CIFAR-10).
-        brightness: `multiplicative` as in the released TF2 code, `additive` as in Appendix A.
-        augment_on: Where colours are distorted and views blurred: `host` (input pipeline) or
-            `device` (training step). `auto` is `device` on GPUs and TPUs. Cropping is the host's.
-    """
-
-    crop_area_min: float = 0.08
-    color_jitter_strength: float = 1.0
-    use_blur: bool = True
-    brightness: str = "multiplicative"
-    augment_on: str = "auto"
-
-    def __post_init__(self) -> None:
-        require(0 < self.crop_area_min <= 1, "crop_area_min", "must lie in (0, 1]",
-                self.crop_area_min)  # fmt: skip
-        _require_at_least("color_jitter_strength", self.color_jitter_strength, 0)
-        _require_choice("brightness", self.brightness, BRIGHTNESS_MODES)
-        _require_choice("augment_on", self.augment_on, AUGMENT_PLACES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -469,6 +442,7 @@ class RunConfig:
     evaluation: EvalConfig = EvalConfig()
     scoreboard: ProtocolConfig = ProtocolConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
+    study: StudyConfig = StudyConfig()
     strategy: StrategyConfig = StrategyConfig()
 
     def __post_init__(self) -> None:
@@ -482,5 +456,8 @@ class RunConfig:
         require(self.train.gradient_cache_chunk == 0 or self.model.pretrains,
                 "gradient_cache_chunk", "needs train_mode=pretrain",
                 self.train.gradient_cache_chunk)  # fmt: skip
+        require(self.augment.augmentation != "one_branch" or self.model.pretrains, "augmentation",
+                "must not be one_branch unless train_mode=pretrain, which has two views",
+                self.augment.augmentation)  # fmt: skip
         resolved = self.model.encoder.resolve_stem(self.data.image_size)
         object.__setattr__(self, "model", dataclasses.replace(self.model, encoder=resolved))

@@ -15,8 +15,8 @@ import tf_keras as keras
 
 from simclr_tf import distribution
 from simclr_tf import precision as precision_lib
-from simclr_tf.augment import policy
-from simclr_tf.config import AugmentConfig, DataConfig, RunConfig
+from simclr_tf.augment import composed, policy
+from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.data import decode, labels, pipeline, service, sources, splits, views
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require
@@ -25,8 +25,6 @@ from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
 from simclr_tf.training import compilation, lengths, run_config
 from simclr_tf.weights import load, locate
-
-ViewFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,36 +329,34 @@ def describe_model(model: SimCLR) -> str:
     return f"{count / 1e6:.2f} M trainable parameters: {describe_roles(model)}"
 
 
-def view_functions(
-    train_mode: str, image_size: int, augment: AugmentConfig
-) -> Sequence[ViewFunction]:
-    """The functions (image, seed) -> view of one training example, one per view."""
-    if train_mode in ("pretrain", "supervised"):
-
-        def view(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-            return policy.pretrain_view(image, seed, image_size, augment)
-
-        return [view, view] if train_mode == "pretrain" else [view]
-    return [
-        lambda image, seed: policy.finetune_view(image, seed, image_size, augment.crop_area_min)
-    ]
+def _num_views(run: RunConfig) -> int:
+    return 2 if run.model.pretrains else 1
 
 
-def view_maker(run: RunConfig, on_device: bool = False) -> views.PolicyViews:
-    """Makes the same views as `view_functions`, faster."""
-    mode = run.model.train_mode
+def views_of_image(run: RunConfig) -> composed.ViewsOfImage:
+    """The function from a training image and its seeds, (V, 2), to its views."""
+    distorted = run.model.train_mode in ("pretrain", "supervised")
+    return composed.views_of_image(run.data.image_size, run.augment, distorted)
+
+
+def view_maker(run: RunConfig, on_device: bool = False) -> views.ViewMaker:
+    """Makes the views of `views_of_image`, those of the paper's policy faster."""
+    distorted = run.model.train_mode in ("pretrain", "supervised")
+    if distorted and not run.augment.is_plain:
+        return views.ImageViews(_num_views(run), views_of_image(run))
     return views.PolicyViews(
-        2 if mode == "pretrain" else 1,
+        _num_views(run),
         run.data.image_size,
         run.augment,
-        distorted=mode in ("pretrain", "supervised"),
+        distorted=distorted,
         on_device=on_device,
         compiled=run.train.jit_compile != "off",
     )
 
 
 def _augments_on_device(experiment: Experiment) -> bool:
-    where = experiment.run.augment.augment_on
+    augment = experiment.run.augment
+    where = augment.augment_on if augment.is_plain else "host"
     if where == "auto":
         return distribution.device_kind(experiment.strategy) != "CPU"
     return where == "device"
@@ -434,21 +430,20 @@ def sample_views(
     """The first training images and their views in an epoch, as training sees them.
 
     Returns:
-        The images resized for evaluation, (count, S, S, 3), and the same shape for each view
-        function; all float32 in [0, 1].
+        The images resized for evaluation, (count, S, S, 3), and the same shape for each
+        view; all float32 in [0, 1].
     """
     run = experiment.run
-    functions = view_functions(run.model.train_mode, run.data.image_size, run.augment)
+    make, num_views = views_of_image(run), _num_views(run)
     originals: list[tf.Tensor] = []
-    augmented: list[list[tf.Tensor]] = [[] for _ in functions]
+    augmented: list[list[tf.Tensor]] = []
     for example in experiment.source.examples(run.data.train_split):
         if os.fsdecode(example["id"].numpy()) in experiment.excluded_ids:
             continue
         image = decode.decode_image(example["image"])
         originals.append(policy.eval_view(image, run.data.image_size))
-        seeds = pipeline.view_seeds(run.train.seed, epoch, example["id"], len(functions))
-        for index, function in enumerate(functions):
-            augmented[index].append(function(image, seeds[index]))
+        seeds = pipeline.view_seeds(run.train.seed, epoch, example["id"], num_views)
+        augmented.append(make(image, seeds))
         if len(originals) == count:
             break
-    return np.stack(originals), [np.stack(made) for made in augmented]
+    return np.stack(originals), [np.stack(made) for made in zip(*augmented, strict=True)]

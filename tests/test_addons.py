@@ -9,8 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from simclr_tf import addons
+from simclr_tf.augment import autoaugment, studied
 from simclr_tf.objectives.pairwise import margin_triplet
 
 needs_addons = pytest.mark.skipif(
@@ -33,11 +35,29 @@ print(json.dumps({{
 }}))
 """
 
+OPERATIONS = """
+import sys
+import numpy as np
+import tensorflow as tf
+from simclr_tf import addons
+tfa = addons.load()
+image = np.load(sys.argv[1])
+np.savez(
+    sys.argv[2],
+    equalize=tfa.image.equalize(tf.constant(image)),
+    cutout=tfa.image.cutout(tf.constant(image[np.newaxis]), (8, 8), offset=(7, 9))[0],
+    sharpness=tfa.image.sharpness(tf.constant(image), 1.7),
+    rotate=tfa.image.rotate(image, 30 * 8 / 9 * np.pi / 180, fill_value=128.0),
+)
+"""
 
-def _run(program: str, legacy: str) -> subprocess.CompletedProcess[str]:
+
+def _run(
+    program: str, legacy: str, *arguments: os.PathLike[str]
+) -> subprocess.CompletedProcess[str]:
     """A process of its own: what `tf.keras` is, is decided once."""
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": legacy}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
@@ -65,6 +85,25 @@ def test_it_loads_and_its_semi_hard_triplets_are_ours(tmp_path):
         ours = margin_triplet(a, b, float(margin), semi_hard=True).loss  # both directions summed
         assert float(ours) / 2 == pytest.approx(theirs / 2, rel=1e-4)
         assert theirs > 0
+
+
+@needs_addons
+def test_its_image_operations_are_those_of_the_studies(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    np.save(tmp_path / "image.npy", image)
+    ran = _run(OPERATIONS, "1", tmp_path / "image.npy", tmp_path / "theirs.npz")
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    theirs = np.load(tmp_path / "theirs.npz")
+    floats = tf.constant(image / 255, tf.float32)
+    ours = {
+        "equalize": studied.equalize(image),
+        "cutout": studied.cutout(image, [tf.constant((at + 0.5) / 16) for at in (7, 9)]),
+        "sharpness": autoaugment._sharpness(floats, 7, tf.constant(1.0)),
+        "rotate": autoaugment._rotate(floats, 8, tf.constant(1.0)),
+    }
+    for name, found in ours.items():
+        difference = np.abs(np.asarray(found) - theirs[name] / 255)
+        assert difference.max() < 1.5 / 255, name  # they round between two operations
 
 
 def test_where_it_is_not_installed(anew, monkeypatch):

@@ -79,9 +79,19 @@ def test_initial_weights_depend_on_the_seed_alone(tmp_path, photos):
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_sampled_views_are_those_of_training(tmp_path, photos):
+@pytest.mark.parametrize(
+    "augment",
+    [
+        {},
+        {"augmentation": "one_branch", "transforms": "crop,color"},
+        {"augmentation": "autoaugment"},
+        {"transforms": "sobel,motion_blur"},
+    ],
+    ids=lambda augment: " ".join(augment.values()) or "simclr",
+)
+def test_sampled_views_are_those_of_training(tmp_path, photos, augment):
     """Every sampled view of epoch 1 occurs in the batches of epoch 1."""
-    run = settings(tmp_path, photos, train_batch_size=10)
+    run = settings(tmp_path, photos, train_batch_size=10, **augment)
     found = experiment.prepare(run, trains=True)
     originals, views = experiment.sample_views(found, 3, epoch=1)
     assert originals.shape == views[0].shape == views[1].shape == (3, 8, 8, 3)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from simclr_tf.augment import images, seeds
-from simclr_tf.config import BRIGHTNESS_MODES
+from simclr_tf.augment.settings import BRIGHTNESS_MODES
 from simclr_tf.errors import require
 
 JITTER_PROBABILITY = 0.8

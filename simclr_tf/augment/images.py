@@ -37,6 +37,19 @@ def unit_range(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(image, tf.float32)
 
 
+def to_levels(image: tf.Tensor) -> tf.Tensor:
+    """The image in 256 levels, int32: uint8 as it is, floating values rounded and limited."""
+    if image.dtype == tf.uint8:
+        return tf.cast(image, tf.int32)
+    levels = tf.round(tf.cast(image, tf.float32) * 255.0)
+    return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.int32)
+
+
+def from_levels(levels: tf.Tensor) -> tf.Tensor:
+    """From 256 levels, any type, to float32 in [0, 1]."""
+    return tf.cast(levels, tf.float32) * (1.0 / 255.0)
+
+
 def clip(image: tf.Tensor) -> tf.Tensor:
     """The image limited to [0, 1]."""
     return tf.clip_by_value(image, 0.0, 1.0)

@@ -1,15 +1,21 @@
-"""Image operations that the paper only studies (Fig. 4): rotation, Gaussian noise, Sobel filtering.
+"""Image operations that the paper only studies (Fig. 4 and appendix B.2).
 
-They are no part of SimCLR's policy. Table 3 asks whether a representation still shows them.
+They are no part of SimCLR's policy. Table 3 asks whether a representation still shows some of them.
+TensorFlow Addons has `equalize` and `cutout` too; the tests compare where it can be installed.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import tensorflow as tf
 
-from simclr_tf.augment import images
+from simclr_tf.augment import images, seeds
 from simclr_tf.errors import require
 
+CUTOUT_DRAWS = 2
+MOTION_BLUR_DRAWS = 1
 NOISE_STDDEV = 0.1  # of the range [0, 1]; the paper names none: plainly visible, content readable
 _LARGEST_STEP = 4.0  # what the Sobel kernel [1 2 1] x [-1 0 1] makes of a step from black to white
 
@@ -84,3 +90,97 @@ def sobel(image: tf.Tensor) -> tf.Tensor:
     gradients = tf.image.sobel_edges(batch)  # (N, H, W, 3, 2)
     edges = images.clip(tf.norm(gradients, axis=-1) / _LARGEST_STEP)  # (N, H, W, 3)
     return edges if image.shape.rank == 4 else edges[0]
+
+
+def cutout(image: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Blackens a square of half the image's side around a random point (Fig. 4).
+
+    The paper gives no size: this is that of DeVries and Taylor (arXiv 1708.04552) on CIFAR-10,
+    16 of 32 px. Its centre is uniform over the image, so that the square may reach beyond it.
+
+    Args:
+        image: (H, W, 3), uint8 or floating in [0, 1].
+        draws: `CUTOUT_DRAWS` numbers uniform in [0, 1).
+
+    Returns:
+        float32 in [0, 1], the image's shape.
+    """
+    image = images.unit_range(images.check_image(image))
+    lengths = images.lengths(image)
+    inside = []
+    for length, draw in zip(tf.unstack(lengths, num=2), draws, strict=True):
+        half = tf.reduce_min(lengths) // 4
+        first = seeds.below(draw, length) - half
+        at = tf.range(length)
+        inside.append((at >= first) & (at < first + 2 * half))
+    hole = inside[0][:, None] & inside[1][None, :]  # (H, W)
+    return tf.where(hole[..., None], tf.zeros_like(image), image)
+
+
+def solarize(image: tf.Tensor, threshold: float | tf.Tensor = 0.5) -> tf.Tensor:
+    """Inverts the values at and above a threshold (B.2).
+
+    Args:
+        image: (..., 3), uint8 or floating in [0, 1].
+        threshold: In [0, 1]; the default is that of the Python Imaging Library.
+
+    Returns:
+        float32 in [0, 1], the image's shape.
+    """
+    image = images.unit_range(images.check_image(image, batched=True))
+    return tf.where(image < threshold, image, 1.0 - image)
+
+
+def equalize(image: tf.Tensor) -> tf.Tensor:
+    """Evens out the histogram of every channel (B.2), as the Python Imaging Library does.
+
+    Args:
+        image: (H, W, 3), uint8 or floating in [0, 1]; rounded to 256 levels.
+
+    Returns:
+        float32 in [0, 1] on those levels, the image's shape. A channel of a single level stays.
+    """
+    image = images.check_image(image)
+    levels = images.to_levels(image)  # (H, W, 3)
+    channels = tf.reshape(tf.transpose(levels, [2, 0, 1]), [3, -1])  # (3, HW)
+    counts = tf.math.bincount(channels, minlength=256, maxlength=256, axis=-1)  # (3, 256)
+    occupied = tf.where(counts > 0, tf.range(256), -1)
+    last = tf.gather(counts, tf.reduce_max(occupied, axis=-1), batch_dims=1)  # (3,)
+    step = ((tf.reduce_sum(counts, axis=-1) - last) // 255)[:, None]  # (3, 1)
+    below = tf.cumsum(counts, axis=-1, exclusive=True)  # (3, 256)
+    table = tf.clip_by_value((below + step // 2) // tf.maximum(step, 1), 0, 255)
+    table = tf.where(step > 0, table, tf.range(256))
+    even = tf.transpose(tf.gather(table, channels, batch_dims=1))  # (HW, 3)
+    return tf.ensure_shape(images.from_levels(tf.reshape(even, tf.shape(image))), image.shape)
+
+
+def motion_blur(image: tf.Tensor, draws: Sequence[tf.Tensor], length: int) -> tf.Tensor:
+    """Averages along a line of random direction (B.2); beyond the border the image is mirrored.
+
+    The paper gives no length: the caller's is that of the blur, 10 % of the image.
+
+    Args:
+        image: (H, W, 3), uint8 or floating in [0, 1].
+        draws: `MOTION_BLUR_DRAWS` numbers uniform in [0, 1).
+        length: Of the line in pixels; even ones are raised by one, 1 changes nothing.
+
+    Returns:
+        float32 in [0, 1], the image's shape.
+    """
+    image = images.unit_range(images.check_image(image))
+    radius = length // 2
+    if radius == 0:
+        return image
+    angle = seeds.between(draws[0], 0.0, math.pi)
+    along = tf.range(-radius, radius + 1, dtype=tf.float32)  # (K,), points of the line
+    taps = tf.range(-radius, radius + 1, dtype=tf.float32)  # (K,), pixels of the kernel
+    rows, columns = (
+        tf.maximum(1.0 - tf.abs(taps[:, None] - along * direction), 0.0)  # (K pixels, K points)
+        for direction in (tf.sin(angle), tf.cos(angle))
+    )
+    kernel = tf.einsum("ip,jp->ij", rows, columns)  # bilinear shares of the points
+    kernel /= tf.reduce_sum(kernel)
+    padded = tf.pad(image, [[radius, radius], [radius, radius], [0, 0]], mode="SYMMETRIC")
+    kernels = tf.tile(kernel[:, :, None, None], [1, 1, 3, 1])  # (K, K, 3, 1)
+    blurred = tf.nn.depthwise_conv2d(padded[None], kernels, [1, 1, 1, 1], "VALID")[0]
+    return images.clip(tf.ensure_shape(blurred, image.shape))

@@ -52,28 +52,37 @@ class ViewMaker(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class FunctionViews:
-    """Views by functions from an image, uint8 (H, W, 3), and a seed to a view of fixed size."""
+class ImageViews:
+    """Views that a function makes of one image at a time.
 
-    functions: Sequence[TrainView]
+    Attributes:
+        count: Views V per image.
+        function: From an image, uint8 (H, W, 3), and seeds, int64 (V, 2), to V views of fixed size.
+    """
 
-    @property
-    def count(self) -> int:
-        """One per function."""
-        return len(self.functions)
+    count: int
+    function: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]]
 
-    def of_shape(self, image_shape: tuple[int, int] | None) -> FunctionViews:
+    def of_shape(self, image_shape: tuple[int, int] | None) -> ImageViews:
         """The same."""
         return self
 
     def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
-        """`view_0`, `view_1`, ... as the functions return them."""
-        image = decode_image(encoded)  # (H, W, 3)
-        return {f"view_{i}": function(image, seeds[i]) for i, function in enumerate(self.functions)}
+        """`view_0`, `view_1`, ... as the function returns them."""
+        made = self.function(decode_image(encoded), tf.ensure_shape(seeds, (self.count, 2)))
+        return {f"view_{i}": view for i, view in enumerate(made)}
 
     def of_batch(self, batch: Example) -> Example:
         """The batch itself."""
         return batch
+
+
+def function_views(functions: Sequence[TrainView]) -> ImageViews:
+    """One view per function, each from the image and a seed of its own, int64 (2,)."""
+    return ImageViews(
+        len(functions),
+        lambda image, seeds: [one(image, seeds[i]) for i, one in enumerate(functions)],
+    )
 
 
 @dataclasses.dataclass(frozen=True)

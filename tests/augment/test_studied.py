@@ -1,4 +1,4 @@
-"""Rotation, noise and Sobel filtering against NumPy and SciPy, eagerly and inside tf.data."""
+"""What is only studied, against NumPy, SciPy and the imaging library, eagerly and in tf.data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 from simclr_tf.augment import seeds, studied
 from simclr_tf.errors import InputError
@@ -170,3 +171,52 @@ def test_sobel_inside_a_dataset(shape, random_image):
 def test_sobel_of_a_line_is_refused(shape, random_image):
     with pytest.raises(InputError, match="at least 2 x 2 pixels"):
         studied.sobel(random_image(*shape))
+
+
+def test_cutout_blackens_a_square_of_half_the_side(random_image):
+    image = 0.1 + 0.9 * random_image(16, 16)
+    rows, columns = [], []
+    for index in range(200):
+        draws = seeds.uniforms(tf.constant([index, 7], tf.int64), studied.CUTOUT_DRAWS)
+        view = studied.cutout(image, draws).numpy()
+        hole = (view == 0).all(axis=-1)
+        np.testing.assert_array_equal(view[~hole], image[~hole])
+        inside = np.argwhere(hole)
+        sides = inside.max(axis=0) - inside.min(axis=0) + 1
+        assert hole.sum() == sides.prod() and sides.max() <= 8 and sides.min() >= 4
+        if (sides == 8).all():
+            rows.append(inside[:, 0].min())
+            columns.append(inside[:, 1].min())
+    for starts in (rows, columns):
+        assert set(starts) == set(range(9))
+
+
+def test_equalize_is_that_of_the_imaging_library(random_image):
+    for seed in range(3):
+        pixels = (255 * random_image(15, 20, seed) ** 3).astype(np.uint8)
+        expected = np.asarray(ImageOps.equalize(Image.fromarray(pixels))) / 255
+        np.testing.assert_allclose(studied.equalize(pixels), expected, atol=1e-6)
+        np.testing.assert_allclose(studied.equalize(pixels / 255), expected, atol=1e-6)
+
+
+def test_solarize_inverts_what_is_bright():
+    image = np.array([0.0, 0.2, 0.5, 0.9] * 3, np.float32).reshape(2, 2, 3)
+    expected = np.where(image < 0.5, image, 1 - image)
+    np.testing.assert_allclose(studied.solarize(image), expected)
+
+
+def test_motion_blur_averages_along_a_line():
+    """A point becomes a line; the mean stays, whatever the direction."""
+    image = np.zeros((21, 21, 3), np.float32)
+    image[10, 10] = 1
+    across = studied.motion_blur(image, [tf.constant(0.0)], 5).numpy()
+    np.testing.assert_allclose(across[10, 8:13], 0.2, rtol=1e-5)
+    assert across[9].max() < 1e-6 and across[11].max() < 1e-6
+    down = studied.motion_blur(image, [tf.constant(0.5)], 5).numpy()
+    np.testing.assert_allclose(down[8:13, 10], 0.2, rtol=1e-5)
+    slanted = studied.motion_blur(image, [tf.constant(0.25)], 5).numpy()
+    np.testing.assert_allclose(slanted.sum(axis=(0, 1)), 1, rtol=1e-5)
+    assert slanted[10, 10, 0] > slanted[10, 11, 0]
+    np.testing.assert_array_equal(studied.motion_blur(image, [tf.constant(0.3)], 1), image)
+    flat = np.full((9, 9, 3), 0.4, np.float32)
+    np.testing.assert_allclose(studied.motion_blur(flat, [tf.constant(0.3)], 5), flat, rtol=1e-5)

@@ -50,7 +50,7 @@ def same(batches, others):
 def processes(source, address):
     """All that worked; again where chance gave one of them everything."""
     for _ in range(5):
-        (batch,) = take(stream(source, address, views_lib.FunctionViews((process,))), 1)
+        (batch,) = take(stream(source, address, views_lib.function_views((process,))), 1)
         found = sorted({int(number) for number in batch["view_0"].ravel()})
         if len(found) > 1:
             break

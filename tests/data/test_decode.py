@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from simclr_tf.data import decode, embedded, folder_source, labels, pipeline, tfds_source
-from simclr_tf.data.views import FunctionViews
+from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
 
 COLORS = np.zeros((6, 10, 3), np.uint8)
@@ -192,7 +192,7 @@ def _train(source):
         source,
         "train",
         batch_size=100,
-        views=FunctionViews([lambda image, seed: image[:1]]),
+        views=function_views([lambda image, seed: image[:1]]),
         seed=0,
     )
     return list(batches.take(15))

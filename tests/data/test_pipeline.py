@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.augment import policy
+from simclr_tf.augment.settings import AugmentConfig
 from simclr_tf.data import decode, folder_source, pipeline, sources, tfds_source, views
-from simclr_tf.data.views import FunctionViews
+from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
 from tests.data.numbered import N, noise_view, value_view
 
 BATCH = 5
-VIEWS = FunctionViews((value_view, noise_view))
+VIEWS = function_views((value_view, noise_view))
 STEPS = N // BATCH
 
 
@@ -102,7 +103,9 @@ def test_resume_does_not_decode_what_it_skips(source):
 
 
 def test_views_have_seeds_of_their_own(source):
-    batches = _batches(source, 2 * STEPS, views=FunctionViews((value_view, noise_view, noise_view)))
+    batches = _batches(
+        source, 2 * STEPS, views=function_views((value_view, noise_view, noise_view))
+    )
     draws = np.concatenate([np.concatenate([b["view_1"], b["view_2"]]) for b in batches])
     assert len(np.unique(draws[..., 0])) == len(draws)
 
@@ -120,13 +123,13 @@ def test_image_is_decoded_once_for_all_views(source, monkeypatch):
     traced = []
     decode = views.decode_image
     monkeypatch.setattr(views, "decode_image", lambda e: traced.append(1) or decode(e))
-    _batches(source, 1, views=FunctionViews((value_view, noise_view, noise_view)))
+    _batches(source, 1, views=function_views((value_view, noise_view, noise_view)))
     assert len(traced) == 1
 
 
 def test_cache_reads_files_once(source):
     dataset = pipeline.train_batches(
-        source, "train", batch_size=BATCH, views=FunctionViews((value_view,)), seed=0, cache=True
+        source, "train", batch_size=BATCH, views=function_views((value_view,)), seed=0, cache=True
     )
     iterator = dataset.as_numpy_iterator()
     for _ in range(STEPS):
@@ -219,7 +222,7 @@ def test_unlabeled(write_images):
 
 def test_embedded_set(embedded_dir):
     source = tfds_source.open_tfds("digits", str(embedded_dir))
-    settings = {"batch_size": 100, "views": FunctionViews((noise_view,)), "seed": 0}
+    settings = {"batch_size": 100, "views": function_views((noise_view,)), "seed": 0}
     dataset = pipeline.train_batches(source, "train[:250]", **settings)
     straight = list(itertools.islice(dataset.as_numpy_iterator(), 5))
     resumed = pipeline.train_batches(source, "train[:250]", start_step=3, **settings)
@@ -324,3 +327,22 @@ def test_nothing_waits_for_the_tuner(source):
     )
     for dataset in (training, evaluation):
         assert dataset.options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("image_size", [8, 72])
+def test_pixels_in_the_cache_give_the_same_batches(embedded_dir, monkeypatch, image_size):
+    """Views of small images are made a batch at a time, larger ones from boxes; both agree."""
+    source = tfds_source.open_tfds("digits", str(embedded_dir))
+    assert source.image_shape is not None and source.always_cached
+    made, decoded = [], []
+    decode = pipeline.decode_stored
+    monkeypatch.setattr(pipeline, "decode_stored", lambda e: decoded.append(1) or decode(e))
+    for limit in (pipeline.DECODED_BYTES, 0):
+        monkeypatch.setattr(pipeline, "DECODED_BYTES", limit)
+        dataset = pipeline.train_batches(
+            source, "train[:100]", batch_size=40, seed=0,
+            views=views.PolicyViews(2, image_size, AugmentConfig(use_blur=False)),
+        )  # fmt: skip
+        made.append(list(itertools.islice(dataset.as_numpy_iterator(), 5)))
+    assert len(decoded) == 1  # traced with the cache of pixels alone
+    _assert_equal(*made)

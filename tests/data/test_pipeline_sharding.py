@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.data import excluding, labels, pipeline, sources, subset
-from simclr_tf.data.views import FunctionViews
+from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
 from tests.data.numbered import N, noise_view, value_view
 
@@ -23,7 +23,7 @@ DIVISIONS = [(1, 1), (1, 2), (2, 2), (2, 4), (4, 4)]  # pipelines, replicas
 def _stream(source, **options):
     settings = {
         "batch_size": 8,
-        "views": FunctionViews((value_view, noise_view)),
+        "views": function_views((value_view, noise_view)),
         "seed": 3,
         **options,
     }

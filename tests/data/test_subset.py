@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from simclr_tf.config import DataConfig
 from simclr_tf.data import folder_source, pipeline, sources, subset, tfds_source
-from simclr_tf.data.views import FunctionViews
+from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
 
 CLASSES = 5
@@ -286,7 +286,7 @@ def test_training_batches(digits, cache, buffer, monkeypatch):
     assert steps == 2
     batches = pipeline.train_batches(
         chosen, "train", batch_size=5, seed=0,
-        views=FunctionViews([lambda image, seed: image[:1, :1]]),
+        views=function_views([lambda image, seed: image[:1, :1]]),
         cache=cache,
     )  # fmt: skip
     found = [b["label"].tolist() for b in itertools.islice(batches.as_numpy_iterator(), 3 * steps)]

@@ -116,7 +116,7 @@ def test_an_image_of_another_shape_than_declared_is_refused():
 
 
 def test_views_by_functions():
-    maker = views.FunctionViews((lambda image, seed: image[0, 0], lambda image, seed: seed))
+    maker = views.function_views((lambda image, seed: image[0, 0], lambda image, seed: seed))
     assert maker.of_shape((24, 28)) is maker and maker.count == 2
     encoded = _encoded(24, 28, 0)
     found = maker.of_image(encoded, tf.constant([[1, 2], [3, 4]], tf.int64))

@@ -1,0 +1,77 @@
+"""Settings of the augmentations; like `simclr_tf.config`, without TensorFlow.
+
+Section numbers refer to the paper, arXiv 2002.05709v3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from simclr_tf.errors import require
+
+BRIGHTNESS_MODES = ("multiplicative", "additive")
+AUGMENT_PLACES = ("auto", "host", "device")
+POLICIES = ("simclr", "one_branch", "autoaugment")
+# The transformations of Fig. 5 in its order, and those that only the broader policy has (B.2).
+COMPOSED_TRANSFORMS = ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate")
+BROADER_TRANSFORMS = ("sobel", "equalize", "solarize", "motion_blur")
+TRANSFORMS = tuple(dict.fromkeys(COMPOSED_TRANSFORMS + BROADER_TRANSFORMS))
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """How the views of a training image are made: the paper's policy, or what it studies.
+
+    Attributes:
+        augmentation: `simclr` is the paper's policy (Appendix A): crop, flip, colour distortion,
+            blur. `one_branch` is the asymmetric setting of Fig. 5, with `train_mode=pretrain`: one
+            random crop of the image serves both views, and only the first of them goes through
+            `transforms`. `autoaugment` is crop, flip and AutoAugment's policy (Table 1).
+        transforms: Names of `TRANSFORMS` with commas. With `one_branch` those of the first view, in
+            this order; with `simclr` each is added to every view with probability 0.2 (B.2).
+        crop_area_min: Smallest share of the image area that a crop may have, in (0, 1].
+        color_jitter_strength: The paper's s; 0 switches colour distortion off altogether.
+        use_blur: Gaussian blur with probability 0.5 (the paper has none for CIFAR-10).
+        brightness: `multiplicative` as in the released TF2 code, `additive` as in Appendix A.
+        augment_on: Where colours are distorted and views blurred: `host` (input pipeline) or
+            `device` (training step). `auto` is `device` on GPUs and TPUs. Cropping is the host's,
+            and so is everything but the paper's policy.
+    """
+
+    augmentation: str = "simclr"
+    transforms: str = ""
+    crop_area_min: float = 0.08
+    color_jitter_strength: float = 1.0
+    use_blur: bool = True
+    brightness: str = "multiplicative"
+    augment_on: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("augmentation", POLICIES), ("brightness", BRIGHTNESS_MODES),
+                              ("augment_on", AUGMENT_PLACES)):  # fmt: skip
+            value = getattr(self, name)
+            require(value in choices, name, f"must be one of {', '.join(choices)}", value)
+        for name in self.transform_names:
+            known = ", ".join(TRANSFORMS)
+            require(name in TRANSFORMS, "transforms", f"must be among {known}", name)
+        require(self.augmentation != "autoaugment" or not self.transforms, "transforms",
+                "must be empty with augmentation=autoaugment", self.transforms)  # fmt: skip
+        require(self.is_plain or self.augment_on != "device", "augment_on",
+                "must be host or auto unless the paper's policy is used without transforms",
+                self.augment_on)  # fmt: skip
+        require(0 < self.crop_area_min <= 1, "crop_area_min", "must lie in (0, 1]",
+                self.crop_area_min)  # fmt: skip
+        strength = self.color_jitter_strength
+        require(math.isfinite(strength) and 0 <= strength < 2**31, "color_jitter_strength",
+                "must be at least 0 and below 2^31", strength)  # fmt: skip
+
+    @property
+    def transform_names(self) -> tuple[str, ...]:
+        """`transforms` as a tuple."""
+        return tuple(part.strip() for part in self.transforms.split(",") if part.strip())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the paper's policy and nothing else."""
+        return self.augmentation == "simclr" and not self.transform_names
