@@ -24,6 +24,10 @@ def _dispatch(command: parsing.CommandLine) -> None:
         _serve(command)
     elif command.mode in ("evaluate", "embed", "neighbors"):
         _use_encoder(command)
+    elif command.mode == "study":
+        from simclr_tf.studies import study
+
+        study.run_study(command.config)
     else:
         _run(command)
 
@@ -107,6 +111,8 @@ def _what_is_left(command: parsing.CommandLine) -> str:
         return "nothing was written"
     if command.mode in parsing.SERVICE_MODES:
         return "the service has ended"
+    if command.mode == "study":
+        return f"the same command with --model_dir={folder} goes on"
     return f"--model_dir={folder} resumes the run"
 
 
@@ -131,6 +137,8 @@ def _what(command: parsing.CommandLine) -> str:
     """The command in a few words, before TensorFlow has loaded."""
     if command.mode in parsing.SERVICE_MODES:
         return f"{command.mode} of {command.config.data.data_service}"
+    if command.mode == "study":
+        return f"study {command.config.study.study} in {command.config.model_dir}"
     target = {"embed": command.config.retrieval.output,
               "neighbors": command.config.retrieval.embeddings}  # fmt: skip
     what = f"{command.mode} in {target.get(command.mode, command.config.model_dir) or '(no file)'}"

@@ -178,6 +178,8 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     if values.mode == "embed":
         require(given["dataset"].present, "dataset", "must name the images with --mode=embed",
                 None)  # fmt: skip
+    require((values.mode == "study") == bool(values.study), "study",
+            "must be given with --mode=study, and only there", values.study)  # fmt: skip
     if values.mode in SERVICE_MODES:
         require(bool(values.data_service), "data_service",
                 f"must be given with --mode={values.mode}", None)  # fmt: skip
@@ -186,7 +188,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
                 "must have the form host:port, the port from 1 to 65535", address)  # fmt: skip
     strategy = {name: values[name].value for name in recipes.setting_names(config.StrategyConfig)}
     several = config.StrategyConfig(**strategy).is_multi_worker(os.environ)
-    require(not several or values.mode not in _ENCODER_MODES, "strategy",
+    require(not several or values.mode not in (*_ENCODER_MODES, "study"), "strategy",
             f"must not be multi_worker with --mode={values.mode}, which runs on one machine",
             "multi_worker")  # fmt: skip
     if not values.model_dir:
@@ -194,7 +196,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
                 "must be given with several workers, which have to share it", None)  # fmt: skip
         require(values.mode != "eval", "model_dir", "must name the run to evaluate with mode=eval",
                 values.model_dir)  # fmt: skip
-        values.model_dir = _default_model_dir(name)
+        values.model_dir = _default_model_dir(f"{values.study}-{name}" if values.study else name)
     if given["recipe"].value is None and name == "quickstart":
         values.recipe = name
     everything = {key: values[key].value for key in values if key not in ("help", "?")}

@@ -18,7 +18,8 @@ from export.__main__ import main as export_main
 from tests.weights import foreign_checkpoints
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
-EVALUATION = (pathlib.Path(run.__file__).parent / "docs" / "evaluation.md").read_text()
+DOCS = pathlib.Path(run.__file__).parent / "docs"
+WITH_COMMANDS = [(DOCS / name).read_text() for name in ("evaluation.md", "studies.md")]
 FIXTURES = pathlib.Path(run.__file__).parent / "tests" / "fixtures"
 MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
 SHORT = [
@@ -35,7 +36,7 @@ SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=
 
 
 def run_commands() -> list[str]:
-    text = (README + EVALUATION).replace("\\\n", " ")
+    text = "\n".join([README, *WITH_COMMANDS]).replace("\\\n", " ")
     found = re.findall(r"^\s*python run\.py .*$", text, flags=re.MULTILINE)
     found += re.findall(r"`(python run\.py [^`]*)`", text)
     return list(dict.fromkeys(" ".join(command.split()) for command in found))
@@ -98,6 +99,8 @@ def run_command(command: str, request) -> None:
     extra = [*SHORT, *(SHORT_BOARD if "--mode=evaluate" in words else [])]
     if "--recipe=evaluate_cpu" in words:  # all of it runs in tests/modes/test_scoreboard.py
         extra.append("--protocols=knn")
+    if "--mode=study" in words:
+        extra.append("--study_budget=2")
     if "cifar" in command and "folder" not in command:
         shared = request.getfixturevalue("shared_dir")
         extra.append(f"--data_dir={shared / 'data' / 'tfds'}")
@@ -146,7 +149,7 @@ def test_snippet(index, workplace, monkeypatch, request):
 def test_evaluation_snippet(workplace, monkeypatch):
     """The page's data set is large; the embedded one has the same two splits."""
     monkeypatch.chdir(workplace)
-    (snippet,) = re.findall(r"```python\n(.*?)```", EVALUATION, flags=re.DOTALL)
+    (snippet,) = re.findall(r"```python\n(.*?)```", WITH_COMMANDS[0], flags=re.DOTALL)
     flat = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten()])
     small = snippet.replace("image_size=32", "image_size=8").replace("cifar10", "digits")
     exec(small, {"model": flat, "data_dir": None})

@@ -15,6 +15,7 @@ from simclr_tf.data import decode
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation import evaluate as protocols
 from simclr_tf.evaluation import results
+from simclr_tf.evaluation.features import Batches
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
@@ -143,16 +144,7 @@ def evaluate_model(
     run, split = experiment.run, experiment.eval_split
     assert split is not None and experiment.source.num_classes is not None
     settings = run.evaluation
-    most = settings.eval_steps * settings.eval_batch_size or None
-    bank = None
-    if (settings.knn or probe) and experiment_lib.bank_is_separate(experiment):
-        bank = experiment_lib.eval_batches(
-            experiment,
-            run.data.train_split,
-            max_examples=settings.knn_bank_size,
-            setting="train_split",
-        )
-    images = experiment_lib.eval_batches(experiment, split, max_examples=most)
+    bank, images = batches_to_evaluate(experiment, with_bank=settings.knn or probe)
     with (
         naming_lost_worker(),
         decode.naming_bad_image(experiment.source, run.data.train_split),
@@ -168,6 +160,23 @@ def evaluate_model(
             regularization_loss=regularization_loss,
             strategy=experiment.strategy,
         )
+
+
+def batches_to_evaluate(experiment: Experiment, with_bank: bool) -> tuple[Batches | None, Batches]:
+    """Training images without augmentation, None where they are not apart, and the test images."""
+    run, split = experiment.run, experiment.eval_split
+    assert split is not None
+    settings = run.evaluation
+    bank = None
+    if with_bank and experiment_lib.bank_is_separate(experiment):
+        bank = experiment_lib.eval_batches(
+            experiment,
+            run.data.train_split,
+            max_examples=settings.knn_bank_size,
+            setting="train_split",
+        )
+    most = settings.eval_steps * settings.eval_batch_size or None
+    return bank, experiment_lib.eval_batches(experiment, split, max_examples=most)
 
 
 def _endpoints(model: SimCLR, images: tf.Tensor, with_head: bool) -> dict[str, tf.Tensor]:

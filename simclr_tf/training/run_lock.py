@@ -22,6 +22,10 @@ _MAX_OWNER_BYTES = 1 << 16
 _held: set[int] = set()
 
 
+class InUseError(InputError):
+    """Another run holds the lock of a folder."""
+
+
 @contextlib.contextmanager
 def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[None]:
     """Keeps other training runs out of a folder while the block runs.
@@ -40,7 +44,8 @@ def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[Non
         say: Receives the notes.
 
     Raises:
-        InputError: Another run holds the lock, or the folder can't be written.
+        InUseError: Another run holds the lock.
+        InputError: The folder can't be written.
     """
     descriptor = None
     is_new = "://" not in model_dir and not os.path.isdir(model_dir)
@@ -75,7 +80,7 @@ def _acquire(model_dir: str, say: Callable[[str], None]) -> int | None:
             owner = _describe_owner(descriptor)
             os.close(descriptor)
             who = f"another run ({owner})" if owner else "another run"
-            raise InputError("model_dir", f"must not be in use by {who}", model_dir) from None
+            raise InUseError("model_dir", f"must not be in use by {who}", model_dir) from None
         except OSError as error:  # ENOLCK, ENOTSUP and the like
             _remove_unused(path, descriptor)
             say(f"note: {model_dir} can't be locked ({error.strerror}): nothing keeps a second "

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 
 import pytest
@@ -173,3 +174,14 @@ def test_a_process_of_the_data_service_needs_its_address_alone(mode):
 def test_bad_settings_of_scale_name_the_flag(flags, message):
     with pytest.raises(InputError, match=message):
         parsing.parse_command_line(["--dataset=digits", "--model_dir=a", *flags.split()])
+
+
+def test_a_study_is_named_with_its_mode_and_only_there():
+    command = parse("--mode=study --study=losses --study_budget=3min")
+    assert command.config.study.budget_minutes == 3.0
+    assert os.path.basename(command.config.model_dir).startswith("losses-quickstart-")
+    for line in ("--mode=study", "--study=losses", "--mode=eval --study=losses"):
+        with pytest.raises(InputError, match="study must be given with --mode=study"):
+            parse(line)
+    with pytest.raises(InputError, match="strategy must not be multi_worker with --mode=study"):
+        parse("--mode=study --study=losses --strategy=multi_worker")

@@ -1,0 +1,1 @@
+"""The paper's studies over one's own data: a declared grid of runs, measured and concluded from."""

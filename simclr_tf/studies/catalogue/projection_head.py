@@ -1,0 +1,86 @@
+"""Which projection head, how wide, and whether to use h or z (section 4.2, Fig. 8)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from simclr_tf.config import RunConfig
+from simclr_tf.studies import figures, projections
+from simclr_tf.studies.grid import PROBE, PROBE_Z, Cell, Extras, Study
+from simclr_tf.studies.output import save_figure
+from simclr_tf.studies.results import Results
+from simclr_tf.studies.verdicts import Verdict, compare
+
+_DIMENSIONS = {"small": (32, 128, 512), "paper": (32, 64, 128, 256, 512, 1024, 2048)}
+_EXAMPLE = {"small": 128, "paper": 128}  # the head whose h and z are drawn
+
+
+def _grid(base: RunConfig, grid: str) -> list[Cell]:
+    """Without a head z is h, so that the dimension is the encoder's."""
+    cells = [Cell({"head": "none", "dimension": "of h"}, {"proj_head_mode": "none"})]
+    for head in ("linear", "nonlinear"):
+        for dimension in _DIMENSIONS[grid]:
+            factors = {"head": head, "dimension": dimension}
+            settings = {"proj_head_mode": head, "proj_out_dim": dimension}
+            cells.append(Cell(factors, settings))
+    return cells
+
+
+def _draw(results: Results) -> Figure:
+    figure, axes = figures.new_figure(10, 4.2, panels=2)
+    with_head = [cell for cell in results.cells if cell.factors["head"] != "none"]
+    none = results.mean(results.find(head="none"))
+    for panel, metric, title in (
+        (axes[0], PROBE, "Representation h, before the head"),
+        (axes[1], PROBE_Z, "Output z of the head"),
+    ):
+        groups = figures.grouped(with_head, by="head", x="dimension")
+        figures.lines(panel, groups, results, metric)
+        if none is not None:
+            panel.axhline(100 * none.value, color="#555555", linestyle="--", label="no head (h)")
+        panel.set_xscale("log", base=2)
+        figures.finish(panel, title, "dimensions of z")
+    low = min(panel.get_ylim()[0] for panel in axes)
+    high = max(panel.get_ylim()[1] for panel in axes)
+    for panel in axes:
+        panel.set_ylim(low, high)
+    return figure
+
+
+def _conclude(results: Results) -> Sequence[Verdict]:
+    none, linear, nonlinear = (results.find(head=head) for head in ("none", "linear", "nonlinear"))
+    return [
+        compare("a nonlinear head is better than a linear one (by 3 points on ImageNet)",
+                ("nonlinear", results.mean(nonlinear)), ("linear", results.mean(linear))),
+        compare("a linear head is better than none",
+                ("linear", results.mean(linear)), ("none", results.mean(none))),
+        compare("h is better than z (by over 10 points on ImageNet)",
+                ("h", results.mean(nonlinear)), ("z", results.mean(nonlinear, PROBE_Z))),
+    ]  # fmt: skip
+
+
+def _extras(extras: Extras) -> None:
+    """Eigenvalues of a linear head (B.4), and h and z of a nonlinear one on a plane."""
+    dimension = _EXAMPLE[extras.base.study.study_grid]
+    linear = extras.run_of({"head": "linear", "dimension": dimension})
+    if linear is not None:
+        figure = projections.head_spectrum(linear)
+        save_figure(figure, os.path.join(extras.folder, "head_eigenvalues"))
+    nonlinear = extras.run_of({"head": "nonlinear", "dimension": dimension})
+    if nonlinear is not None:
+        figure = projections.maps_of_h_and_z(nonlinear)
+        save_figure(figure, os.path.join(extras.folder, "maps_of_h_and_z"))
+
+
+STUDY = Study(
+    name="projection_head",
+    title="Projection heads",
+    source="Fig. 8",
+    grid=_grid,
+    conclude=_conclude,
+    draw=_draw,
+    extras=_extras,
+)

@@ -1,0 +1,116 @@
+"""One cell of a study: an ordinary run, trained and measured."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+from simclr_tf import distribution, recipes
+from simclr_tf.config import RunConfig
+from simclr_tf.data import decode
+from simclr_tf.evaluation import evaluate as protocols
+from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, extract_features
+from simclr_tf.experiment import Experiment
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.modes import training
+from simclr_tf.modes.common import Say
+from simclr_tf.modes.evaluation import batches_to_evaluate
+from simclr_tf.report import curves
+from simclr_tf.studies.grid import PROBE, PROBE_Z
+
+PROJECTION_ENDPOINT = "proj_head_output"
+_LAST_SHARE = 0.1  # of the training: its figures are means over that
+_TRAINING_FIGURES = ("train/contrast_loss", "train/contrast_acc", "train/contrast_entropy")
+
+
+def run_cell(run: RunConfig, say: Say) -> dict[str, Any]:
+    """Trains and measures one cell; goes on where an earlier start of it stopped.
+
+    Returns:
+        `metrics` by name, `steps`, `test_images`, and `seconds` of this start.
+
+    Raises:
+        As `training.train`.
+    """
+    started = time.monotonic()
+    try:
+        trained = training.train(run, None, recipes.flatten(run), say)
+        metrics = measure(trained.experiment, trained.model)
+        if distribution.is_chief(trained.experiment.strategy):
+            metrics |= training_figures(run.model_dir)
+        return {
+            "metrics": metrics,
+            "steps": trained.global_step,
+            "test_images": test_images(trained.experiment),
+            "seconds": time.monotonic() - started,
+        }
+    finally:
+        # The next cell is another network: nothing of this one is needed.
+        keras.backend.clear_session()
+        gc.collect()
+
+
+def measure(experiment: Experiment, model: SimCLR) -> dict[str, float]:
+    """Accuracies of an encoder: head, kNN, logistic regression on h and, with a head g, on z."""
+    run = experiment.run
+    assert experiment.source.num_classes is not None and experiment.eval_split is not None
+    bank_batches, test_batches = batches_to_evaluate(experiment, with_bank=True)
+    assert bank_batches is not None  # the study has checked it
+    projects = model.projection_head is not None
+    endpoints = (FINAL_ENDPOINT, *((PROJECTION_ENDPOINT,) if projects else ()))
+
+    def extract(batches: Any) -> Any:
+        return extract_features(
+            lambda images: model(images, training=False),
+            batches,
+            endpoints=endpoints,
+            optional_endpoints=(LOGITS_ENDPOINT,),
+            strategy=experiment.strategy,
+        )
+
+    with (
+        decode.naming_bad_image(experiment.source, run.data.train_split),
+        decode.naming_bad_image(experiment.source, experiment.eval_split, "eval_split"),
+    ):
+        bank, test = extract(bank_batches), extract(test_batches)
+    classes = experiment.source.num_classes
+    found = protocols.evaluate_features(test, bank, classes, ks=(20,), probe=True).metrics
+    if projects:
+        test_z, bank_z = (
+            one._replace(features=one.endpoints[PROJECTION_ENDPOINT]) for one in (test, bank)
+        )
+        on_z = protocols.evaluate_features(test_z, bank_z, classes, ks=(), probe=True)
+        found[PROBE_Z] = on_z.metrics[PROBE]
+    return found
+
+
+def training_figures(model_dir: str | os.PathLike[str]) -> dict[str, float]:
+    """Contrastive loss, accuracy and entropy over the last tenth of a training.
+
+    They are read from its events, so that a cell that was killed after training has them too.
+    """
+    figures = {}
+    for series in curves.read_scalars(model_dir):
+        if series.folder == "." and series.tag in _TRAINING_FIGURES:
+            last = series.steps > (1 - _LAST_SHARE) * series.steps[-1]
+            figures[series.tag] = float(np.mean(series.values[last]))
+    return figures
+
+
+def test_images(experiment: Experiment) -> int:
+    """How many images accuracies are means over."""
+    assert experiment.eval_split is not None
+    settings = experiment.run.evaluation
+    count = experiment.source.num_examples(experiment.eval_split, setting="eval_split")
+    return min(count, settings.eval_steps * settings.eval_batch_size or count)
+
+
+def failure(error: Exception) -> Mapping[str, Any]:
+    """The record of a cell that could not be trained: NaN with a temperature that is too low."""
+    return {"metrics": {}, "failed": " ".join(str(error).split())}

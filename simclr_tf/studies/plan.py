@@ -1,0 +1,247 @@
+"""What a study does, settled once and kept in `study.json`: every start and machine follows it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from simclr_tf import distribution
+from simclr_tf import experiment as experiment_lib
+from simclr_tf.config import RunConfig
+from simclr_tf.data import pipeline
+from simclr_tf.errors import InputError, require
+from simclr_tf.files import write_json
+from simclr_tf.modes.common import Say, silent
+from simclr_tf.studies.cells import run_cell, test_images
+from simclr_tf.studies.grid import Cell, Study, with_settings
+from simclr_tf.training import run_config
+from simclr_tf.training.run_lock import InUseError, lock_run
+
+PLAN_FILE = "study.json"
+_TRIAL_STEPS = (8, 40)
+_WAIT_SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A settled study.
+
+    Attributes:
+        study: Of the catalogue.
+        base: The settings that all cells start from, with `train_steps` set to the budget.
+        cells: Of the grid.
+        seeds: Every cell runs once with each.
+        test_images: Images that accuracies are means over.
+    """
+
+    study: Study
+    base: RunConfig
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    test_images: int
+
+    def run_of(self, cell: Cell, seed: int) -> RunConfig:
+        """The settings of the run of a cell."""
+        base = self.base
+        batch = cell.settings.get("train_batch_size", base.train.train_batch_size)
+        images = cell.length * base.train.train_steps * base.train.train_batch_size
+        steps = max(1, round(images / batch))
+        settings = {
+            **cell.settings,
+            "model_dir": os.path.join(base.model_dir, "cells", run_name(cell, seed)),
+            "train_steps": steps,
+            "checkpoint_steps": max(1, math.ceil(steps / 4)),
+            "warmup_epochs": base.optimizer.warmup_epochs * cell.length,
+            "seed": seed,
+        }
+        return with_settings(base, settings)
+
+
+def run_name(cell: Cell, seed: int) -> str:
+    """The name of a cell's folder and of its result."""
+    return f"{cell.key}.seed-{seed}"
+
+
+def settle(study: Study, run: RunConfig, say: Say) -> Plan:
+    """Reads the plan of the study in `run.model_dir`, or makes it.
+
+    Raises:
+        InputError: The data can't be measured on, a cell's settings break a constraint, or the
+            folder holds another study.
+    """
+    experiment = experiment_lib.prepare(run, trains=True)
+    _check_measurable(run, experiment)
+    assert experiment.lengths is not None
+    for note in experiment.notes:
+        say(f"note: {note}")
+    run_steps = experiment.lengths.total_steps
+    _check_cells(_plan(study, run, experiment, 1.0, run_steps), experiment)
+    path = os.path.join(run.model_dir, PLAN_FILE)
+    settings = _defining(run)
+    with _alone(run.model_dir, say):
+        if (recorded := _read(path)) is None:
+            steps = _budget(run, run_steps, say)
+            recorded = {"settings": settings, "steps": steps, "run_steps": run_steps}
+            write_json(path, recorded)
+    _check_same(recorded["settings"], settings, run.model_dir)
+    steps = recorded["steps"]
+    return _plan(study, run, experiment, steps / recorded["run_steps"], steps)
+
+
+def _plan(
+    study: Study, run: RunConfig, experiment: experiment_lib.Experiment, share: float, steps: int
+) -> Plan:
+    """The plan whose cells take `steps`, a share of the run's own length."""
+    base = with_settings(
+        run,
+        {
+            "train_steps": steps,
+            "warmup_epochs": run.optimizer.warmup_epochs * share,
+            "keep_checkpoint_max": 1,
+            "keep_best": None,
+        },
+    )
+    cells = tuple(study.grid(base, run.study.study_grid))
+    seeds = tuple(run.train.seed + i for i in range(run.study.study_seeds))
+    return Plan(study, base, cells, seeds, test_images(experiment))
+
+
+def _check_cells(plan: Plan, experiment: experiment_lib.Experiment) -> None:
+    """Refuses a grid with cells that can't be run, before anything is written."""
+    data = plan.base.data
+    for cell in plan.cells:
+        with naming_cell(cell):
+            batch = plan.run_of(cell, plan.seeds[0]).train.train_batch_size
+            pipeline.steps_per_epoch(experiment.source, data.train_split, batch)
+            distribution.check_divisible("train_batch_size", batch, experiment.strategy)
+
+
+@contextlib.contextmanager
+def naming_cell(cell: Cell) -> Iterator[None]:
+    """Says in an `InputError` which cell of the grid it is about."""
+    try:
+        yield
+    except InUseError:
+        raise
+    except InputError as error:
+        constraint = f"{error.constraint} (cell {cell.key} of the study)"
+        raise InputError(error.name, constraint, error.received) from None
+
+
+def _check_measurable(run: RunConfig, experiment: experiment_lib.Experiment) -> None:
+    require(experiment.source.num_classes is not None, "dataset",
+            "must have labels with mode=study, which needs them", run.data.dataset)  # fmt: skip
+    require(experiment.eval_split is not None, "eval_split",
+            "must be given: the data set has no validation or test split",
+            run.data.eval_split)  # fmt: skip
+    require(experiment_lib.bank_is_separate(experiment), "eval_split",
+            "must share no image with train_split", experiment.eval_split)  # fmt: skip
+    require(run.model.pretrains, "train_mode", "must be pretrain with mode=study",
+            run.model.train_mode)  # fmt: skip
+    require(run.checkpoint is None, "checkpoint", "must not be given with mode=study: its cells "
+            "start from random weights", run.checkpoint)  # fmt: skip
+
+
+def _defining(run: RunConfig) -> dict[str, Any]:
+    """What must not change between the starts of a study; more seeds may be added."""
+    defining = run_config.defining_settings(run)
+    return defining | {
+        "study": run.study.study,
+        "study_grid": run.study.study_grid,
+        "study_budget": run.study.study_budget,
+        "eval_split": run.data.eval_split,
+        "eval_steps": run.evaluation.eval_steps,
+        "knn_bank_size": run.evaluation.knn_bank_size,
+    }
+
+
+def _read(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path) as file:
+            recorded = json.load(file)
+        return {name: recorded[name] for name in ("settings", "steps", "run_steps")}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, f"must be a readable study ({error})", path) from None
+
+
+def _check_same(recorded: Mapping[str, Any], settings: Mapping[str, Any], folder: str) -> None:
+    plain = json.loads(json.dumps(settings))
+    for name, value in plain.items():
+        require(recorded.get(name, value) == value, name,
+                f"must stay {recorded.get(name)!r} as the study in {folder} was started",
+                value)  # fmt: skip
+
+
+@contextlib.contextmanager
+def _alone(folder: str, say: Say) -> Iterator[None]:
+    """Lets one process at a time settle the plan; others wait for it."""
+    waiting = False
+    while True:
+        try:
+            lock = contextlib.ExitStack()
+            lock.enter_context(lock_run(folder, silent))
+            break
+        except InUseError as error:
+            if not waiting:
+                say(f"waiting: {error}")
+            waiting = True
+            time.sleep(_WAIT_SECONDS)
+    with lock:
+        yield
+
+
+def _budget(run: RunConfig, run_steps: int, say: Say) -> int:
+    """Optimizer steps of a cell, at the base's batch size."""
+    minutes = run.study.budget_minutes
+    if minutes is None:
+        return run.study.budget_steps or run_steps
+    say(f"trying how many steps take {minutes:g} minutes")
+    seconds = [_trial(run, steps) for steps in _TRIAL_STEPS]
+    steps = steps_within(60 * minutes, _TRIAL_STEPS, seconds)
+    say(f"{steps} steps a cell: training takes {_rate(_TRIAL_STEPS, seconds):.2f} s a step")
+    return steps
+
+
+def steps_within(
+    budget: float, trials: tuple[int, int], seconds: tuple[float, float] | list[float]
+) -> int:
+    """The steps that fit into a budget, by two trials of different length.
+
+    Args:
+        budget: Seconds for a whole cell: start, training, evaluation.
+        trials: Steps of the trials, the shorter first.
+        seconds: What they took as whole cells.
+
+    Raises:
+        InputError: Not even one step fits.
+    """
+    rate = _rate(trials, seconds)
+    rest = budget - (seconds[0] - trials[0] * rate)
+    require(rest >= rate, "study_budget", f"must leave time for a step: start and evaluation take "
+            f"{seconds[0] - trials[0] * rate:.0f} s here", f"{budget / 60:g}min")  # fmt: skip
+    return max(1, int(rest / rate))
+
+
+def _rate(trials: tuple[int, int], seconds: tuple[float, float] | list[float]) -> float:
+    """Seconds a step; the shorter trial bears what happens once in a process."""
+    return max((seconds[1] - seconds[0]) / (trials[1] - trials[0]), seconds[1] / trials[1] / 10)
+
+
+def _trial(run: RunConfig, steps: int) -> float:
+    folder = os.path.join(run.model_dir, "trial")
+    shutil.rmtree(folder, ignore_errors=True)
+    trial = with_settings(run, {"model_dir": folder, "train_steps": steps,
+                                "checkpoint_steps": steps, "warmup_epochs": 0})  # fmt: skip
+    try:
+        return run_cell(trial, silent)["seconds"]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""The figures of a study's cells, as means over seeds with their standard errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simclr_tf.studies.grid import Cell, Factors
+
+
+class Estimate(NamedTuple):
+    """A figure with its standard error, in its own unit.
+
+    An accuracy over N test images has the binomial error sqrt(p (1 - p) / N) even where a single
+    seed was run; with several seeds the larger of that and their own standard error counts.
+    """
+
+    value: float
+    error: float
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        return Estimate(self.value - other.value, math.hypot(self.error, other.error))
+
+
+class Outcome(NamedTuple):
+    """What a cell with one seed gave.
+
+    Attributes:
+        metrics: Figures by name; empty where it failed.
+        failed: Why there are none.
+        record: Everything that was written about it.
+    """
+
+    seed: int
+    metrics: Mapping[str, float]
+    failed: str | None
+    record: Mapping[str, Any]
+
+
+class Results:
+    """What the cells of a study gave.
+
+    Args:
+        cells: Of the grid.
+        outcomes: By `Cell.key`; cells that have none yet may be missing.
+        test_images: Images that accuracies are means over.
+    """
+
+    def __init__(
+        self, cells: Sequence[Cell], outcomes: Mapping[str, Sequence[Outcome]], test_images: int
+    ):
+        self.cells = list(cells)
+        self.outcomes = outcomes
+        self.test_images = test_images
+
+    def estimate(self, cell: Cell, metric: str | None = None) -> Estimate | None:
+        """The mean of a figure (the cell's own without `metric`) over seeds, None without any."""
+        name = metric or cell.metric
+        ran = self.outcomes.get(cell.key, ())
+        values = np.array([one.metrics[name] for one in ran if name in one.metrics])
+        if not len(values):
+            return None
+        mean = float(values.mean())
+        errors = [0.0]
+        if name.startswith("eval/"):
+            errors.append(math.sqrt(mean * (1 - mean) / self.test_images / len(values)))
+        if len(values) > 1:
+            errors.append(float(values.std(ddof=1)) / math.sqrt(len(values)))
+        return Estimate(mean, max(errors))
+
+    def find(self, **factors: Any) -> list[Cell]:
+        """The cells that have these factors."""
+        return list(self._matching(factors))
+
+    def best(self, metric: str | None = None, **factors: Any) -> tuple[Cell, Estimate] | None:
+        """Of the cells that have these factors, the one with the highest figure."""
+        found = [(cell, self.estimate(cell, metric)) for cell in self._matching(factors)]
+        known = [(cell, estimate) for cell, estimate in found if estimate is not None]
+        return max(known, key=lambda pair: pair[1].value, default=None)
+
+    def mean(self, cells: Sequence[Cell], metric: str | None = None) -> Estimate | None:
+        """The mean over cells; None where one of them has no figure, or there are none."""
+        known = [self.estimate(cell, metric) for cell in cells]
+        if not known or None in known:
+            return None
+        values = [one.value for one in known if one is not None]
+        errors = [one.error for one in known if one is not None]
+        return Estimate(float(np.mean(values)), math.hypot(*errors) / len(errors))
+
+    def _matching(self, factors: Factors) -> Iterator[Cell]:
+        for cell in self.cells:
+            if all(cell.factors.get(name) == value for name, value in factors.items()):
+                yield cell

@@ -1,0 +1,63 @@
+"""Settings of `--mode=study`; like `simclr_tf.config`, without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+from simclr_tf.errors import require
+
+STUDIES = ("augmentation", "color_strength", "broader", "projection_head", "losses",
+           "temperature", "batch_size", "width_depth")  # fmt: skip
+GRIDS = ("small", "paper")
+_MOST_SEEDS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """A study of the paper over the run's other settings.
+
+    Attributes:
+        study: One of `STUDIES`.
+        study_budget: Length of a cell: a number of optimizer steps of `train_batch_size` images
+            (`200`), or minutes of this machine for training and evaluation together (`3min`), which
+            are turned into steps once, so that all cells see as many images. None keeps the run's
+            own length.
+        study_seeds: Every cell is run with so many seeds, from `seed` on.
+        study_grid: `paper` has the values of the paper's tables, `small` fewer of them.
+    """
+
+    study: str | None = None
+    study_budget: str | None = None
+    study_seeds: int = 1
+    study_grid: str = "small"
+
+    def __post_init__(self) -> None:
+        require(self.study is None or self.study in STUDIES, "study",
+                f"must be one of {', '.join(STUDIES)}", self.study)  # fmt: skip
+        require(self.study_grid in GRIDS, "study_grid", f"must be one of {', '.join(GRIDS)}",
+                self.study_grid)  # fmt: skip
+        require(1 <= self.study_seeds <= _MOST_SEEDS, "study_seeds",
+                f"must lie between 1 and {_MOST_SEEDS}", self.study_seeds)  # fmt: skip
+        if self.study_budget is not None:
+            self._parsed_budget()
+
+    @property
+    def budget_steps(self) -> int | None:
+        """The budget in steps, None where it is in minutes or the run's own length."""
+        return None if self.study_budget is None else self._parsed_budget()[0]
+
+    @property
+    def budget_minutes(self) -> float | None:
+        """The budget in minutes, None where it is something else."""
+        return None if self.study_budget is None else self._parsed_budget()[1]
+
+    def _parsed_budget(self) -> tuple[int | None, float | None]:
+        text = str(self.study_budget)
+        steps = re.fullmatch(r"(\d+)(?: ?steps?)?", text)
+        minutes = re.fullmatch(r"(\d+(?:\.\d+)?) ?min", text)
+        number = float((steps or minutes)[1]) if (steps or minutes) else math.nan  # type: ignore
+        require(0 < number < 2**31, "study_budget",
+                "must be a number of steps (200) or of minutes (3min)", text)  # fmt: skip
+        return (int(number), None) if steps else (None, number)

@@ -1,0 +1,188 @@
+"""Runs a study: its cells one after the other, on as many machines as share its folder.
+
+A cell is done when its result lies in `results/`; it is one process's while that holds the lock of
+its name in `claims/`. So a study that was killed goes on with the cell that it was at, from that
+cell's last checkpoint, and processes that share the folder never do the same cell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf.config import RunConfig
+from simclr_tf.errors import InputError, require
+from simclr_tf.files import write_json
+from simclr_tf.modes.common import Say, print_line, silent
+from simclr_tf.studies import catalogue, output, plan
+from simclr_tf.studies.cells import failure, run_cell
+from simclr_tf.studies.grid import Cell, Extras, Factors
+from simclr_tf.studies.plan import Plan, naming_cell, run_name
+from simclr_tf.studies.results import Outcome, Results
+from simclr_tf.training.loop import NonFiniteLossError
+from simclr_tf.training.run_lock import InUseError, lock_run
+
+_WAIT_SECONDS = 5.0
+
+
+def run_study(run: RunConfig, say: Say = print_line) -> Results:
+    """Runs what is left of the study in `run.model_dir`, and writes its tables and figures.
+
+    Args:
+        run: The settings that the grid varies; `run.study` says which study.
+        say: Receives lines for the user.
+
+    Returns:
+        The figures of all cells.
+
+    Raises:
+        InputError: Settings, data or the folder don't fit.
+        KeyboardInterrupt, Preempted: Asked to stop; the same call goes on.
+    """
+    require(run.study.study is not None, "study", "must be given with mode=study", None)
+    assert run.study.study is not None
+    require("://" not in run.model_dir, "model_dir",
+            "must be a folder of this machine or a shared one with mode=study",
+            run.model_dir)  # fmt: skip
+    study = catalogue.study(run.study.study)
+    settled = plan.settle(study, run, say)
+    left = [(cell, seed) for cell in settled.cells for seed in settled.seeds]
+    say(f"{study.title} ({study.source}): {len(settled.cells)} cells, {len(settled.seeds)} "
+        f"seed(s), {settled.base.train.train_steps} steps of "
+        f"{settled.base.train.train_batch_size} images each")  # fmt: skip
+    total = len(left)
+    waiting = False
+    while left:
+        held = [(cell, seed) for cell, seed in left if not _done(settled, cell, seed, say, total)]
+        if len(held) == len(left):
+            if not waiting:
+                say(f"waiting for {len(held)} cells that other processes run")
+            time.sleep(_WAIT_SECONDS)
+        waiting = len(held) == len(left)
+        left = held
+    results = read_results(settled)
+    _finish(settled, results, say)
+    return results
+
+
+def read_results(settled: Plan) -> Results:
+    """What lies in the study's folder so far."""
+    outcomes: dict[str, list[Outcome]] = {}
+    for cell in settled.cells:
+        for seed in settled.seeds:
+            record = _record(settled, cell, seed)
+            if record is not None:
+                outcome = Outcome(seed, record["metrics"], record.get("failed"), record)
+                outcomes.setdefault(cell.key, []).append(outcome)
+    return Results(settled.cells, outcomes, settled.test_images)
+
+
+def _finish(settled: Plan, results: Results, say: Say) -> None:
+    def run_of(factors: Factors) -> RunConfig | None:
+        found = results.find(**factors)
+        ran = found and _record(settled, found[0], settled.seeds[0])
+        return settled.run_of(found[0], settled.seeds[0]) if ran and ran["metrics"] else None
+
+    folder = settled.base.model_dir
+    verdicts = settled.study.conclude(results)
+    output.write(folder, settled, results, verdicts)
+    if settled.study.extras is not None:
+        settled.study.extras(Extras(settled.base, folder, run_of))
+    say("")
+    say(output.text_table(settled, results))
+    for verdict in verdicts:
+        say(verdict.sentence)
+    for cell in settled.cells:
+        for outcome in results.outcomes.get(cell.key, ()):
+            if outcome.failed:
+                say(f"note: {run_name(cell, outcome.seed)} has no figures: {outcome.failed}")
+    say(f"Tables and figures: {os.path.join(folder, settled.study.name)}.*")
+
+
+def _done(settled: Plan, cell: Cell, seed: int, say: Say, total: int) -> bool:
+    """Runs a cell unless it has a result; False where another process is at it."""
+    if _record(settled, cell, seed) is not None:
+        return True
+    with _claim(settled, cell, seed) as mine:
+        if not mine:
+            return False
+        if _record(settled, cell, seed) is None:  # not finished since we looked
+            record = _run(settled, cell, seed)
+            write_json(_result_path(settled, cell, seed), record)
+            output.write_tables(settled.base.model_dir, settled, read_results(settled))
+            say(f"{_number_done(settled)} of {total}: {_describe(cell, seed, record)}")
+    return True
+
+
+def _run(settled: Plan, cell: Cell, seed: int) -> dict[str, Any]:
+    with naming_cell(cell):
+        run = settled.run_of(cell, seed)
+        try:
+            record = run_cell(run, silent)
+        except NonFiniteLossError as error:
+            record = dict(failure(error))
+    return {
+        "study": settled.study.name,
+        "factors": dict(cell.factors),
+        "seed": seed,
+        "settings": dict(cell.settings),
+        **record,
+        "paper": cell.paper,
+        "metric": cell.metric,
+        "model_dir": os.path.relpath(run.model_dir, settled.base.model_dir),
+        "host": socket.gethostname(),
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__},
+    }
+
+
+@contextlib.contextmanager
+def _claim(settled: Plan, cell: Cell, seed: int) -> Iterator[bool]:
+    """Whether this process may run the cell; the lock ends with the process, however it ends."""
+    folder = os.path.join(settled.base.model_dir, "claims", run_name(cell, seed))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock_run(folder, silent))
+        except InUseError:
+            yield False
+            return
+        yield True
+
+
+def _record(settled: Plan, cell: Cell, seed: int) -> dict[str, Any] | None:
+    path = _result_path(settled, cell, seed)
+    try:
+        with open(path) as file:
+            record = json.load(file)
+        if not isinstance(record["metrics"], dict):
+            raise TypeError("metrics")
+        return dict(record)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, f"must be the result of a cell, or be removed ({error})",
+                         path) from None  # fmt: skip
+
+
+def _result_path(settled: Plan, cell: Cell, seed: int) -> str:
+    return os.path.join(settled.base.model_dir, "results", f"{run_name(cell, seed)}.json")
+
+
+def _number_done(settled: Plan) -> int:
+    paths = [_result_path(settled, cell, seed) for cell in settled.cells for seed in settled.seeds]
+    return sum(os.path.exists(path) for path in paths)
+
+
+def _describe(cell: Cell, seed: int, record: dict[str, Any]) -> str:
+    what = ", ".join(f"{name} {output.plain(value)}" for name, value in cell.factors.items())
+    if record.get("failed"):
+        return f"{what}, seed {seed}: failed, {record['failed']}"
+    value = record["metrics"][cell.metric]
+    return f"{what}, seed {seed}: {100 * value:.1f} % in {record['seconds']:.0f} s"

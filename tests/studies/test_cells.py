@@ -1,0 +1,56 @@
+"""What is measured of a cell, and what a killed one still knows."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from simclr_tf import experiment as experiment_lib
+from simclr_tf.studies import cells
+from simclr_tf.studies.grid import PROBE, PROBE_Z
+from simclr_tf.training.summaries import Summaries
+from tests.studies.conftest import tiny
+
+
+def test_a_network_is_measured_on_h_and_z(tmp_path):
+    experiment = experiment_lib.prepare(tiny(tmp_path), trains=True)
+    model = experiment_lib.make_model(experiment)
+    found = cells.measure(experiment, model)
+    assert set(found) == {PROBE, PROBE_Z, "eval/knn_20_accuracy", "eval/label_top_1_accuracy",
+                          "eval/label_top_5_accuracy"}  # fmt: skip
+    assert all(0 <= value <= 1 for value in found.values())
+    assert cells.test_images(experiment) == 64
+
+
+@pytest.mark.parametrize("settings", [{"proj_head_mode": "none"}, {"train_mode": "supervised"}])
+def test_without_a_head_there_is_no_z(settings, tmp_path):
+    experiment = experiment_lib.prepare(tiny(tmp_path, **settings), trains=True)
+    model = experiment_lib.make_model(experiment)
+    assert PROBE_Z not in cells.measure(experiment, model)
+
+
+def test_evaluation_steps_limit_the_test_images(tmp_path):
+    experiment = experiment_lib.prepare(
+        tiny(tmp_path, eval_steps=1, eval_batch_size=16), trains=True
+    )
+    assert cells.test_images(experiment) == 16
+
+
+def test_figures_of_the_training_are_means_over_its_end(tmp_path):
+    summaries = Summaries(str(tmp_path))
+    for step in range(1, 101):
+        summaries.scalars(step, {"train/contrast_acc": step / 100, "train/total_loss": 1.0})
+    summaries.close()
+    found = cells.training_figures(tmp_path)
+    assert found == {"train/contrast_acc": pytest.approx(np.mean(np.arange(91, 101)) / 100)}
+
+
+@pytest.mark.slow
+def test_a_cell_is_an_ordinary_run(finished):
+    base, _, _ = finished
+    folder = os.path.join(base.model_dir, "cells", "head-nonlinear.dimension-128.seed-0")
+    names = set(os.listdir(folder))
+    assert {"ckpt-3.index", "config.json", "flags.json", "views.png"} <= names
+    assert "saved_model" not in names

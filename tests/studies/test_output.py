@@ -1,0 +1,55 @@
+"""Tables of a study: CSV for machines, text for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from simclr_tf.studies import catalogue, output, plan
+from simclr_tf.studies.results import Outcome
+from tests.studies import made_up
+
+
+@pytest.fixture
+def temperature():
+    study = catalogue.study("temperature")
+    base = made_up.base()
+    cells = tuple(study.grid(base, "small"))
+    settled = plan.Plan(study, base, cells, (0, 1), 10_000)
+    results = made_up.results(
+        "temperature",
+        lambda cell: {"eval/linear_probe_accuracy": cell.paper / 100, "train/contrast_entropy": 2},
+    )
+    results.outcomes[cells[0].key] = [Outcome(0, {}, "NaN, sadly", {"steps": 7})]
+    del results.outcomes[cells[1].key]
+    return settled, results
+
+
+def test_the_csv_has_a_line_per_cell_and_seed(temperature):
+    rows = list(csv.DictReader(io.StringIO(output.csv_table(*temperature))))
+    assert len(rows) == 1 + 4 * 2
+    assert rows[0]["failed"] == "NaN, sadly" and rows[0]["eval/linear_probe_accuracy"] == ""
+    assert rows[1]["temperature"] == "0.5" and float(rows[1]["eval/linear_probe_accuracy"]) == 0.607
+
+
+def test_the_text_has_means_errors_and_the_papers_values(temperature):
+    head, *lines = output.text_table(*temperature).splitlines()
+    assert head.split()[:3] == ["normalised", "temperature", "probe"] and head.endswith("paper")
+    assert lines[0].split() == ["True", "0.05", "-", "-", "59.7"]
+    assert lines[2].split() == ["True", "0.5", "60.7", "±", "0.3", "2.0", "60.7"]
+    markdown = output.markdown_table(*temperature).splitlines()
+    assert len(markdown) == 8 and all(line.startswith("| ") for line in markdown)
+
+
+def test_everything_is_written(temperature, tmp_path):
+    settled, results = temperature
+    output.write(str(tmp_path), settled, results, settled.study.conclude(results))
+    written = {path.name for path in tmp_path.iterdir()}
+    kinds = ("csv", "json", "png", "svg", "md")
+    assert written == {*(f"temperature.{kind}" for kind in kinds), "verdicts.json"}
+    whole = json.loads((tmp_path / "temperature.json").read_text())
+    assert whole["cells"][2]["means"]["eval/linear_probe_accuracy"]["mean"] == 0.607
+    assert "This study" in (tmp_path / "temperature.md").read_text()

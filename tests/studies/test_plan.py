@@ -1,0 +1,129 @@
+"""The plan of a study: budgets in steps, what may change between starts, what is refused."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from simclr_tf.errors import InputError
+from simclr_tf.studies import catalogue, plan
+from simclr_tf.studies.grid import Cell
+from tests.studies.conftest import tiny
+
+
+def _settle(run):
+    return plan.settle(catalogue.study(run.study.study), run, lambda line: None)
+
+
+def test_cells_see_as_many_images_whatever_their_batch(tmp_path):
+    settled = _settle(tiny(tmp_path, study="batch_size", study_budget="40"))
+    assert settled.test_images == 64
+    images = {}
+    for cell in settled.cells:
+        run = settled.run_of(cell, 0)
+        images.setdefault(cell.length, set()).add(
+            run.train.train_steps * run.train.train_batch_size
+        )
+    assert images == {1.0: {640}, 2.0: {1280}}
+
+
+def test_the_budget_shortens_the_warm_up_too(tmp_path):
+    base = tiny(tmp_path, study_budget="50", train_steps=200, warmup_epochs=2.0)
+    settled = _settle(base)
+    assert settled.base.optimizer.warmup_epochs == pytest.approx(0.5)
+    longer = Cell({"x": 1}, {}, length=2.0)
+    assert settled.run_of(longer, 0).optimizer.warmup_epochs == pytest.approx(1.0)
+    assert settled.run_of(longer, 0).train.train_steps == 100
+
+
+def test_without_a_budget_cells_are_as_long_as_the_run(tmp_path):
+    settled = _settle(tiny(tmp_path, study_budget=None, train_steps=0, train_epochs=5))
+    assert settled.base.train.train_steps == 5 * 8
+
+
+def test_seeds_and_folders_differ(tmp_path):
+    settled = _settle(tiny(tmp_path, study_seeds=3, seed=5))
+    runs = [settled.run_of(cell, seed) for cell in settled.cells for seed in settled.seeds]
+    assert settled.seeds == (5, 6, 7)
+    assert len({run.model_dir for run in runs}) == 21
+    assert all(run.train.keep_checkpoint_max == 1 for run in runs)
+
+
+def test_a_study_stays_as_it_was_started(tmp_path):
+    _settle(tiny(tmp_path))
+    before = (tmp_path / plan.PLAN_FILE).read_text()
+    _settle(tiny(tmp_path, study_seeds=4, data_dir=str(tmp_path)))  # these may change
+    for settings in ({"temperature": 0.5}, {"study": "losses"}, {"study_budget": "4"},
+                     {"study_grid": "paper"}, {"eval_split": "test[:32]"}):  # fmt: skip
+        with pytest.raises(InputError) as caught:
+            _settle(tiny(tmp_path, **settings))
+        assert caught.value.name == next(iter(settings)) and "must stay" in str(caught.value)
+    assert (tmp_path / plan.PLAN_FILE).read_text() == before
+
+
+def test_a_plan_that_can_not_be_read_is_named(tmp_path):
+    path = tmp_path / plan.PLAN_FILE
+    path.write_text(json.dumps({"steps": 3}))
+    with pytest.raises(InputError) as caught:
+        _settle(tiny(tmp_path))
+    assert caught.value.name == str(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"train_mode": "supervised"}, "train_mode"),
+        ({"eval_split": "train[:64]"}, "eval_split"),
+        ({"study": "batch_size", "train_batch_size": 100}, "train_batch_size"),
+    ],
+)
+def test_what_can_not_be_measured_is_refused(settings, name, tmp_path):
+    folder = tmp_path / "new"
+    with pytest.raises(InputError) as caught:
+        _settle(tiny(folder, **settings))
+    assert caught.value.name == name
+    assert not folder.exists()
+
+
+def test_images_without_labels_are_refused(tmp_path):
+    from PIL import Image
+
+    for index in range(4):
+        Image.new("RGB", (32, 32), (60 * index, 0, 0)).save(tmp_path / f"{index}.png")
+    run = tiny(tmp_path / "study", dataset=f"folder:{tmp_path}", train_split="train",
+               eval_split=None, train_batch_size=2)  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        _settle(run)
+    assert caught.value.name == "dataset"
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds", "steps"),
+    [(60.0, (8.0, 16.0), 53 * 4), (30.0, (2.0, 10.0), 120), (60.0, (20.0, 20.0), 1100)],
+)
+def test_minutes_become_steps_by_two_trials(budget, seconds, steps):
+    """Start and evaluation take what is left of a trial without its steps."""
+    found = plan.steps_within(budget, (8, 40), seconds)
+    assert found == pytest.approx(steps, rel=0.35)
+
+
+def test_a_budget_below_a_single_step_is_refused():
+    with pytest.raises(InputError, match="study_budget must leave time for a step"):
+        plan.steps_within(4.5, (8, 40), (12.0, 44.0))
+
+
+def test_minutes_are_tried_once(tmp_path, monkeypatch):
+    tried = []
+
+    def trial(run, steps):
+        tried.append(steps)
+        return 4.0 + steps
+
+    monkeypatch.setattr(plan, "_trial", trial)
+    first = _settle(tiny(tmp_path, study_budget="1min"))
+    assert first.base.train.train_steps == 56
+    assert _settle(tiny(tmp_path, study_budget="1min")).base == first.base
+    assert tried == [8, 40]
+    assert not pathlib.Path(tmp_path / "trial").exists()

@@ -1,0 +1,158 @@
+"""A study from its first cell to its verdicts: resumed, shared, and refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from simclr_tf.errors import InputError
+from simclr_tf.studies import cells, study
+from simclr_tf.training.run_lock import lock_run
+from tests.studies.conftest import tiny
+
+pytestmark = pytest.mark.slow
+
+
+def _forbidden(*args, **options):
+    raise AssertionError("no cell may run")
+
+
+def test_every_cell_has_a_result_and_the_study_its_files(finished):
+    base, results, said = finished
+    folder = pathlib.Path(base.model_dir)
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    assert names >= {
+        "study.json", "verdicts.json", "head_eigenvalues.png", "maps_of_h_and_z.svg",
+        *(f"projection_head.{kind}" for kind in ("csv", "json", "png", "svg", "md")),
+    }  # fmt: skip
+    with open(folder / "projection_head.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(results.cells) == 7
+    for row, cell in zip(rows, results.cells, strict=True):
+        assert row["head"] == cell.factors["head"]
+        assert float(row["eval/linear_probe_accuracy"]) == results.estimate(cell).value
+        assert row["steps"] == "3"
+        assert (row["eval/linear_probe_accuracy_z"] == "") is (row["head"] == "none")
+        assert float(row["train/contrast_loss"]) > 0
+    verdicts = json.loads((folder / "verdicts.json").read_text())
+    assert [one["conclusion"][:1] for one in verdicts] == ["a", "a", "h"]
+    assert any(line.startswith("This study ") for line in said)
+    assert any(line.startswith("7 of 7: head nonlinear, dimension 512, seed 0") for line in said)
+
+
+def test_a_finished_study_runs_nothing_again(finished, monkeypatch):
+    base, results, _ = finished
+    monkeypatch.setattr(study, "run_cell", _forbidden)
+    again = study.run_study(base, lambda line: None)
+    for cell in results.cells:
+        assert again.estimate(cell) == results.estimate(cell)
+
+
+def test_a_killed_study_runs_only_what_is_left(finished, tmp_path, monkeypatch):
+    """One cell has no result, as after a kill between training and measuring."""
+    base, results, _ = finished
+    copy = tiny(tmp_path / "heads")
+    shutil.copytree(base.model_dir, copy.model_dir)
+    lost = results.cells[4]
+    name = f"{lost.key}.seed-0"
+    os.remove(os.path.join(copy.model_dir, "results", f"{name}.json"))
+    ran = []
+
+    def run_cell(run, say):
+        ran.append(os.path.basename(run.model_dir))
+        return cells.run_cell(run, say)
+
+    monkeypatch.setattr(study, "run_cell", run_cell)
+    again = study.run_study(copy, lambda line: None)
+    assert ran == [name]
+    assert again.estimate(lost) == results.estimate(lost)  # measured on the trained weights
+
+
+def test_a_cell_that_another_process_holds_is_left_to_it(finished, tmp_path, monkeypatch):
+    """It is waited for; once its result is there, it is taken over as it is."""
+    base, results, _ = finished
+    copy = tiny(tmp_path / "heads")
+    shutil.copytree(base.model_dir, copy.model_dir)
+    name = f"{results.cells[2].key}.seed-0"
+    path = os.path.join(copy.model_dir, "results", f"{name}.json")
+    os.rename(path, path + ".aside")
+    monkeypatch.setattr(study, "run_cell", _forbidden)
+    said, pauses = [], []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            os.rename(path + ".aside", path)
+
+    monkeypatch.setattr(study.time, "sleep", sleep)
+    with lock_run(os.path.join(copy.model_dir, "claims", name), said.append):
+        study.run_study(copy, said.append)
+    assert len(pauses) == 2
+    assert said.count("waiting for 1 cells that other processes run") == 1
+
+
+def test_two_processes_share_a_study(tmp_path):
+    """Every cell is run once, by one of the two, and both end with all of them."""
+    program = (
+        "import sys; from tests.studies.conftest import tiny; "
+        "from simclr_tf.studies import study; "
+        "study.run_study(tiny(sys.argv[1], study='broader'))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "shared")]
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
+    both = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True,
+                         stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=900) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    done = [line for output, _ in said for line in output.splitlines() if " of 6: " in line]
+    cells_run = sorted(line.partition(": ")[2].partition(",")[0] for line in done)
+    assert len(cells_run) == 6 == len(set(cells_run)), said
+    assert all("This study" in output for output, _ in said)
+
+
+def test_a_cell_that_diverges_is_named_and_the_rest_goes_on(tmp_path, monkeypatch):
+    from simclr_tf.training.loop import NonFiniteLossError
+
+    def run_cell(run, say):
+        if run.objective.temperature < 0.1:
+            raise NonFiniteLossError("the loss must stay finite")
+        return {"metrics": {"eval/linear_probe_accuracy": 0.5}, "steps": 3, "seconds": 1.0}
+
+    monkeypatch.setattr(study, "run_cell", run_cell)
+    said = []
+    study.run_study(tiny(tmp_path, study="temperature"), said.append)
+    assert any("has no figures: the loss must stay finite" in line for line in said)
+    with open(tmp_path / "temperature.csv") as file:
+        failed = [row["failed"] for row in csv.DictReader(file)]
+    assert failed == ["the loss must stay finite"] + [""] * 5
+
+
+def test_a_damaged_result_is_named(finished, tmp_path):
+    base, results, _ = finished
+    copy = tiny(tmp_path / "heads")
+    shutil.copytree(base.model_dir, copy.model_dir)
+    path = os.path.join(copy.model_dir, "results", f"{results.cells[0].key}.seed-0.json")
+    pathlib.Path(path).write_text("{")
+    with pytest.raises(InputError) as caught:
+        study.run_study(copy, lambda line: None)
+    assert caught.value.name == path
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"study": None}, "study"), ({"model_dir": "gs://bucket/study"}, "model_dir")],
+)
+def test_what_can_not_be_a_study_is_refused(settings, name, tmp_path):
+    with pytest.raises(InputError) as caught:
+        study.run_study(tiny(**{"model_dir": tmp_path, **settings}), lambda line: None)
+    assert caught.value.name == name

@@ -1,0 +1,35 @@
+"""Verdicts follow the figures and say them."""
+
+from __future__ import annotations
+
+import pytest
+
+from simclr_tf.studies.results import Estimate
+from simclr_tf.studies.verdicts import CONTRADICTS, OPEN, SUPPORTS, answer, compare
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"),
+    [
+        ((0.05, 0.02), SUPPORTS),
+        ((-0.05, 0.02), CONTRADICTS),
+        ((0.03, 0.02), OPEN),
+        ((-0.03, 0.02), OPEN),
+        ((0.0, 0.0), OPEN),
+        ((0.001, 0.0), SUPPORTS),
+    ],
+)
+def test_two_standard_errors_decide(difference, expected):
+    assert answer(Estimate(*difference)) == expected
+
+
+def test_the_sentence_holds_the_figures():
+    verdict = compare("a beats b", ("a", Estimate(0.62, 0.003)), ("b", Estimate(0.55, 0.004)))
+    assert verdict.sentence == (
+        "This study supports that a beats b: a 62.0 %, b 55.0 %, difference +7.0 ± 0.5."
+    )
+
+
+def test_without_a_figure_nothing_is_concluded():
+    verdict = compare("a beats b", ("a", Estimate(0.6, 0.0)), ("b", None))
+    assert verdict.answer == OPEN and "no result for b" in verdict.sentence
