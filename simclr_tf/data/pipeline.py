@@ -157,6 +157,12 @@ def train_batches(
         return _finish(batches.map(views.of_batch, num_parallel_calls=tf.data.AUTOTUNE))
 
     if service is None:
+        record = ordered.element_spec[1]
+        cached = "image" in record and record["image"].dtype == tf.uint8  # as pixels
+        if cached and views.takes_batches:  # nothing is left to do for an image alone
+            mine = _part_of_batches(ordered, share.batch_size, share.index, share.count)
+            whole = mine.batch(rows, drop_remainder=True)
+            return _finish(whole.map(_batch_to_views(views, seed), num_parallel_calls=_CORES))
         return part(share.index, share.count, rows)
     own = share.batch_size // share.count
     parts = service_lib.number_of_parts(own)
@@ -165,6 +171,20 @@ def train_batches(
         service, parts, first=share.index * own, step_size=share.batch_size,
     )  # fmt: skip
     return _finish(batches if own == rows else batches.rebatch(rows, drop_remainder=True))
+
+
+def _batch_to_views(
+    views: ViewMaker, seed: int
+) -> Callable[[tf.Tensor, tuple[tf.Tensor, Example]], Example]:
+    """From the positions of rows (B,) and their epochs and examples, of pixels, to their views."""
+
+    def to_views(positions: tf.Tensor, entries: tuple[tf.Tensor, Example]) -> Example:
+        epochs, examples = entries
+        seeds = view_seeds(seed, epochs[:, None], examples["id"][:, None], views.count)
+        names = ("image", "label")
+        return views.of_batch({name: examples[name] for name in names} | {"seeds": seeds})
+
+    return to_views
 
 
 def _to_views(
@@ -184,7 +204,11 @@ def _to_views(
 
 
 def view_seeds(seed: int, epoch: int | tf.Tensor, example_id: tf.Tensor, views: int) -> tf.Tensor:
-    """The seeds, int64 (views, 2), of the views of the example with the given id in an epoch."""
+    """The seeds of the views of the example with the given id in an epoch.
+
+    Returns:
+        int64 (views, 2); (B, views, 2) for epochs and ids (B, 1).
+    """
     example_hash = tf.strings.to_hash_bucket_fast(example_id, _HASH_BUCKETS)
     return example_seed(seed, epoch, example_hash, tf.range(views, dtype=tf.int64))
 

@@ -38,6 +38,11 @@ class ViewMaker(Protocol):
     @property
     def count(self) -> int: ...  # noqa: D102
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether `of_image` only passes pixels on, as `image`, with their `seeds`."""
+        ...
+
     def of_shape(self, image_shape: tuple[int, int] | None) -> ViewMaker:
         """For images as TFDS stores them that all have this height and width; else None."""
         ...
@@ -62,6 +67,7 @@ class ImageViews:
 
     count: int
     function: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]]
+    takes_batches: bool = False
 
     def of_shape(self, image_shape: tuple[int, int] | None) -> ImageViews:
         """The same."""
@@ -118,6 +124,11 @@ class PolicyViews:
     def _small(self) -> bool:
         """Whether the pixels are left to `of_batch`."""
         return self.image_size <= LARGEST_SMALL
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether `of_image` passes pixels on."""
+        return self._crops_batches
 
     @property
     def _crops_batches(self) -> bool:
