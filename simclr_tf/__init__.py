@@ -46,6 +46,7 @@ _HOME = {
     "open_encoder": "simclr_tf.evaluation.encoders",
     "open_source": "simclr_tf.data.sources",
     "pretrain_view": "simclr_tf.augment.policy",
+    "run_study": "simclr_tf.studies.study",
     "variable_roles": "simclr_tf.models.roles",
 }
 

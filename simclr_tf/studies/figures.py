@@ -17,6 +17,7 @@ from simclr_tf.studies.results import Results
 # Okabe and Ito's palette: told apart with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DOTS_PER_INCH = 120
+_MOST_LETTERS = 45  # of all labels below bars that still stand side by side
 
 
 class Group(NamedTuple):
@@ -69,7 +70,7 @@ def heat_map(
 def bars(title: str, groups: Sequence[Group], results: Results, x_name: str = "") -> Figure:
     """Percentages as bars with standard errors; the paper's values as diamonds."""
     labels = list(dict.fromkeys(label for group in groups for label, _ in group.cells))
-    figure, (axes,) = new_figure(max(5.0, 1.5 + 0.55 * len(labels) * len(groups)), 4.2)
+    figure, (axes,) = new_figure(max(6.0, 2.5 + 0.55 * len(labels) * len(groups)), 4.2)
     width = 0.8 / len(groups)
     paper = False
     for index, group in enumerate(groups):
@@ -88,9 +89,12 @@ def bars(title: str, groups: Sequence[Group], results: Results, x_name: str = ""
             axes.bar(0, 0, color=COLORS[index % len(COLORS)], label=group.name)
     if paper:
         axes.plot([], [], marker="D", color="#333333", linestyle="", label="the paper (ImageNet)")
-    axes.set_xticks(range(len(labels)), labels, rotation=20 if len(labels) > 6 else 0,
-                    ha="right" if len(labels) > 6 else "center")  # fmt: skip
-    finish(axes, title, x_name, legend=paper or len(groups) > 1)
+    turned = sum(map(len, labels)) > _MOST_LETTERS
+    axes.set_xticks(range(len(labels)), labels, rotation=25 if turned else 0,
+                    ha="right" if turned else "center")  # fmt: skip
+    finish(axes, title, x_name, legend=False)
+    if paper or len(groups) > 1:  # beside the bars, which reach everywhere
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

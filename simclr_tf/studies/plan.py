@@ -60,6 +60,8 @@ class Plan:
             "checkpoint_steps": max(1, math.ceil(steps / 4)),
             "warmup_epochs": base.optimizer.warmup_epochs * cell.length,
             "seed": seed,
+            "study": None,  # a cell is an ordinary run
+            "study_budget": None,
         }
         return with_settings(base, settings)
 
@@ -76,6 +78,9 @@ def settle(study: Study, run: RunConfig, say: Say) -> Plan:
         InputError: The data can't be measured on, a cell's settings break a constraint, or the
             folder holds another study.
     """
+    is_run = run_config.read_config(run.model_dir) is not None
+    require(not is_run, "model_dir", "must not be the folder of a run with mode=study",
+            run.model_dir)  # fmt: skip
     experiment = experiment_lib.prepare(run, trains=True)
     _check_measurable(run, experiment)
     assert experiment.lengths is not None

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from flags import parsing
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.studies import cells
 from simclr_tf.studies.grid import PROBE, PROBE_Z
@@ -54,3 +55,5 @@ def test_a_cell_is_an_ordinary_run(finished):
     names = set(os.listdir(folder))
     assert {"ckpt-3.index", "config.json", "flags.json", "views.png"} <= names
     assert "saved_model" not in names
+    command = parsing.parse_command_line(["--mode=eval", f"--model_dir={folder}"])
+    assert command.config.study.study is None and command.config.train.train_steps == 3

@@ -10,6 +10,7 @@ import pytest
 from simclr_tf.errors import InputError
 from simclr_tf.studies import catalogue, plan
 from simclr_tf.studies.grid import Cell
+from simclr_tf.training import run_config
 from tests.studies.conftest import tiny
 
 
@@ -85,6 +86,12 @@ def test_what_can_not_be_measured_is_refused(settings, name, tmp_path):
         _settle(tiny(folder, **settings))
     assert caught.value.name == name
     assert not folder.exists()
+
+
+def test_the_folder_of_a_run_is_refused(tmp_path):
+    run_config.record_config(tiny(tmp_path))
+    with pytest.raises(InputError, match="model_dir must not be the folder of a run"):
+        _settle(tiny(tmp_path))
 
 
 def test_images_without_labels_are_refused(tmp_path):
