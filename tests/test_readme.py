@@ -19,7 +19,7 @@ from tests.weights import foreign_checkpoints
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
 DOCS = pathlib.Path(run.__file__).parent / "docs"
-WITH_COMMANDS = [(DOCS / name).read_text() for name in ("evaluation.md", "studies.md")]
+WITH_COMMANDS = [(DOCS / name).read_text() for name in ("evaluation.md", "studies.md", "migrating.md")]
 FIXTURES = pathlib.Path(run.__file__).parent / "tests" / "fixtures"
 MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
 SHORT = [

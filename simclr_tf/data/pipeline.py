@@ -147,22 +147,12 @@ def train_batches(
     share = _share(source, split, batch_size, shard, sharding == "split", bool(excluded_ids))
     ordered, read = _ordered(source, share, steps, start_step, seed, cache, excluded_ids)
 
-    views = views.of_shape(source.image_shape)
-    to_views = _to_views(read, views, seed, numbered=service is not None)
+    make = _maker(ordered, read, views.of_shape(source.image_shape), seed, service is not None)
 
     def part(index: int, count: int, rows: int) -> tf.data.Dataset:
-        mine = _part_of_batches(ordered, share.batch_size, index, count)
-        made = mine.map(to_views, num_parallel_calls=_CORES)
-        batches = made.batch(rows, drop_remainder=True)
-        return _finish(batches.map(views.of_batch, num_parallel_calls=tf.data.AUTOTUNE))
+        return _finish(make(_part_of_batches(ordered, share.batch_size, index, count), rows))
 
     if service is None:
-        record = ordered.element_spec[1]
-        cached = "image" in record and record["image"].dtype == tf.uint8  # as pixels
-        if cached and views.takes_batches:  # nothing is left to do for an image alone
-            mine = _part_of_batches(ordered, share.batch_size, share.index, share.count)
-            whole = mine.batch(rows, drop_remainder=True)
-            return _finish(whole.map(_batch_to_views(views, seed), num_parallel_calls=_CORES))
         return part(share.index, share.count, rows)
     own = share.batch_size // share.count
     parts = service_lib.number_of_parts(own)
@@ -173,10 +163,36 @@ def train_batches(
     return _finish(batches if own == rows else batches.rebatch(rows, drop_remainder=True))
 
 
-def _batch_to_views(
+def _maker(
+    ordered: tf.data.Dataset,
+    read: Callable[[Example], Example],
+    views: ViewMaker,
+    seed: int,
+    numbered: bool,
+) -> Callable[[tf.data.Dataset, int], tf.data.Dataset]:
+    """What makes batches of so many rows of views from elements of `_part_of_batches`."""
+    record = ordered.element_spec[1]
+    cached = "image" in record and record["image"].dtype == tf.uint8  # as pixels
+    if cached and views.takes_batches and not numbered:  # nothing is left for an image alone
+        of_rows = _rows_to_views(views, seed)
+
+        def make_at_once(mine: tf.data.Dataset, rows: int) -> tf.data.Dataset:
+            return mine.batch(rows, drop_remainder=True).map(of_rows, num_parallel_calls=_CORES)
+
+        return make_at_once
+    to_views = _to_views(read, views, seed, numbered)
+
+    def make(mine: tf.data.Dataset, rows: int) -> tf.data.Dataset:
+        batches = mine.map(to_views, num_parallel_calls=_CORES).batch(rows, drop_remainder=True)
+        return batches.map(views.of_batch, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return make
+
+
+def _rows_to_views(
     views: ViewMaker, seed: int
 ) -> Callable[[tf.Tensor, tuple[tf.Tensor, Example]], Example]:
-    """From the positions of rows (B,) and their epochs and examples, of pixels, to their views."""
+    """`_to_views` for the positions of rows (B,) and their epochs and examples, of pixels."""
 
     def to_views(positions: tf.Tensor, entries: tuple[tf.Tensor, Example]) -> Example:
         epochs, examples = entries
