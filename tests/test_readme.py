@@ -19,7 +19,8 @@ from tests.weights import foreign_checkpoints
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
 DOCS = pathlib.Path(run.__file__).parent / "docs"
-WITH_COMMANDS = [(DOCS / name).read_text() for name in ("evaluation.md", "studies.md", "migrating.md")]
+PAGES = ("evaluation.md", "studies.md", "migrating.md")
+WITH_COMMANDS = [(DOCS / name).read_text() for name in PAGES]
 FIXTURES = pathlib.Path(run.__file__).parent / "tests" / "fixtures"
 MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
 SHORT = [

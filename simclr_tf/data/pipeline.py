@@ -175,11 +175,9 @@ def _maker(
     cached = "image" in record and record["image"].dtype == tf.uint8  # as pixels
     if cached and views.takes_batches and not numbered:  # nothing is left for an image alone
         of_rows = _rows_to_views(views, seed)
-
-        def make_at_once(mine: tf.data.Dataset, rows: int) -> tf.data.Dataset:
-            return mine.batch(rows, drop_remainder=True).map(of_rows, num_parallel_calls=_CORES)
-
-        return make_at_once
+        return lambda mine, rows: mine.batch(rows, drop_remainder=True).map(
+            of_rows, num_parallel_calls=_CORES
+        )
     to_views = _to_views(read, views, seed, numbered)
 
     def make(mine: tf.data.Dataset, rows: int) -> tf.data.Dataset:
@@ -189,16 +187,14 @@ def _maker(
     return make
 
 
-def _rows_to_views(
-    views: ViewMaker, seed: int
-) -> Callable[[tf.Tensor, tuple[tf.Tensor, Example]], Example]:
+def _rows_to_views(views: ViewMaker, seed: int) -> Callable[..., Example]:
     """`_to_views` for the positions of rows (B,) and their epochs and examples, of pixels."""
 
     def to_views(positions: tf.Tensor, entries: tuple[tf.Tensor, Example]) -> Example:
         epochs, examples = entries
         seeds = view_seeds(seed, epochs[:, None], examples["id"][:, None], views.count)
-        names = ("image", "label")
-        return views.of_batch({name: examples[name] for name in names} | {"seeds": seeds})
+        batch = {name: examples[name] for name in ("image", "label")}
+        return views.of_batch({**batch, "seeds": seeds})
 
     return to_views
 
