@@ -459,5 +459,8 @@ class RunConfig:
         require(self.augment.augmentation != "one_branch" or self.model.pretrains, "augmentation",
                 "must not be one_branch unless train_mode=pretrain, which has two views",
                 self.augment.augmentation)  # fmt: skip
+        require(self.augment.augmentation != "one_branch" or len(self.augment.transform_names) > 0,
+                "transforms", "must name at least one with augmentation=one_branch",
+                self.augment.transforms)  # fmt: skip
         resolved = self.model.encoder.resolve_stem(self.data.image_size)
         object.__setattr__(self, "model", dataclasses.replace(self.model, encoder=resolved))

@@ -47,6 +47,18 @@ from simclr_tf.errors import InputError
         (lambda: config.RunConfig("x", distill=config.DistillConfig(teacher="y")), "teacher"),
         (lambda: config.DataConfig(image_size=4), "image_size"),
         (lambda: config.RunConfig(model_dir=""), "model_dir"),
+        (
+            lambda: config.RunConfig("x", augment=config.AugmentConfig(augmentation="one_branch")),
+            "transforms",
+        ),
+        (
+            lambda: config.RunConfig(
+                "x",
+                augment=config.AugmentConfig(augmentation="one_branch", transforms="crop"),
+                model=config.ModelConfig(train_mode="supervised"),
+            ),
+            "augmentation",
+        ),
     ],
 )
 def test_bad_values_are_refused_by_name(build, name):
