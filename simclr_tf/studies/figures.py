@@ -89,8 +89,9 @@ def bars(title: str, groups: Sequence[Group], results: Results, x_name: str = ""
             axes.bar(0, 0, color=COLORS[index % len(COLORS)], label=group.name)
     if paper:
         axes.plot([], [], marker="D", color="#333333", linestyle="", label="the paper (ImageNet)")
-    turned = sum(map(len, labels)) > _MOST_LETTERS
-    axes.set_xticks(range(len(labels)), labels, rotation=25 if turned else 0,
+    names = [plain(label) for label in labels]
+    turned = sum(map(len, names)) > _MOST_LETTERS
+    axes.set_xticks(range(len(names)), names, rotation=25 if turned else 0,
                     ha="right" if turned else "center")  # fmt: skip
     finish(axes, title, x_name, legend=False)
     if paper or len(groups) > 1:  # beside the bars, which reach everywhere
