@@ -92,6 +92,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    for name in ("image_size", "batch", "rounds"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1: {getattr(args, name)}")
     forward, extraction, count = prepare(
         args.dataset, args.data_dir, args.split, args.width, args.image_size, args.batch
     )

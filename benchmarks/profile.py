@@ -106,6 +106,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5)
     given = parser.parse_args()
+    for name in ("image_size", "pairs", "steps"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name} must be at least 1: {getattr(given, name)}")
     found, plain = profile(**vars(given))
     print(
         f"ResNet-{given.depth}, width {given.width:g}, {given.image_size} px, {given.pairs} pairs, "

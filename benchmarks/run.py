@@ -23,6 +23,7 @@ import os
 import pathlib
 import platform
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -61,6 +62,12 @@ def read_command_line(words: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"there is no case {', '.join(unknown)}; choose from {', '.join(CASES)}")
     if given.rounds is not None and given.rounds < 1:
         parser.error("--rounds must be at least 1")
+    if given.torch is not None and shutil.which(given.torch) is None:
+        parser.error(f"--torch must be a program: {given.torch}")
+    if given.data_dir is not None and not os.path.isdir(given.data_dir):
+        parser.error(f"--data_dir must be a folder: {given.data_dir}")
+    if given.json is not None and not os.path.isdir(os.path.dirname(given.json) or "."):
+        parser.error(f"--json must lie in a folder that exists: {given.json}")
     if given.reference is not None:
         given.reference = os.path.abspath(given.reference)
         if not os.path.isfile(os.path.join(given.reference, "tf2", "run.py")):
