@@ -64,7 +64,7 @@ _PANELS = (
 )  # fmt: skip
 
 # Okabe and Ito's palette: told apart with any colour vision.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def plot_learning_curves(
@@ -164,7 +164,7 @@ def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> No
     repeated = len({entry.tag for entry in chosen}) < len(chosen)
     for index, entry in enumerate(chosen):
         legend = panel.tags[entry.tag] + (f" ({entry.folder})" if repeated else "")
-        color = _COLORS[index % len(_COLORS)]
+        color = COLORS[index % len(COLORS)]
         _draw_series(axes, entry, panel, legend, color)
     axes.set_xlabel("step", fontsize=9)
     axes.set_ylabel("%" if panel.percent else "", fontsize=9)

@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from simclr_tf.report.curves import COLORS
 from simclr_tf.studies.grid import Cell
 from simclr_tf.studies.output import plain
 from simclr_tf.studies.results import Results
 
-# Okabe and Ito's palette: told apart with any colour vision.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DOTS_PER_INCH = 120
 _MOST_LETTERS = 45  # of all labels below bars that still stand side by side
 

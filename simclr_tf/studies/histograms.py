@@ -23,8 +23,8 @@ def pixel_histograms(run: RunConfig) -> Figure:
     bins = np.linspace(0, 1, _BINS + 1).tolist()
     crops = sample_crops(run)  # (2, images, crops, S, S, 3)
     figure, axes = figures.new_figure(2.2 * _CROPS, 1.5 * 2 * _IMAGES, panels=(2 * _IMAGES, _CROPS))
-    for panel, crop in zip(axes, crops.reshape(-1, *crops.shape[3:]), strict=True):
-        place = axes.index(panel)
+    each = zip(axes, crops.reshape(-1, *crops.shape[3:]), strict=True)
+    for place, (panel, crop) in enumerate(each):
         distorted = place >= _IMAGES * _CROPS
         panel.hist(crop.ravel(), bins, color=figures.COLORS[int(distorted)])
         panel.set_yticks([])

@@ -25,6 +25,11 @@ class Estimate(NamedTuple):
         return Estimate(self.value - other.value, math.hypot(self.error, other.error))
 
 
+def difference(high: Estimate | None, low: Estimate | None) -> Estimate | None:
+    """The first less the second, None where one of them is missing."""
+    return None if high is None or low is None else high - low
+
+
 class Outcome(NamedTuple):
     """What a cell with one seed gave.
 
@@ -80,6 +85,11 @@ class Results:
         found = [(cell, self.estimate(cell, metric)) for cell in self._matching(factors)]
         known = [(cell, estimate) for cell, estimate in found if estimate is not None]
         return max(known, key=lambda pair: pair[1].value, default=None)
+
+    def highest(self, metric: str | None = None, **factors: Any) -> Estimate | None:
+        """The figure of `best`, None where there is none."""
+        found = self.best(metric, **factors)
+        return None if found is None else found[1]
 
     def mean(self, cells: Sequence[Cell], metric: str | None = None) -> Estimate | None:
         """The mean over cells; None where one of them has no figure, or there are none."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from simclr_tf.config import RunConfig
 from simclr_tf.studies import figures
 from simclr_tf.studies.grid import Cell, Study
-from simclr_tf.studies.results import Estimate, Results
+from simclr_tf.studies.results import Estimate, Results, difference
 from simclr_tf.studies.verdicts import Verdict, compare
 
 # Batches as multiples of the base's, lengths as multiples of the budget. The paper's go from
@@ -61,21 +61,16 @@ def _draw(results: Results) -> Figure:
 def _conclude(results: Results) -> Sequence[Verdict]:
     batches = sorted({cell.factors["batch"] for cell in results.cells})
     lengths = sorted({cell.factors["length"] for cell in results.cells})
+    smallest, largest = batches[0], batches[-1]
     short, long = lengths[0], lengths[-1]
-
-    def best(**factors: Any) -> Estimate | None:
-        found = results.best(**factors)
-        return None if found is None else found[1]
+    best = results.highest
 
     def gain(length: float) -> Estimate | None:
-        large = best(batch=batches[-1], length=length)
-        small = best(batch=batches[0], length=length)
-        return None if large is None or small is None else large - small
+        return difference(best(batch=largest, length=length), best(batch=smallest, length=length))
 
-    smallest = batches[0]
     return [
         compare("large batches are better in a short training",
-                (f"batch {batches[-1]}", best(batch=batches[-1], length=short)),
+                (f"batch {largest}", best(batch=largest, length=short)),
                 (f"batch {smallest}", best(batch=smallest, length=short))),
         compare("the gain from large batches shrinks in a longer training",
                 ("the gain in the shortest", gain(short)), ("in the longest", gain(long))),

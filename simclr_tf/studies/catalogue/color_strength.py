@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from simclr_tf.config import RunConfig
 from simclr_tf.studies import figures
 from simclr_tf.studies.grid import HEAD, PROBE, Cell, Study
-from simclr_tf.studies.results import Estimate, Results
+from simclr_tf.studies.results import Estimate, Results, difference
 from simclr_tf.studies.verdicts import Verdict, compare
 
 SIMCLR, SUPERVISED = "SimCLR", "supervised"
@@ -53,8 +53,7 @@ def _conclude(results: Results) -> Sequence[Verdict]:
         return results.mean(results.find(augmentation=name, method=method))
 
     def gain(method: str) -> Estimate | None:
-        strong, weak = at(STRONGEST, method), at(WEAKEST, method)
-        return None if strong is None or weak is None else strong - weak
+        return difference(at(STRONGEST, method), at(WEAKEST, method))
 
     plain = results.best(metric=PROBE, method=SIMCLR)
     auto = (AUTOAUGMENT, at(AUTOAUGMENT, SIMCLR))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,8 +58,7 @@ def _grid(base: RunConfig, grid: str) -> list[Cell]:
 
 
 def _best(results: Results, title: str) -> tuple[str, Estimate | None]:
-    found = results.best(loss=title)
-    return (title, None) if found is None else (title, found[1])
+    return title, results.highest(loss=title)
 
 
 def _draw(results: Results) -> Figure:
@@ -68,7 +68,7 @@ def _draw(results: Results) -> Figure:
         found = results.best(loss=title)
         if found is not None:
             cell = found[0]
-            best.append((title, Cell(cell.factors, cell.settings, metric=cell.metric, paper=paper)))
+            best.append((title, dataclasses.replace(cell, paper=paper)))
     return figures.bars("Contrastive losses, each at its best", [figures.Group("", best)], results)
 
 

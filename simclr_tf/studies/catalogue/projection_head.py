@@ -15,7 +15,7 @@ from simclr_tf.studies.results import Results
 from simclr_tf.studies.verdicts import Verdict, compare
 
 _DIMENSIONS = {"small": (32, 128, 512), "paper": (32, 64, 128, 256, 512, 1024, 2048)}
-_EXAMPLE = {"small": 128, "paper": 128}  # the head whose h and z are drawn
+_EXAMPLE = 128  # dimensions of the heads that are looked into, in both grids
 
 
 def _grid(base: RunConfig, grid: str) -> list[Cell]:
@@ -64,12 +64,11 @@ def _conclude(results: Results) -> Sequence[Verdict]:
 
 def _extras(extras: Extras) -> None:
     """Eigenvalues of a linear head (B.4), and h and z of a nonlinear one on a plane."""
-    dimension = _EXAMPLE[extras.base.study.study_grid]
-    linear = extras.run_of({"head": "linear", "dimension": dimension})
+    linear = extras.run_of({"head": "linear", "dimension": _EXAMPLE})
     if linear is not None:
         figure = projections.head_spectrum(linear)
         save_figure(figure, os.path.join(extras.folder, "head_eigenvalues"))
-    nonlinear = extras.run_of({"head": "nonlinear", "dimension": dimension})
+    nonlinear = extras.run_of({"head": "nonlinear", "dimension": _EXAMPLE})
     if nonlinear is not None:
         figure = projections.maps_of_h_and_z(nonlinear)
         save_figure(figure, os.path.join(extras.folder, "maps_of_h_and_z"))

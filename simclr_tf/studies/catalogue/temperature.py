@@ -53,16 +53,14 @@ def _conclude(results: Results) -> Sequence[Verdict]:
     between = {tau: one for tau, one in inner.items() if tau in temperatures[1:-1] and one}
     best = max(between, key=lambda tau: between[tau].value, default=None)
     optimum = (f"temperature {best:g}", between[best]) if best else ("an inner temperature", None)
-    normalised = results.best(normalised=True)
-    plain = results.best(normalised=False)
     return [
         compare("a temperature between the extremes is better than the lowest", optimum,
                 (f"{temperatures[0]:g}", inner[temperatures[0]])),
         compare("it is better than the highest", optimum,
                 (f"{temperatures[-1]:g}", inner[temperatures[-1]])),
         compare("normalised embeddings are better",
-                ("normalised", normalised[1] if normalised else None),
-                ("not normalised", plain[1] if plain else None)),
+                ("normalised", results.highest(normalised=True)),
+                ("not normalised", results.highest(normalised=False))),
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from simclr_tf.config import RunConfig
 from simclr_tf.studies import figures
 from simclr_tf.studies.catalogue.color_strength import SIMCLR, SUPERVISED
 from simclr_tf.studies.grid import HEAD, PROBE, Cell, Study
-from simclr_tf.studies.results import Estimate, Results
+from simclr_tf.studies.results import Estimate, Results, difference
 from simclr_tf.studies.verdicts import Verdict, compare
 
 # Depths, and widths as multiples of the base's.
@@ -56,8 +56,7 @@ def _conclude(results: Results) -> Sequence[Verdict]:
         return results.mean(results.find(method=method, depth=depths[place], width=widths[place]))
 
     def gain(method: str) -> Estimate | None:
-        large, small = at(method, True), at(method, False)
-        return None if large is None or small is None else large - small
+        return difference(at(method, True), at(method, False))
 
     return [
         compare("larger encoders are better for SimCLR", ("the largest", at(SIMCLR, True)),
