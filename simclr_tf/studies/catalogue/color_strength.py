@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from simclr_tf.config import RunConfig
 from simclr_tf.studies import figures
-from simclr_tf.studies.grid import HEAD, PROBE, Cell, Study
+from simclr_tf.studies.grid import HEAD, Cell, Study
 from simclr_tf.studies.results import Estimate, Results, difference
 from simclr_tf.studies.verdicts import Verdict, compare
 
@@ -55,16 +55,17 @@ def _conclude(results: Results) -> Sequence[Verdict]:
     def gain(method: str) -> Estimate | None:
         return difference(at(STRONGEST, method), at(WEAKEST, method))
 
-    plain = results.best(metric=PROBE, method=SIMCLR)
-    auto = (AUTOAUGMENT, at(AUTOAUGMENT, SIMCLR))
-    best = (f"the best strength ({plain[0].factors['augmentation']})", plain[1]) if plain else (
-        "the best strength", None)  # fmt: skip
+    plain = {name: at(name, SIMCLR) for name in _COLUMNS if name != AUTOAUGMENT}
+    known = {name: found for name, found in plain.items() if found is not None}
+    best = max(known, key=lambda name: known[name].value, default="none has a result")
     return [
         compare("stronger colour distortion helps SimCLR", ("strength 1", at(STRONGEST, SIMCLR)),
                 ("strength 1/8", at(WEAKEST, SIMCLR))),
         compare("it helps SimCLR more than supervised learning", ("SimCLR's gain", gain(SIMCLR)),
                 ("the supervised gain", gain(SUPERVISED))),
-        compare("AutoAugment is not the best for SimCLR", best, auto),
+        compare("AutoAugment is not the best for SimCLR",
+                (f"the best strength ({best})", known.get(best)),
+                (AUTOAUGMENT, at(AUTOAUGMENT, SIMCLR))),
     ]  # fmt: skip
 
 

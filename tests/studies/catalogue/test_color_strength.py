@@ -11,6 +11,10 @@ def _as_in_the_paper(cell):
     return cell.paper / 100
 
 
+def _autoaugment_wins(cell):
+    return 0.9 if cell.factors["augmentation"] == "AutoAugment" else cell.paper / 100
+
+
 def test_the_grid():
     cells = catalogue.study("color_strength").grid(made_up.base(augment_on="device"), "small")
     assert len({cell.key for cell in cells}) == 12
@@ -28,5 +32,7 @@ def test_the_papers_own_figures_support_it():
     assert made_up.answers("color_strength", _as_in_the_paper) == ["supports"] * 3
     flipped = made_up.answers("color_strength", made_up.mirrored(_as_in_the_paper))
     assert flipped[:2] == ["contradicts"] * 2
+    auto_is_best = made_up.answers("color_strength", _autoaugment_wins)
+    assert auto_is_best == ["supports", "supports", "contradicts"]
     results = made_up.results("color_strength", _as_in_the_paper)
     assert catalogue.study("color_strength").draw(results).axes
