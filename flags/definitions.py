@@ -192,6 +192,10 @@ _STUDY = {
     "study_seeds": "Seeds that every cell is run with.",
     "study_grid": "small, or paper: all values of the paper's tables.",
 }
+_REPORT = {
+    "report": "Write report.html, a page about the run, at checkpoints and at the end.",
+    "report_examples": "Test images whose neighbours and map it shows.",
+}
 _HARDWARE = {
     "strategy": "one_device, mirrored (several GPUs or logical CPUs), multi_worker (TF_CONFIG or "
     "Slurm), tpu, or auto.",
@@ -223,6 +227,7 @@ AREAS: dict[str, list[tuple[type, dict[str, str]]]] = {
     "Protocols (--mode=evaluate)": [(config.ProtocolConfig, _SCOREBOARD)],
     "Embeddings (--mode=embed, neighbors)": [(config.RetrievalConfig, _RETRIEVAL)],
     "Studies (--mode=study)": [(config.StudyConfig, _STUDY)],
+    "Report": [(config.ReportConfig, _REPORT)],
     "Hardware": [(config.StrategyConfig, _HARDWARE)],
 }
 

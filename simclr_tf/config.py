@@ -17,6 +17,7 @@ from simclr_tf.augment.settings import AugmentConfig
 from simclr_tf.cluster import SERVICE_FORM, StrategyConfig, is_service
 from simclr_tf.errors import InputError, require
 from simclr_tf.protocols.settings import ProtocolConfig
+from simclr_tf.report.settings import ReportConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
 from simclr_tf.studies.settings import StudyConfig
 
@@ -443,6 +444,7 @@ class RunConfig:
     scoreboard: ProtocolConfig = ProtocolConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     study: StudyConfig = StudyConfig()
+    page: ReportConfig = ReportConfig()
     strategy: StrategyConfig = StrategyConfig()
 
     def __post_init__(self) -> None:

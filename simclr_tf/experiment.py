@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +16,10 @@ import tf_keras as keras
 
 from simclr_tf import distribution
 from simclr_tf import precision as precision_lib
-from simclr_tf.augment import composed, policy
+from simclr_tf.augment import composed, description, policy
 from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.data import decode, labels, pipeline, service, sources, splits, views
+from simclr_tf.data.spread import spread
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.roles import describe_roles, variable_roles
@@ -333,15 +335,19 @@ def _num_views(run: RunConfig) -> int:
     return 2 if run.model.pretrains else 1
 
 
+def _is_distorted(run: RunConfig) -> bool:
+    """Whether views are more than crops and flips."""
+    return run.model.train_mode in ("pretrain", "supervised")
+
+
 def views_of_image(run: RunConfig) -> composed.ViewsOfImage:
     """The function from a training image and its seeds, (V, 2), to its views."""
-    distorted = run.model.train_mode in ("pretrain", "supervised")
-    return composed.views_of_image(run.data.image_size, run.augment, distorted)
+    return composed.views_of_image(run.data.image_size, run.augment, _is_distorted(run))
 
 
 def view_maker(run: RunConfig, on_device: bool = False) -> views.ViewMaker:
     """Makes the views of `views_of_image`, those of the paper's policy faster."""
-    distorted = run.model.train_mode in ("pretrain", "supervised")
+    distorted = _is_distorted(run)
     if distorted and not run.augment.is_plain:
         return views.ImageViews(_num_views(run), views_of_image(run))
     return views.PolicyViews(
@@ -397,14 +403,18 @@ def eval_batches(
     split: str,
     max_examples: int | None = None,
     setting: str = "eval_split",
+    source: sources.Source | None = None,
 ) -> Callable[[Part], tf.data.Dataset]:
     """A split in order, each example once, without augmentation; training images with labels.
+
+    `source` replaces the run's own.
 
     Returns:
         From a host's part to its share of every batch.
     """
     run = experiment.run
-    source = experiment.source if experiment.labelled is None else experiment.labelled.labelled
+    if source is None:
+        source = experiment.source if experiment.labelled is None else experiment.labelled.labelled
     excluded = _bad_images(run, source, split)
 
     def of_part(part: Part) -> tf.data.Dataset:
@@ -424,19 +434,25 @@ def eval_batches(
     return of_part
 
 
-def sample_views(
-    experiment: Experiment, count: int, epoch: int
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The first training images and their views in an epoch, as training sees them.
+class SampleViews(NamedTuple):
+    """Training images and their views; images are float32 in [0, 1].
 
-    Returns:
-        The images resized for evaluation, (count, S, S, 3), and the same shape for each
-        view; all float32 in [0, 1].
+    Attributes:
+        originals: (N, S, S, 3), the images resized for evaluation.
+        views: Of the same shape for each view.
+        operations: For each view of each image what was done: V lists of N lists.
     """
+
+    originals: np.ndarray
+    views: list[np.ndarray]
+    operations: list[list[list[description.Applied]]]
+
+
+def sample_views(experiment: Experiment, count: int, epoch: int) -> SampleViews:
+    """The first training images and their views in an epoch, as training sees them."""
     run = experiment.run
     make, num_views = views_of_image(run), _num_views(run)
-    originals: list[tf.Tensor] = []
-    augmented: list[list[tf.Tensor]] = []
+    originals, augmented, described = [], [], []
     for example in experiment.source.examples(run.data.train_split):
         if os.fsdecode(example["id"].numpy()) in experiment.excluded_ids:
             continue
@@ -444,6 +460,24 @@ def sample_views(
         originals.append(policy.eval_view(image, run.data.image_size))
         seeds = pipeline.view_seeds(run.train.seed, epoch, example["id"], num_views)
         augmented.append(make(image, seeds))
+        height, width = image.shape[:2]
+        described.append(description.describe_views(
+            seeds, (height, width), run.data.image_size, run.augment, _is_distorted(run)
+        ))  # fmt: skip
         if len(originals) == count:
             break
-    return np.stack(originals), [np.stack(made) for made in zip(*augmented, strict=True)]
+    return SampleViews(
+        np.stack(originals),
+        [np.stack(made) for made in zip(*augmented, strict=True)],
+        [list(view) for view in zip(*described, strict=True)],
+    )
+
+
+def example_batches(
+    experiment: Experiment, split: str, count: int
+) -> Callable[[Part], tf.data.Dataset]:
+    """A few images from all over a split, as `eval_batches` gives all of them."""
+    source = experiment.source if experiment.labelled is None else experiment.labelled.labelled
+    if not experiment.run.data.skip_bad_images:  # else their number would not be known
+        source = spread(source, split, count, "eval_split")
+    return eval_batches(experiment, split, count, source=source)

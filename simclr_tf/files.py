@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import math
 import os
@@ -55,6 +56,14 @@ def write_json(path: PathLike, value: Any) -> None:
     """
     plain = _to_plain(value, where="$")
     write_text_atomically(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
+
+
+def write_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a compressed `.npz` file, atomically."""
+    buffer = io.BytesIO()
+    named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez_compressed(buffer, **named)
+    write_bytes_atomically(path, buffer.getvalue())
 
 
 def _write_local(target: pathlib.Path, data: bytes) -> None:

@@ -93,8 +93,9 @@ def test_sampled_views_are_those_of_training(tmp_path, photos, augment):
     """Every sampled view of epoch 1 occurs in the batches of epoch 1."""
     run = settings(tmp_path, photos, train_batch_size=10, **augment)
     found = experiment.prepare(run, trains=True)
-    originals, views = experiment.sample_views(found, 3, epoch=1)
+    originals, views, operations = experiment.sample_views(found, 3, epoch=1)
     assert originals.shape == views[0].shape == views[1].shape == (3, 8, 8, 3)
+    assert [[one[0].name for one in view] for view in operations] == [["crop"] * 3] * 2
     batch = next(iter(experiment.train_batches(found, start_step=1)))
     for index, view in enumerate(views):
         trained = batch[f"view_{index}"].numpy()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from simclr_tf.evaluation.features import (
     extract_features,
 )
 from simclr_tf.evaluation.knn import knn_accuracy
-from simclr_tf.evaluation.linear import linear_probe
+from simclr_tf.evaluation.linear import linear_probe_predictions
 from simclr_tf.evaluation.metrics import top_k_accuracy
 
 TOP_1 = "eval/label_top_1_accuracy"
@@ -28,10 +29,19 @@ HEAD_METRICS = (TOP_1, TOP_5, REGULARIZATION_LOSS)
 
 
 class Evaluation(NamedTuple):
-    """Metrics by their TensorBoard name, and one sentence for each thing that was skipped."""
+    """What was found, and one sentence for each thing that was skipped.
+
+    Attributes:
+        metrics: By their TensorBoard name.
+        notes: The sentences.
+        labels: (N,) of the test set, None without.
+        predictions: (N,) classes under the name of the accuracy that they have.
+    """
 
     metrics: dict[str, float]
     notes: list[str]
+    labels: np.ndarray | None = None
+    predictions: Mapping[str, np.ndarray] = types.MappingProxyType({})
 
 
 def knn_key(k: int) -> str:
@@ -116,6 +126,7 @@ def evaluate_features(
     """
     metrics: dict[str, float] = {}
     notes: list[str] = []
+    predictions: dict[str, np.ndarray] = {}
     if test.labels is None:
         notes.append("The evaluation split has no labels: accuracies are left out.")
     else:
@@ -127,9 +138,10 @@ def evaluate_features(
         ):
             metrics.update(part.metrics)
             notes.extend(part.notes)
+            predictions.update(part.predictions)
     if regularization_loss is not None:
         metrics[REGULARIZATION_LOSS] = float(regularization_loss)
-    return Evaluation(metrics, notes)
+    return Evaluation(metrics, notes, test.labels, predictions)
 
 
 def _linear_head(logits: np.ndarray | None, labels: np.ndarray, num_classes: int) -> Evaluation:
@@ -141,7 +153,8 @@ def _linear_head(logits: np.ndarray | None, labels: np.ndarray, num_classes: int
             logits.shape[1])  # fmt: skip
     top_1 = top_k_accuracy(logits, labels, 1)
     top_5 = top_k_accuracy(logits, labels, min(5, num_classes))
-    return Evaluation({TOP_1: top_1, TOP_5: top_5}, [])
+    predictions = {TOP_1: logits.argmax(axis=1)}
+    return Evaluation({TOP_1: top_1, TOP_5: top_5}, [], labels, predictions)
 
 
 def _nearest_neighbours(
@@ -173,8 +186,9 @@ def _linear_probe(test: Features, bank: Features | None, num_classes: int) -> Ev
         why = "the training images are all of one class"
         return Evaluation({}, [f"The linear probe is left out: {why}."])
     assert test.labels is not None
-    accuracy = linear_probe(bank.features, bank.labels, test.features, test.labels)
-    return Evaluation({LINEAR_PROBE: accuracy}, [])
+    found = linear_probe_predictions(bank.features, bank.labels, test.features, test.labels)
+    accuracy = float(np.mean(found == test.labels))
+    return Evaluation({LINEAR_PROBE: accuracy}, [], test.labels, {LINEAR_PROBE: found})
 
 
 def _no_bank(bank: Features | None) -> str:

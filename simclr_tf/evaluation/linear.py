@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +15,27 @@ def linear_probe(
     train_labels: np.ndarray,
     test_features: np.ndarray,
     test_labels: np.ndarray,
+    **options: Any,
+) -> float:
+    """Top-1 accuracy in [0, 1] of `linear_probe_predictions`, which takes the same arguments."""
+    predictions = linear_probe_predictions(
+        train_features, train_labels, test_features, test_labels, **options
+    )
+    return float(np.mean(predictions == np.asarray(test_labels)))
+
+
+def linear_probe_predictions(
+    train_features: np.ndarray,
+    train_labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
     *,
     l2: float = 1e-3,
     max_iterations: int = 200,
     max_examples: int | None = 100_000,
     seed: int = 0,
-) -> float:
-    """Test accuracy of multinomial logistic regression on frozen features.
+) -> np.ndarray:
+    """Classes of test features by multinomial logistic regression on frozen features.
 
     A quick probe, not the paper's protocol: one fixed L2 strength, features standardised with the
     training mean and variance, L-BFGS on the host. The objective is the mean cross-entropy plus
@@ -30,7 +45,8 @@ def linear_probe(
         train_features: (N, D) floats; meant for up to about 10^5 x 10^3.
         train_labels: (N,) integers; at least two classes.
         test_features: (M, D) floats.
-        test_labels: (M,) integers. A class that the training part lacks counts as an error.
+        test_labels: (M,) integers, only checked. A class that the training part lacks can't be
+            predicted.
         l2: Strength of the penalty, above 0.
         max_iterations: L-BFGS iterations at most; it stops earlier when converged.
         max_examples: Of more training examples than this, a random subset is used (all test
@@ -38,7 +54,7 @@ def linear_probe(
         seed: Draws that subset.
 
     Returns:
-        Top-1 accuracy in [0, 1].
+        (M,) int64.
 
     Raises:
         InputError: Shapes do not fit, values are not finite, or there are fewer than two classes.
@@ -47,7 +63,7 @@ def linear_probe(
     from sklearn.preprocessing import StandardScaler
 
     train_x, train_y = _checked("train_features", train_features, train_labels)
-    test_x, test_y = _checked("test_features", test_features, test_labels)
+    test_x, _ = _checked("test_features", test_features, test_labels)
     require(train_x.shape[1] == test_x.shape[1], "test_features",
             f"must have the training features' {train_x.shape[1]} dimensions",
             test_x.shape[1])  # fmt: skip
@@ -63,7 +79,7 @@ def linear_probe(
         # Reaching max_iterations is a choice here: the accuracy has settled long before.
         warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
         classifier.fit(scaler.transform(train_x), train_y)
-    return float(np.mean(classifier.predict(scaler.transform(test_x)) == test_y))
+    return classifier.predict(scaler.transform(test_x))
 
 
 def raw_pixel_features(images: np.ndarray) -> np.ndarray:

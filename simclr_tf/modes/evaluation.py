@@ -19,6 +19,7 @@ from simclr_tf.evaluation.features import Batches
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.modes import reporting
 from simclr_tf.modes.common import (
     Export,
     Say,
@@ -125,6 +126,7 @@ def evaluate_step(
         name.replace("eval/", "untrained/"): value for name, value in (untrained or {}).items()
     }
     results.write_results(folder, {**evaluation.metrics, **baseline}, global_step)
+    reporting.keep_evaluation(experiment, folder, evaluation, global_step, say)
     for note in evaluation.notes:
         say(f"note: {note}")
     shown = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items())

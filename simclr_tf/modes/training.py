@@ -21,13 +21,23 @@ from simclr_tf.experiment import Experiment
 from simclr_tf.files import write_json
 from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.modes.common import Export, Flags, Say, print_line, say_as_chief, write_export
+from simclr_tf.modes import reporting
+from simclr_tf.modes.common import (
+    Export,
+    Flags,
+    Say,
+    print_line,
+    say_as_chief,
+    silent,
+    write_export,
+)
 from simclr_tf.report import curves, progress, views
 from simclr_tf.training import checkpoints, compilation, loop, run_config
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.gradient_cache import CachedStep
 from simclr_tf.training.losses import distill_losses, finetune_losses, pretrain_losses
 from simclr_tf.training.means import Means, metric_names
+from simclr_tf.training.memory import peak_memory
 from simclr_tf.training.run_lock import lock_run
 from simclr_tf.training.step import Step, UpdateStep
 from simclr_tf.training.summaries import Summaries
@@ -98,17 +108,20 @@ def _train(experiment: Experiment, export: Export | None, flags: Flags | None, s
         say(f"resuming at step {start_step}")
     else:
         _initialise(experiment, model, say)
+    report = reporting.Reporter(experiment, model, lambda: _untrained(experiment), say)
     if chief:
         _record(experiment, flags)
+        report.begin(start_step)
     try:
         with decode.naming_bad_image(experiment.source, run.data.train_split):
-            means = _train_loop(experiment, model, optimizer, store)
+            means = _train_loop(experiment, model, optimizer, store, report)
     except loop.NonFiniteLossError as error:
         raise loop.NonFiniteLossError(f"{error}. {_last_good(store)}") from None
     if chief:
         curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
     global_step = int(optimizer.iterations.numpy())
     write_export(export, experiment, model, global_step, say)
+    report.update(global_step)
     return Trained(experiment, model, global_step, means)
 
 
@@ -161,6 +174,14 @@ def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.O
     return model, optimizer
 
 
+def _untrained(experiment: Experiment) -> SimCLR:
+    """A model with the weights that the run started from."""
+    with experiment.strategy.scope():
+        model = experiment_lib.make_model(experiment)
+    _initialise(experiment, model, silent)
+    return model
+
+
 def _initialise(experiment: Experiment, model: SimCLR, say: Say) -> None:
     """Starting weights from `--checkpoint`, if given."""
     run = experiment.run
@@ -179,6 +200,7 @@ def _train_loop(
     model: SimCLR,
     optimizer: keras.optimizers.Optimizer,
     store: checkpoints.CheckpointStore,
+    report: reporting.Reporter,
 ) -> dict[str, float]:
     """Runs the steps that are left; returns the means of the last summary, if one was written."""
     run, lengths = experiment.run, experiment.lengths
@@ -207,7 +229,8 @@ def _train_loop(
         rate = bar.units_per_second
         speed = {} if math.isnan(rate) else {"train/pairs_per_second": rate}
         if summaries is not None:
-            summaries.scalars(at, {**values, **speed, "learning_rate": learning_rate(at)})
+            beside = {**speed, **peak_memory(), "learning_rate": learning_rate(at)}
+            summaries.scalars(at, {**values, **beside})
 
     def on_checkpoint(at: int, values: Mapping[str, float]) -> None:
         _check_weights(model, at)
@@ -216,6 +239,7 @@ def _train_loop(
         if summaries is not None:
             _write_views(experiment, summaries, at)
             summaries.flush()
+        report.checkpoint(at)
 
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(_progress(experiment, start_step, stack))
@@ -302,10 +326,9 @@ def _write_views(experiment: Experiment, summaries: Summaries, global_step: int)
     """A picture of a few training images beside their augmented views in the present epoch."""
     run = experiment.run
     assert experiment.lengths is not None
-    originals, augmented = experiment_lib.sample_views(
-        experiment, _SAMPLE_VIEWS, epoch=global_step // experiment.lengths.steps_per_epoch
-    )
-    view_b = augmented[-1]
-    grid = views.view_grid(augmented[0], view_b, originals)
-    summaries.views(global_step, grid)
-    views.save_view_grid(os.path.join(run.model_dir, "views.png"), augmented[0], view_b, originals)
+    epoch = global_step // experiment.lengths.steps_per_epoch
+    samples = experiment_lib.sample_views(experiment, _SAMPLE_VIEWS, epoch)
+    drawn = (samples.views[0], samples.views[-1], samples.originals)
+    summaries.views(global_step, views.view_grid(*drawn))
+    views.save_view_grid(os.path.join(run.model_dir, "views.png"), *drawn)
+    reporting.keep_views(experiment, samples, epoch)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.encoders import FrozenEncoder, frozen_state
 from simclr_tf.evaluation.feature_store import FeatureStore
 from simclr_tf.evaluation.features import FeatureBatch, Features, iterate_features
-from simclr_tf.files import write_bytes_atomically
+from simclr_tf.files import write_npz
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.report.progress import Progress
 
@@ -240,14 +239,6 @@ class Context:
         predicted = scores if whole else scores.argmax(axis=1)
         write_npz(self.path(os.path.join(PREDICTIONS_FOLDER, f"{name}.npz")),
                   {"labels": labels, "predictions": predicted})  # fmt: skip
-
-
-def write_npz(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a compressed `.npz` file, atomically."""
-    buffer = io.BytesIO()
-    named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-    np.savez_compressed(buffer, **named)
-    write_bytes_atomically(path, buffer.getvalue())
 
 
 @contextlib.contextmanager

@@ -17,8 +17,11 @@ from simclr_tf.files import write_bytes_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _POINTS_PER_TAG = 5000  # More are thinned evenly at random by the reader; the last one stays.
+_IN_PICTURE = 4  # panels of curves.png; the page has all
+_PANEL_INCHES = (5.2, 3.2)
 _SMOOTH_FROM = 100  # Curves with at least so many points get a running mean on top.
 
 
@@ -61,10 +64,17 @@ _PANELS = (
         "eval/linear_probe_accuracy": "logistic regression, evaluation",
     }, percent=True),
     _Panel("Learning rate", {"learning_rate": "learning rate"}, noisy=False),
+    _Panel("Pairs per second", {"train/pairs_per_second": "training"}, noisy=False),
+    _Panel("Memory, GiB", {
+        "memory/host_peak_gib": "host, peak",
+        "memory/device_peak_gib": "GPU, peak",
+    }, noisy=False),
 )  # fmt: skip
 
 # Okabe and Ito's palette: told apart with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+_DASHES = ("-", "--", ":", "-.")  # for the second, third and fourth six lines
 
 
 def plot_learning_curves(
@@ -89,11 +99,41 @@ def plot_learning_curves(
     figure = Figure(figsize=(10, 7), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     figure.suptitle(f"Learning curves of {pathlib.Path(os.path.abspath(model_dir)).name}")
-    for axes, panel in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
+    for axes, panel in zip(figure.subplots(2, 2).flat, _PANELS[:_IN_PICTURE], strict=True):
         _draw_panel(axes, panel, series)
     picture = io.BytesIO()
     canvas.print_png(picture)
     write_bytes_atomically(output_png, picture.getvalue())
+
+
+def draw_curves(series: Sequence[ScalarSeries]) -> list[tuple[str, Figure]]:
+    """Panels as figures of their own, with their titles; those without lines are left out."""
+    return _draw_panels(_PANELS, series)
+
+
+def draw_comparison(series: Sequence[ScalarSeries]) -> list[tuple[str, Figure]]:
+    """A panel for every scalar that has a curve, with a line for every `folder`."""
+    panels = []
+    series = [entry for entry in series if len(entry.steps) > 1]
+    for panel in _PANELS:
+        for tag, name in panel.tags.items():
+            title = panel.title if len(panel.tags) == 1 else f"{panel.title}: {name}"
+            panels.append(panel._replace(title=title, tags={tag: ""}))
+    return _draw_panels(panels, series)
+
+
+def _draw_panels(
+    panels: Sequence[_Panel], series: Sequence[ScalarSeries]
+) -> list[tuple[str, Figure]]:
+    from matplotlib.figure import Figure
+
+    drawn = []
+    for panel in panels:
+        if any(np.isfinite(entry.values).any() for entry in series if entry.tag in panel.tags):
+            figure = Figure(figsize=_PANEL_INCHES, layout="constrained")
+            _draw_panel(figure.subplots(), panel, series)
+            drawn.append((panel.title, figure))
+    return drawn
 
 
 def read_scalars(model_dir: str | os.PathLike[str]) -> list[ScalarSeries]:
@@ -163,9 +203,11 @@ def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> No
         return
     repeated = len({entry.tag for entry in chosen}) < len(chosen)
     for index, entry in enumerate(chosen):
-        legend = panel.tags[entry.tag] + (f" ({entry.folder})" if repeated else "")
-        color = COLORS[index % len(COLORS)]
-        _draw_series(axes, entry, panel, legend, color)
+        legend = panel.tags[entry.tag] or entry.folder
+        if repeated and legend != entry.folder:
+            legend = f"{legend} ({entry.folder})"
+        style = COLORS[index % len(COLORS)], _DASHES[index // len(COLORS) % len(_DASHES)]
+        _draw_series(axes, entry, panel, legend, *style)
     axes.set_xlabel("step", fontsize=9)
     axes.set_ylabel("%" if panel.percent else "", fontsize=9)
     axes.grid(color="#E2E2E2", linewidth=0.6)
@@ -176,16 +218,18 @@ def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> No
         axes.legend(fontsize=8, frameon=False)
 
 
-def _draw_series(axes: Axes, series: ScalarSeries, panel: _Panel, legend: str, color: str) -> None:
+def _draw_series(
+    axes: Axes, series: ScalarSeries, panel: _Panel, legend: str, color: str, dashes: str
+) -> None:
     values = (100 if panel.percent else 1) * series.values
     if len(values) < _SMOOTH_FROM or not panel.noisy:
         marker = "o" if len(values) <= 30 else None
         axes.plot(series.steps, values, color=color, label=legend, marker=marker, markersize=3,
-                  linewidth=1.4)  # fmt: skip
+                  linewidth=1.4, linestyle=dashes)  # fmt: skip
         return
     axes.plot(series.steps, values, color=color, alpha=0.25, linewidth=0.7)
     axes.plot(series.steps, _running_mean(values, len(values) // 50), color=color, label=legend,
-              linewidth=1.6)  # fmt: skip
+              linewidth=1.6, linestyle=dashes)  # fmt: skip
 
 
 def _running_mean(values: np.ndarray, reach: int) -> np.ndarray:

@@ -9,10 +9,11 @@ from simclr_tf.errors import InputError, require
 _PRINCIPAL_COMPONENTS = 50  # Of the features, before t-SNE: van der Maaten and Hinton's advice.
 _PERPLEXITY = 30.0
 _FEWEST_FOR_TSNE = 4
+_FEWEST_ITERATIONS = 250  # the first ones are made with exaggerated forces
 
 
 def embedding_map(
-    features: np.ndarray, seed: int = 0, max_points: int = 5000
+    features: np.ndarray, seed: int = 0, max_points: int = 5000, iterations: int = 1000
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places features on a plane so that similar ones lie close together (PCA, then t-SNE).
 
@@ -33,6 +34,8 @@ def embedding_map(
             length 1 for a map by angle.
         seed: Of the choice of points and of t-SNE.
         max_points: Of more features than this, a random subset is drawn.
+        iterations: Of t-SNE, at least 250; a few hundred points need no more than half of the
+            usual 1,000.
 
     Returns:
         (n, 2) float32 coordinates and (n,) int64 ascending indices into the features, with
@@ -42,6 +45,8 @@ def embedding_map(
         InputError: Shapes do not fit or a feature is not finite (with the example's index).
     """
     features = np.asarray(features)
+    fewest = _FEWEST_ITERATIONS
+    require(iterations >= fewest, "iterations", f"must be at least {fewest}", iterations)
     require(features.ndim == 2 and features.size > 0, "features", "must have shape (N, D)",
             features.shape)  # fmt: skip
     indices = choose_examples(len(features), max_points, seed)
@@ -50,7 +55,7 @@ def embedding_map(
     if not finite.all():
         index = int(indices[np.argmin(finite)])
         raise InputError("features", "must be finite", f"NaN or infinity at example {index}")
-    return _place(_principal_components(rows, seed), seed), indices
+    return _place(_principal_components(rows, seed), seed, iterations), indices
 
 
 def choose_examples(count: int, at_most: int, seed: int = 0) -> np.ndarray:
@@ -81,7 +86,7 @@ def _principal_components(rows: np.ndarray, seed: int) -> np.ndarray:
     return np.pad(found, [(0, 0), (0, max(0, 2 - components))]).astype(np.float32)
 
 
-def _place(components: np.ndarray, seed: int) -> np.ndarray:
+def _place(components: np.ndarray, seed: int, iterations: int) -> np.ndarray:
     """(n, 2) float32."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -91,7 +96,7 @@ def _place(components: np.ndarray, seed: int) -> np.ndarray:
         return components[:, :2].copy()
     # The perplexity is about the number of neighbours that a point keeps; there must be as many.
     perplexity = min(_PERPLEXITY, (count - 1) / 3)
-    tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=iterations)
     # Its threads wait for each other hundreds of times a second: beside another process on the same
     # cores, two are ten times slower than one. One also gives the same map on every machine.
     with threadpool_limits(1):

@@ -55,7 +55,7 @@ def heat_map(
     middle = np.nanmean(image.get_clim()) if np.isfinite(shown).any() else 0
     for (i, j), value in np.ndenumerate(shown):
         text = f"{value:.1f}" if np.isfinite(value) else "-"
-        color = "white" if np.isfinite(value) and value < middle else "black"
+        color = "white" if np.isfinite(value) and value < middle else "#111111"
         axes.text(j, i, text, ha="center", va="center", color=color, fontsize=9)
     axes.set_xticks(range(shown.shape[1]), [*columns, "mean"])
     axes.set_yticks(range(len(rows)), rows)

@@ -23,7 +23,7 @@ _FREE_SETTINGS = frozenset(
      "data_service", "read_retries", "deterministic", "skip_nonfinite_steps",
      "loss_block_size", "augment_on", "remat", "jit_compile"}
 )  # fmt: skip
-_FREE_SECTIONS = ("evaluation", "scoreboard", "retrieval", "study", "strategy")
+_FREE_SECTIONS = ("evaluation", "scoreboard", "retrieval", "study", "page", "strategy")
 
 # What a checkpoint's reader must agree on with its writer.
 MODEL_SETTINGS = frozenset(

@@ -5,22 +5,29 @@ import pytest
 from simclr_tf import recipes
 
 
+def build_settings(folder, **changes):
+    """A run of six steps."""
+    return recipes.build_run_config(
+        {
+            "model_dir": str(folder), "dataset": "digits", "image_size": 8,
+            "eval_split": "test", "resnet_depth": 18, "width_multiplier": 1 / 16,
+            "train_batch_size": 32, "train_steps": 6, "checkpoint_steps": 2,
+            "warmup_epochs": 0, "use_blur": False, "knn_bank_size": 200, "eval_steps": 1,
+            "keep_checkpoint_max": 10, **changes,
+        }
+    )  # fmt: skip
+
+
 @pytest.fixture
 def settings():
     """`settings(folder, **changes)`: a run of six steps."""
+    return build_settings
 
-    def build(folder, **changes):
-        return recipes.build_run_config(
-            {
-                "model_dir": str(folder), "dataset": "digits", "image_size": 8,
-                "eval_split": "test", "resnet_depth": 18, "width_multiplier": 1 / 16,
-                "train_batch_size": 32, "train_steps": 6, "checkpoint_steps": 2,
-                "warmup_epochs": 0, "use_blur": False, "knn_bank_size": 200, "eval_steps": 1,
-                "keep_checkpoint_max": 10, **changes,
-            }
-        )  # fmt: skip
 
-    return build
+@pytest.fixture(scope="module")
+def module_settings():
+    """The same, for fixtures that serve a whole file."""
+    return build_settings
 
 
 class FakeExport:

@@ -1,0 +1,225 @@
+"""Keeps what the page of a run shows, and writes the page, while the run goes on."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from simclr_tf import distribution
+from simclr_tf import experiment as experiment_lib
+from simclr_tf.augment.description import in_words
+from simclr_tf.data import decode
+from simclr_tf.evaluation.evaluate import Evaluation
+from simclr_tf.evaluation.features import (
+    FINAL_ENDPOINT,
+    LOGITS_ENDPOINT,
+    Features,
+    TracedEncoder,
+    extract_features,
+)
+from simclr_tf.experiment import Experiment, SampleViews
+from simclr_tf.files import write_json
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.modes.common import Say
+from simclr_tf.report import kept, machine, pictures, projector, run_page
+from simclr_tf.report.embedding_map import embedding_map
+
+_SHARE = 0.03  # of the time that training takes
+_FIRST_LOOK = 3.0  # seconds, a guess
+_MOST_STARTS = 20
+_MAP_ITERATIONS = 500
+_FEWEST = 2  # dimensions and examples of a projector
+
+
+class Reporter:
+    """The page of a run, from its start to its end.
+
+    All workers make the same calls, since the encoder may be spread over them; the chief writes.
+    What goes wrong with the page is said and stops no training.
+
+    Args:
+        experiment: The run.
+        model: What it trains.
+        untrained: Makes a model with the weights that the run started from.
+        say: Receives lines for the user.
+    """
+
+    def __init__(
+        self, experiment: Experiment, model: SimCLR, untrained: Callable[[], SimCLR], say: Say
+    ):
+        self._experiment, self._say, self._untrained = experiment, say, untrained
+        self._chief = distribution.is_chief(experiment.strategy)
+        self._folder = experiment.run.model_dir
+        self._encoder = _encoder(model)
+        self._before: Features | None = None
+        self._started, self._spent, self._last = time.monotonic(), 0.0, _FIRST_LOOK
+        self._on = experiment.run.page.report and "://" not in self._folder
+        if experiment.run.page.report and not self._on:
+            say("note: report.html is written to local folders only")
+
+    def begin(self, step: int) -> None:
+        """Notes with what and on what a start of the run computes."""
+        if self._on and self._chief:
+            _note_start(self._experiment, step)
+
+    def checkpoint(self, step: int) -> None:
+        """Brings the page up to date, unless that would take too large a share of the time."""
+        allowed = _SHARE * (time.monotonic() - self._started)
+        due = self._on and self._spent + self._last <= allowed
+        if distribution.from_chief(self._experiment.strategy, int(due)):
+            self.update(step)
+
+    def update(self, step: int) -> None:
+        """Looks at the encoder and writes the page."""
+        if not self._on:
+            return
+        started = time.monotonic()
+        self._look(step)
+        if self._chief:
+            _note_step(self._experiment, step)
+            write_page(self._folder, self._say)
+        self._last = time.monotonic() - started
+        self._spent += self._last
+
+    def _look(self, step: int) -> None:
+        """What the encoder makes of a few images."""
+        experiment = self._experiment
+        if self._before is None:
+            self._before = _extract(experiment, _encoder(self._untrained()))
+        found = _extract(experiment, self._encoder)
+        if not self._chief:
+            return
+        labels = found.labels
+        one_label = labels is not None and labels.ndim == 1
+        images = _images(experiment, len(found.features))
+        points, _ = embedding_map(
+            found.features, experiment.run.train.seed, iterations=_MAP_ITERATIONS
+        )
+        logits = found.logits
+        examples = kept.Examples(
+            images=images,
+            labels=labels if labels is not None and one_label else kept.no_classes(len(images)),
+            before=self._before.features,
+            now=found.features,
+            points=points,
+            predicted=kept.no_classes(len(images)) if logits is None else logits.argmax(axis=1),
+            step=step,
+        )
+        examples.write(self._folder)
+        if min(found.features.shape) >= _FEWEST:
+            named = experiment.class_names
+            projector.write_projector(self._folder, found.features,
+                                      labels if one_label else None, named, images,
+                                      name="examples")  # fmt: skip
+
+
+def keep_views(experiment: Experiment, samples: SampleViews, epoch: int) -> None:
+    """Keeps views of training images for the page."""
+    run = experiment.run
+    if run.page.report and "://" not in run.model_dir:
+        operations = [
+            [[in_words(one, run.augment.brightness) for one in image] for image in view]
+            for view in samples.operations
+        ]
+        kept.ViewSamples(
+            pictures.thumbnails(samples.originals, pictures.VIEW_SIDE),
+            np.stack([pictures.thumbnails(view, pictures.VIEW_SIDE) for view in samples.views]),
+            operations,
+            epoch,
+        ).write(run.model_dir)
+
+
+def keep_evaluation(
+    experiment: Experiment, folder: str, evaluation: Evaluation, step: int, say: Say
+) -> None:
+    """Keeps the classes that an evaluation found, and writes the page of the run."""
+    if not experiment.run.page.report or "://" in folder:
+        return
+    if evaluation.labels is not None and evaluation.predictions:
+        kept.Predictions(evaluation.labels, evaluation.predictions, step).write(folder)
+    write_page(experiment.run.model_dir, say)
+
+
+def write_page(folder: str, say: Say) -> None:
+    """Writes the page from what lies in the folder of a run; says so where that fails."""
+    try:
+        run_page.write_report(folder)
+    except Exception as error:  # a page must not cost the run
+        say(f"note: report.html could not be written: {type(error).__name__}: {error}")
+
+
+def _encoder(model: SimCLR) -> TracedEncoder:
+    return TracedEncoder(lambda images: model(images, training=False))
+
+
+def _split(experiment: Experiment) -> str:
+    return experiment.eval_split or experiment.run.data.train_split
+
+
+def _extract(experiment: Experiment, encoder: TracedEncoder) -> Features:
+    count = experiment.run.page.report_examples
+    with decode.naming_bad_image(experiment.source, _split(experiment), "eval_split"):
+        return extract_features(
+            encoder,
+            experiment_lib.example_batches(experiment, _split(experiment), count),
+            endpoints=(FINAL_ENDPOINT,),
+            optional_endpoints=(LOGITS_ENDPOINT,),
+            strategy=experiment.strategy,
+        )
+
+
+def _images(experiment: Experiment, count: int) -> np.ndarray:
+    """The images of `_extract`, uint8 of thumbnail size."""
+    asked = experiment.run.page.report_examples
+    batches = experiment_lib.example_batches(experiment, _split(experiment), asked)
+    images = [
+        pictures.thumbnails(batch["image"], pictures.EXAMPLE_SIDE)
+        for batch in batches(distribution.Part()).as_numpy_iterator()
+    ]
+    return np.concatenate(images)[:count]
+
+
+def _note_start(experiment: Experiment, step: int) -> None:
+    about = _about(experiment)
+    about["starts"] = [
+        *about.get("starts", ()),
+        {
+            "time": _now(),
+            "step": step,
+            "versions": machine.versions(),
+            "hardware": machine.hardware(),
+            "devices": distribution.describe(experiment.strategy),
+            "precision": experiment.run.model.precision,
+        },
+    ][-_MOST_STARTS:]
+    write_json(_about_path(experiment), about)
+
+
+def _note_step(experiment: Experiment, step: int) -> None:
+    assert experiment.lengths is not None
+    now = {"step": step, "total_steps": experiment.lengths.total_steps, "updated": _now()}
+    write_json(_about_path(experiment), {**_about(experiment), **now})
+
+
+def _about(experiment: Experiment) -> dict[str, Any]:
+    """What was noted so far; a damaged file is begun anew."""
+    try:
+        with open(_about_path(experiment)) as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _about_path(experiment: Experiment) -> str:
+    return os.path.join(experiment.run.model_dir, kept.ABOUT)
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,45 @@
+"""`python -m simclr_tf.report RUN [RUN ...]`: a page of one run, or of several side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from simclr_tf.errors import InputError
+from simclr_tf.report import comparison, run_page
+
+BAD_INPUT, FAILED = 2, 1
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simclr_tf.report",
+        description="Writes the report of a run anew, or a page that compares several runs.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "--output",
+        help="the page (default: report.html in the folder of the run; comparison.html here "
+        "for several)",
+    )
+    given = parser.parse_args(words)
+    try:
+        if len(given.runs) == 1:
+            path = run_page.write_report(given.runs[0], given.output)
+        else:
+            path = given.output or "comparison.html"
+            comparison.write_comparison(given.runs, path)
+    except InputError as error:
+        print(f"simclr_tf.report: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        print(f"simclr_tf.report: error: {error}", file=sys.stderr)
+        return FAILED
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

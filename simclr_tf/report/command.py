@@ -1,0 +1,52 @@
+"""The command that repeats a run, from what the run has recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from simclr_tf import recipes
+from simclr_tf.config import RunConfig
+from simclr_tf.errors import InputError
+
+_NOT_SETTINGS = ("class_names",)
+
+
+def command_line(config: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
+    """`python run.py` with the recipe and every setting that is not the recipe's.
+
+    Args:
+        config: Settings by name, of `config.json`.
+        flags: Of `flags.json`; {} for a run that was started from Python.
+    """
+    name = flags.get("recipe")
+    given = changes(config, name)
+    words = ["python", "run.py", f"--mode={flags.get('mode') or 'train'}"]
+    words += [f"--recipe={name}"] if name else []
+    words += [f"--{key}={value}" for key, value in given.items()]
+    return shlex.join(words)
+
+
+def plain(value: Any) -> str:
+    """A setting for a reader."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def changes(config: Mapping[str, Any], recipe: str | None = None) -> dict[str, Any]:
+    """The settings that differ from those of a recipe, or from the defaults without one."""
+    usual = _usual(recipe)
+    return {
+        key: value
+        for key, value in config.items()
+        if key not in _NOT_SETTINGS and value is not None and usual.get(key) != value
+    }
+
+
+def _usual(recipe: str | None) -> dict[str, Any]:
+    base = RunConfig(model_dir="runs")
+    if recipe:
+        with contextlib.suppress(InputError):  # of another version: everything is a change
+            base = recipes.recipe(recipe, model_dir="runs")
+    return recipes.flatten(base)

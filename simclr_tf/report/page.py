@@ -1,0 +1,45 @@
+"""Pages from templates: one file each, which needs nothing beside itself."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jinja2
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+
+def render(template: str, **values: Any) -> str:
+    """The HTML of a page.
+
+    Args:
+        template: Name of a file in `templates/`.
+        values: What it shows; text is escaped.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+def json_in_page(value: Any) -> Markup:
+    """JSON to stand in a `script` element, whose end no text can contain."""
+    return htmlsafe_json_dumps(value)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("simclr_tf.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["source"] = _source
+    return environment
+
+
+def _source(name: str) -> Markup:
+    """The text of a style sheet or script of ours, to stand in the page itself."""
+    loader = _environment().loader
+    assert loader is not None
+    return Markup(loader.get_source(_environment(), name)[0])

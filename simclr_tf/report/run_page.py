@@ -1,0 +1,184 @@
+"""`report.html`: the page of one run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from simclr_tf.evaluation.evaluate import LINEAR_PROBE, TOP_1
+from simclr_tf.files import write_text_atomically
+from simclr_tf.report import charts, command, curves, page, pictures, sections
+from simclr_tf.report.kept import Predictions
+from simclr_tf.report.projector import sprite_image
+from simclr_tf.report.run_record import RunRecord, read_run
+from simclr_tf.report.units import format_percent, format_rate
+
+REPORT = "report.html"
+_SHOWN_SETTINGS = ("dataset", "train_split", "image_size", "resnet_depth", "width_multiplier",
+                   "train_mode", "train_batch_size", "optimizer", "learning_rate", "temperature",
+                   "seed")  # fmt: skip
+
+
+def write_report(
+    folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None
+) -> str:
+    """Writes the page of a run.
+
+    Args:
+        folder: Of the run.
+        output: The page; None writes `report.html` into the folder. Links are relative to that.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: It is not the folder of a run.
+    """
+    path = os.fspath(output) if output else os.path.join(os.fspath(folder), REPORT)
+    write_text_atomically(path, run_html(read_run(folder)))
+    return path
+
+
+def run_html(run: RunRecord) -> str:
+    """The page of a run."""
+    names, examples = run.class_names, _examples(run)
+    classes = preferred(run.predictions)
+    return page.render(
+        "run.html.j2",
+        run=run,
+        title=run.name,
+        status=status(run),
+        updated=str(run.about.get("updated", "")).replace("T", " "),
+        settings=[(name, run.config[name]) for name in _SHOWN_SETTINGS if name in run.config],
+        command=command.command_line(run.config, run.flags) if run.config else None,
+        facts=facts(run),
+        charts=curve_charts(curves.draw_curves(run.scalars)),
+        scoreboard=sections.scoreboard(run.metrics),
+        chance=format_percent(1 / len(names)) if names else None,
+        protocols=list(run.result.get("protocols", {}).values()),
+        views=_views(run),
+        examples=examples,
+        points_json=None if examples is None else page.json_in_page({
+            "columns": examples["columns"],
+            "texts": [point.text for point in examples["points"]],
+            "pixelated": examples["width"] <= pictures.EXAMPLE_SIDE,
+        }),
+        predictions=None if classes is None or run.predictions is None else {
+            "title": sections.metric_title(classes[0]),
+            "step": run.predictions.step,
+            "per_class": sections.per_class(run.predictions, classes[1], names),
+            "confusion": sections.confusion(run.predictions, classes[1], names),
+        },
+    )  # fmt: skip
+
+
+def status(run: RunRecord) -> str:
+    """Where the run stands, in a few words."""
+    step, total = run.about.get("step"), run.about.get("total_steps")
+    if step is None or total is None:
+        return "progress unknown"
+    return f"finished, {step} steps" if step >= total else f"training, step {step} of {total}"
+
+
+def facts(run: RunRecord) -> list[tuple[str, str]]:
+    """On what the last start of the run computed, how fast, in how much memory."""
+    starts = run.about.get("starts", [])
+    last = starts[-1] if starts else {}
+    machine = last.get("hardware", {})
+    rows = []
+    if machine:
+        rows.append(("Processor", f"{machine.get('processor')}, {machine.get('cores')} cores"))
+        if machine.get("memory_gib"):
+            rows.append(("Memory", f"{machine['memory_gib']:.0f} GiB"))
+        rows.append(("GPUs", ", ".join(machine.get("gpus", ())) or "none"))
+    for title, key in (("Devices", "devices"), ("Precision", "precision")):
+        if last.get(key):
+            rows.append((title, str(last[key])))
+    rows += [(name, version) for name, version in last.get("versions", {}).items()]
+    if len(starts) > 1:
+        begun = ", ".join(str(one.get("step")) for one in starts)
+        rows.append(("Started", f"{len(starts)} times, at steps {begun}"))
+    rows += throughput(run)
+    return rows
+
+
+def throughput(run: RunRecord) -> list[tuple[str, str]]:
+    """Median pairs a second and peaks of memory."""
+    rows = []
+    for title, tag, unit in (("Speed, median", "train/pairs_per_second", "pairs/s"),
+                             ("Host memory, peak", "memory/host_peak_gib", "GiB"),
+                             ("GPU memory, peak", "memory/device_peak_gib", "GiB")):  # fmt: skip
+        values = [one.values for one in run.scalars if one.tag == tag]
+        finite = np.concatenate([np.empty(0), *(one[np.isfinite(one)] for one in values)])
+        if len(finite):
+            value = np.median(finite) if unit == "pairs/s" else np.max(finite)
+            rows.append((title, f"{format_rate(float(value))} {unit}"))
+    return rows
+
+
+def curve_charts(figures: Sequence[tuple[str, Figure]]) -> list[dict[str, Any]]:
+    """Learning curves as charts, with what they show in words."""
+    drawn = []
+    for index, (title, figure) in enumerate(figures):
+        words = _in_words(title, figure)
+        svg = charts.inline(figure, f"curve-{index}", words)
+        drawn.append({"title": title, "words": words, "svg": svg})
+    return drawn
+
+
+def _in_words(title: str, figure: Any) -> str:
+    """First and last value of each line of a chart."""
+    said = []
+    for line in figure.axes[0].get_lines():
+        values = np.asarray(line.get_ydata(), np.float64)
+        values = values[np.isfinite(values)]
+        if len(values) and not line.get_label().startswith("_"):
+            said.append(f"{line.get_label()} from {values[0]:.3g} to {values[-1]:.3g}")
+    return f"{title}: " + ("; ".join(said) or "no values")
+
+
+def preferred(predictions: Predictions | None) -> tuple[str, np.ndarray] | None:
+    """The classes of the best evaluation there is, with the name of their accuracy."""
+    if predictions is None:
+        return None
+    names = [name for name in (LINEAR_PROBE, TOP_1) if name in predictions.classes]
+    return (names[0], predictions.classes[names[0]]) if names else None
+
+
+def _views(run: RunRecord) -> dict[str, Any] | None:
+    if run.views is None:
+        return None
+    images = []
+    for index, original in enumerate(run.views.originals):
+        views = [
+            {"uri": pictures.data_uri(view[index]), "operations": operations[index]}
+            for view, operations in zip(run.views.views, run.views.operations, strict=True)
+        ]
+        images.append({"original": pictures.data_uri(original), "views": views})
+    side = max(run.views.originals.shape[1:3])
+    return {"images": images, "epoch": run.views.epoch, "pixelated": side <= pictures.EXAMPLE_SIDE}
+
+
+def _examples(run: RunRecord) -> dict[str, Any] | None:
+    if run.examples is None:
+        return None
+    examples, names = run.examples, run.class_names
+    sheet, (height, width) = sprite_image(examples.images)
+    labels = [int(label) for label in np.unique(examples.labels) if label >= 0]
+    colors = sections.class_colors(max(labels, default=-1) + 1)
+    return {
+        "sheet": pictures.sheet_uri(sheet),
+        "columns": sheet.shape[1] // width,
+        "width": width,
+        "height": height,
+        "count": len(examples.images),
+        "step": examples.step,
+        "points": sections.embedding_points(examples, names),
+        "size": sections.map_size(),
+        "legend": [(label, sections.class_name(label, names), colors[label]) for label in labels],
+        "neighborhoods": sections.neighborhoods(examples, names),
+    }

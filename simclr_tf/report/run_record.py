@@ -1,0 +1,198 @@
+"""What the folder of a run holds, read with patience: what is missing or damaged becomes a note."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from simclr_tf.errors import InputError
+from simclr_tf.report import curves, kept
+
+T = TypeVar("T")
+
+_CONFIG, _FLAGS, _RESULT = "config.json", "flags.json", "result.json"
+_LINKS = (  # what a reader may want to open, in this order
+    ("model card", "saved_model/*/README.md"),
+    ("SavedModel", "saved_model/*/saved_model.pb"),
+    ("TF-Hub archive", "saved_model/*.tar.gz"),
+    ("Keras file", "saved_model/*.keras"),
+    ("checkpoint", "ckpt-*.index"),
+    ("results", "result.json"),
+    ("scoreboard", "scoreboard.md"),
+    ("evaluation", "*/result.json"),
+    ("settings", "config.json"),
+    ("learning curves", "curves.png"),
+    ("augmented views", "views.png"),
+    ("map of the features", "map.png"),
+)
+
+
+class Link(NamedTuple):
+    """A file of the run.
+
+    Attributes:
+        title: What it is.
+        path: Relative to the page, with `/`.
+    """
+
+    title: str
+    path: str
+
+
+@dataclasses.dataclass
+class RunRecord:
+    """A run as its folder tells it.
+
+    Attributes:
+        folder: Of the run.
+        config: Settings by name and `class_names`; {} where unknown.
+        flags: Of the command line; {} without one.
+        about: Starts, step, versions, hardware.
+        result: Metrics by name, `global_step`, and sections of protocols.
+        scalars: Of TensorBoard.
+        examples: Test images and their features.
+        views: Training images and their views.
+        predictions: Of the last evaluation.
+        links: Files that are there.
+        notes: What is missing or damaged, a sentence each.
+    """
+
+    folder: str
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    flags: dict[str, Any] = dataclasses.field(default_factory=dict)
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    result: dict[str, Any] = dataclasses.field(default_factory=dict)
+    scalars: list[curves.ScalarSeries] = dataclasses.field(default_factory=list)
+    examples: kept.Examples | None = None
+    views: kept.ViewSamples | None = None
+    predictions: kept.Predictions | None = None
+    links: list[Link] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return os.path.basename(os.path.abspath(self.folder))
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Of the labels, None without."""
+        names = self.config.get("class_names")
+        return [str(name) for name in names] if isinstance(names, list) and names else None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers of `result.json` by name."""
+        return {name: float(value) for name, value in self.result.items()
+                if "/" in name and isinstance(value, int | float)}  # fmt: skip
+
+
+def read_run(folder: str | os.PathLike[str]) -> RunRecord:
+    """Reads the folder of a run.
+
+    Raises:
+        InputError: It is no folder, or holds neither settings nor results nor events of a run.
+    """
+    folder = os.fspath(folder)
+    if not os.path.isdir(folder):
+        raise InputError("run", "must be the folder of a run", folder)
+    record = RunRecord(folder)
+    reader = _Reader(record)
+    record.config = reader.read(_CONFIG, _mapping, {})
+    record.flags = reader.read(_FLAGS, _mapping, {}, optional=True)
+    record.about = reader.read(kept.ABOUT, _about, {})
+    record.result = reader.read(_RESULT, _result, {})
+    record.scalars = reader.read("events", lambda path: curves.read_scalars(folder), [])
+    if not (record.config or record.result or record.scalars):
+        raise InputError("run", f"must be the folder of a run: it holds no readable {_CONFIG}, "
+                         f"{_RESULT} or events", folder)  # fmt: skip
+    if not record.scalars:
+        record.notes.append("There are no scalars in TensorBoard's event files.")
+    record.examples = reader.read(kept.EXAMPLES, lambda _: kept.read_examples(folder), None)
+    record.views = reader.read(kept.VIEWS, lambda _: kept.read_views(folder), None)
+    record.predictions = reader.read(
+        kept.PREDICTIONS, lambda _: kept.read_predictions(folder), None
+    )
+    record.links = list(_links(pathlib.Path(folder)))
+    return record
+
+
+class _Reader:
+    """Reads one part after the other, and notes which could not be read."""
+
+    def __init__(self, record: RunRecord):
+        self._record = record
+
+    def read(
+        self, name: str, function: Callable[[str], T], default: T, optional: bool = False
+    ) -> T:
+        try:
+            return function(os.path.join(self._record.folder, name))
+        except FileNotFoundError:
+            if not optional:
+                self._record.notes.append(f"There is no {name} (yet).")
+        except Exception as error:  # damage has many faces, and the rest of the page is sound
+            why = " ".join(str(error).split()) or type(error).__name__
+            self._record.notes.append(f"{name} can't be read: {why}.")
+        return default
+
+
+def _mapping(path: str) -> dict[str, Any]:
+    with open(path) as file:
+        found = json.load(file)
+    if not isinstance(found, dict):
+        raise ValueError("it must hold a JSON object")
+    return found
+
+
+def _about(path: str) -> dict[str, Any]:
+    """What is known of starts and progress; `hardware` and `versions` of every start are there."""
+    found = _mapping(path)
+    starts = found.setdefault("starts", [])
+    _require(isinstance(starts, list), "starts must be a list")
+    for start in starts:
+        _require(isinstance(start, dict), "a start must be an object")
+        for name in ("hardware", "versions"):
+            _require(isinstance(start.setdefault(name, {}), dict), f"{name} must be an object")
+    for name in ("step", "total_steps"):
+        _require(isinstance(found.setdefault(name, None), int | None), f"{name} must be a number")
+    return found
+
+
+def _result(path: str) -> dict[str, Any]:
+    """Figures and protocols, whose rows have `what`, `result` and `how`."""
+    found = _mapping(path)
+    protocols = found.setdefault("protocols", {})
+    _require(isinstance(protocols, dict), "protocols must be an object")
+    for section in protocols.values():
+        _require(isinstance(section, dict) and "title" in section, "a protocol must have a title")
+        rows = section.setdefault("rows", [])
+        whole = isinstance(rows, list) and all(
+            isinstance(row, dict) and {"what", "result", "how"} <= set(row) for row in rows
+        )
+        _require(whole, "rows of a protocol must have what, result and how")
+    return found
+
+
+def _require(holds: bool, constraint: str) -> None:
+    if not holds:
+        raise ValueError(constraint)
+
+
+def _links(root: pathlib.Path) -> list[Link]:
+    found = []
+    for title, pattern in _LINKS:
+        for path in sorted(root.glob(pattern), key=lambda path: (len(path.name), path.name)):
+            relative = path.relative_to(root)
+            if title == "SavedModel":
+                relative = relative.parent
+            if title == "checkpoint":
+                relative = relative.with_suffix("")
+            if title == "evaluation":
+                title = f"evaluation {relative.parent}"
+            found.append(Link(title, relative.as_posix()))
+    return found

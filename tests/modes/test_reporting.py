@@ -1,0 +1,130 @@
+"""The page that a training leaves, and that it changes nothing of the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+
+from simclr_tf import experiment as experiment_lib
+from simclr_tf.modes import evaluation, reporting, training
+from simclr_tf.report import kept
+from simclr_tf.weights import stored
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, module_settings):
+    """A run of six steps with its page brought up to date at every checkpoint."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reporting, "_SHARE", 1e9)
+        updates = []
+        update = reporting.Reporter.update
+        patch.setattr(reporting.Reporter, "update",
+                      lambda self, step: (updates.append(step), update(self, step)))  # fmt: skip
+        said = []
+        training.train(module_settings(folder, report_examples=40), None, {"mode": "train"},
+                       said.append)  # fmt: skip
+    return folder, updates, said
+
+
+def test_it_is_written_at_checkpoints_and_at_the_end(trained):
+    folder, updates, said = trained
+    assert updates == [2, 4, 6, 6]
+    page = (folder / "report.html").read_text()
+    assert "finished, 6 steps" in page and "--mode=train" in page
+    assert not any("could not be written" in line for line in said)
+    about = json.loads((folder / "report" / "about.json").read_text())
+    assert about["step"] == about["total_steps"] == 6
+    assert [start["step"] for start in about["starts"]] == [0]
+    assert about["starts"][0]["devices"] == "one CPU"
+    assert (folder / "projector_config.pbtxt").is_file()
+
+
+def test_examples_are_of_the_untrained_and_the_trained_encoder(trained, module_settings):
+    folder, _, _ = trained
+    examples = kept.read_examples(str(folder))
+    assert examples.images.shape[1:] == (8, 8, 3) and examples.step == 6
+    assert 40 <= len(examples.images) < 60  # the stride is a whole number
+    experiment = experiment_lib.prepare(module_settings(folder), trains=True)
+    model = experiment_lib.make_model(experiment)
+    images = examples.images.astype(np.float32) / 255
+    untrained = model(images, training=False)["final_avg_pool"].numpy()
+    np.testing.assert_allclose(examples.before, untrained, rtol=2e-2, atol=2e-2)
+    assert np.abs(examples.now - examples.before).max() > 0.05
+    assert len(np.unique(examples.labels)) > 5
+
+
+def test_views_tell_what_was_done(trained):
+    views = kept.read_views(str(trained[0]))
+    assert views.views.shape == (2, 8, 8, 8, 3)
+    assert all(image[0].startswith("crop") for view in views.operations for image in view)
+
+
+def test_the_report_changes_no_weight(trained, tmp_path, module_settings):
+    training.train(module_settings(tmp_path, report=False), None, None, lambda line: None)
+    assert not (tmp_path / "report.html").exists() and not (tmp_path / "report").exists()
+    with_page, without = (
+        stored.open_variables(os.path.join(folder, "ckpt-6")) for folder in (trained[0], tmp_path)
+    )
+    assert with_page.shapes == without.shapes
+    for name in without.shapes:
+        np.testing.assert_array_equal(with_page.read(name), without.read(name))
+
+
+def test_an_evaluation_adds_its_classes(trained, module_settings):
+    folder, _, _ = trained
+    evaluation.evaluate(module_settings(folder, linear_probe=True), None, lambda line: None)
+    predictions = kept.read_predictions(str(folder))
+    result = json.loads((folder / "result.json").read_text())
+    assert set(predictions.classes) == {
+        "eval/label_top_1_accuracy", "eval/linear_probe_accuracy"
+    }  # fmt: skip
+    for name, classes in predictions.classes.items():
+        assert np.mean(classes == predictions.labels) == pytest.approx(result[name])
+    assert "Confusion" in (folder / "report.html").read_text()
+
+
+def test_a_page_that_fails_stops_nothing(tmp_path, module_settings, monkeypatch):
+    def fail(folder):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(reporting.run_page, "write_report", fail)
+    said = []
+    done = training.train(module_settings(tmp_path), None, None, said.append)
+    assert done.global_step == 6
+    assert [line for line in said if "report.html could not be written: OSError: no space" in line]
+
+
+def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, monkeypatch):
+    experiment = experiment_lib.prepare(module_settings(trained[0]), trains=True)
+    report = reporting.Reporter(experiment, None, lambda: None, lambda line: None)
+    updates = []
+    monkeypatch.setattr(report, "update", updates.append)
+    now = report._started
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now)
+    report.checkpoint(1)
+    now += 1000
+    report.checkpoint(2)  # the guess of 3 s is below 3 %
+    report._spent = 28.0
+    report.checkpoint(3)
+    now += 100
+    report.checkpoint(4)
+    assert updates == [2, 4]
+
+
+def test_remote_folders_have_no_page(trained, module_settings):
+    experiment = experiment_lib.prepare(module_settings(trained[0]), trains=True)
+    remote = module_settings("ram://run")
+    said = []
+    report = reporting.Reporter(
+        dataclasses.replace(experiment, run=remote), None, lambda: None, said.append
+    )
+    report.begin(0)
+    report.update(3)
+    assert said == ["note: report.html is written to local folders only"]

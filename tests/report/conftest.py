@@ -1,0 +1,79 @@
+"""A run's folder without a training: everything a page can show, made up."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from simclr_tf import recipes
+from simclr_tf.report import kept
+from simclr_tf.training.summaries import Summaries
+
+CLASSES = ("cat", "dog", "<b>owl</b>")
+
+
+def made_up_examples(count=30, classes=3, size=8, seed=0):
+    """Examples whose classes are apart after training and not before."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    now = np.eye(classes)[labels] + rng.normal(0, 0.05, (count, classes))
+    return kept.Examples(
+        images=rng.integers(0, 256, (count, size, size, 3), np.uint8),
+        labels=labels,
+        before=rng.normal(size=(count, 5)),
+        now=now,
+        points=now[:, :2] * 10,
+        predicted=np.where(np.arange(count) == 1, 0, labels),
+        step=60,
+    )
+
+
+def write_run(folder, *, changes=None, accuracy=0.75, seed=0):
+    """Everything that a run of 60 steps leaves for its page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run = recipes.recipe("quickstart", model_dir=str(folder), train_steps=60, **(changes or {}))
+    config = {**recipes.flatten(run), "class_names": list(CLASSES)}
+    (folder / "config.json").write_text(json.dumps(config))
+    flags = {"mode": "train_then_eval", "recipe": "quickstart"}
+    (folder / "flags.json").write_text(json.dumps(flags))
+    result = {"eval/linear_probe_accuracy": accuracy, "eval/knn_20_accuracy": 0.5,
+              "untrained/knn_20_accuracy": 0.25, "global_step": 60,
+              "protocols": {"linear": {"title": "Linear evaluation", "seconds": 3.0, "rows": [
+                  {"what": "SGD", "result": "70.0 %", "how": "90 epochs"}]}}}  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(result))
+    rng = np.random.default_rng(seed)
+    summaries = Summaries(str(folder))
+    for step in range(1, 61):
+        summaries.scalars(step, {"train/contrast_loss": 5 - step / 60, "learning_rate": 0.1,
+                                 "train/pairs_per_second": 100.0 + step,
+                                 "memory/host_peak_gib": 1.5})  # fmt: skip
+    summaries.close()
+    (folder / "report").mkdir(exist_ok=True)
+    start = {"time": "2026-11-26T10:00:00+00:00", "step": 0, "devices": "one CPU",
+             "precision": "float32", "versions": {"tensorflow": "2.21.0"},
+             "hardware": {"processor": "A Processor", "cores": 2, "memory_gib": 24.0,
+                          "gpus": []}}  # fmt: skip
+    about = {"starts": [start], "step": 60, "total_steps": 60,
+             "updated": "2026-11-26T10:05:00+00:00"}  # fmt: skip
+    (folder / "report" / "about.json").write_text(json.dumps(about))
+    made_up_examples(seed=seed).write(str(folder))
+    originals = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
+    kept.ViewSamples(originals, np.stack([originals, 255 - originals]),
+                     [[["crop 50 %", "gray"], []], [["mirrored"], ["hue turned by +8°"]]],
+                     epoch=0).write(str(folder))  # fmt: skip
+    labels = np.arange(60) % 3
+    classes = {"eval/linear_probe_accuracy": np.where(labels == 2, 1, labels),
+               "eval/label_top_1_accuracy": labels}  # fmt: skip
+    kept.Predictions(labels, classes, 60).write(str(folder))
+    (folder / "saved_model" / "60").mkdir(parents=True, exist_ok=True)
+    (folder / "saved_model" / "60" / "saved_model.pb").write_bytes(b"x")
+    (folder / "ckpt-60.index").write_bytes(b"x")
+    return folder
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """`run_folder(name, **changes)` writes a run."""
+    return lambda name="run", **options: write_run(tmp_path / name, **options)

@@ -1,0 +1,38 @@
+"""The command line."""
+
+import os
+
+import pytest
+
+from simclr_tf.report.__main__ import main
+
+
+def test_one_run(run_folder, capsys):
+    folder = run_folder()
+    assert main([str(folder)]) == 0
+    assert (folder / "report.html").is_file()
+    assert capsys.readouterr().out == f"{folder}{os.sep}report.html\n"
+
+
+def test_several(run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(run_folder("a")), str(run_folder("b"))]) == 0
+    assert (tmp_path / "comparison.html").is_file()
+    assert main(["a", "b", "--output=other.html"]) == 0
+    assert (tmp_path / "other.html").is_file()
+
+
+@pytest.mark.parametrize("words", [["nowhere"], ["run", "nowhere"]])
+def test_bad_input_is_one_line(run_folder, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    run_folder("run")
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "nowhere" in error
+    assert not (tmp_path / "comparison.html").exists()
+
+
+def test_a_place_that_cannot_be_written(run_folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main([str(run_folder()), f"--output={tmp_path}/file/x.html"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

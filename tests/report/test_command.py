@@ -1,0 +1,43 @@
+"""The command repeats the run."""
+
+import shlex
+
+import pytest
+
+from flags import parsing
+from simclr_tf import recipes
+from simclr_tf.report.command import changes, command_line, plain
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model_dir=runs/a b", "--train_steps=7", "--temperature=0.3"],
+        ["--recipe=cifar10_cpu", "--data_dir=/data", "--model_dir=x", "--keep_best=eval/knn"],
+        ["--dataset=patterns", "--model_dir=x", "--image_size=32", "--optimizer=adam"],
+    ],
+)
+def test_the_command_gives_the_same_settings(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = parsing.parse_command_line(words)
+    config = {**recipes.flatten(first.config), "class_names": ["a"]}
+    command = shlex.split(command_line(config, first.flags))
+    assert command[:2] == ["python", "run.py"]
+    again = parsing.parse_command_line(command[2:])
+    assert again.config == first.config and again.mode == first.mode
+
+
+def test_only_what_differs_is_named():
+    run = recipes.recipe("quickstart", model_dir="m", train_steps=5)
+    assert changes(recipes.flatten(run), "quickstart") == {"model_dir": "m", "train_steps": 5}
+    assert "train_steps" in changes(recipes.flatten(run), "a recipe of another version")
+
+
+def test_from_python_without_flags():
+    run = recipes.recipe("quickstart", model_dir="m")
+    command = command_line(recipes.flatten(run), {})
+    assert command.startswith("python run.py --mode=train ") and "--dataset=" in command
+
+
+def test_plain():
+    assert plain(0.30000000001) == "0.3" and plain(7) == "7" and plain(None) == "None"

@@ -1,0 +1,131 @@
+"""The page says what the folder holds, and holds together whatever is missing."""
+
+import html.parser
+import itertools
+import json
+import os
+import re
+
+import pytest
+
+from simclr_tf.report import run_page
+from simclr_tf.report.run_record import read_run
+
+from .test_run_record import PARTS
+
+_VOID = {"meta", "link", "img", "br", "path", "circle", "use", "rect"}
+
+
+class _Outline(html.parser.HTMLParser):
+    """Checks that elements are closed; collects ids, references and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.used, self.words, self.addresses = [], [], set(), [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag not in _VOID:
+            self.open.append(tag)
+        if "id" in found:
+            self.ids.append(found["id"])
+        for name in ("aria-labelledby", "aria-describedby"):
+            self.used |= set((found.get(name) or "").split())
+        self.addresses += [found[name] for name in ("src", "href") if name in found]
+        if tag == "img":
+            assert found["alt"]
+        if found.get("role") == "img":
+            assert found["aria-label"]
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in _VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in _VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def _outline(text):
+    found = _Outline(text)
+    assert len(found.ids) == len(set(found.ids))
+    assert found.used <= set(found.ids)
+    for address in found.addresses:  # nothing is loaded from elsewhere
+        assert address.startswith(("data:", "#")) or not re.match(r"\w+:|//|/", address), address
+    return found
+
+
+def test_a_whole_run(run_folder):
+    folder = run_folder()
+    path = run_page.write_report(folder)
+    assert path == str(folder / "report.html")
+    text = (folder / "report.html").read_text()
+    outline = _outline(text)
+    words = " ".join(" ".join(outline.words).split())
+    for expected in (
+        "finished, 60 steps", "75.0 %", "untrained 25.0 %", "Linear evaluation", "90 epochs",
+        "--recipe=quickstart", "--train_steps=60", "A Processor, 2 cores", "crop 50 %",
+        "hue turned by +8°", "Nearest neighbours", "Accuracy per class", "Confusion",
+        "1.50 GiB", "saved_model/60", "130 pairs/s",
+    ):  # fmt: skip
+        assert expected in words, expected
+    assert "<b>owl</b>" not in text and "&lt;b&gt;owl&lt;/b&gt;" in text
+    assert "What is not here" not in words
+    for link in (one for one in outline.addresses if not one.startswith(("data:", "#"))):
+        assert os.path.exists(folder / link) or os.path.exists(folder / f"{link}.index")
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+
+
+def test_it_goes_where_it_is_asked_to(run_folder, tmp_path):
+    assert run_page.write_report(run_folder(), tmp_path / "x.html") == str(tmp_path / "x.html")
+    assert "finished" in (tmp_path / "x.html").read_text()
+
+
+@pytest.mark.parametrize("left", [(), *itertools.combinations(PARTS, 1), PARTS[1:]])
+def test_whatever_is_missing_the_page_is_whole(run_folder, left):
+    folder = run_folder()
+    for name in set(PARTS) - set(left):
+        (folder / name).unlink()
+    outline = _outline(run_page.run_html(read_run(folder)))
+    words = " ".join(outline.words)
+    assert "What is not here" in words
+    for name in set(PARTS) - set(left):
+        assert f"There is no {name} (yet)." in words
+
+
+def test_a_run_that_is_at_it(run_folder):
+    run = read_run(run_folder())
+    run.about.update(step=20, total_steps=60)
+    assert run_page.status(run) == "training, step 20 of 60"
+    run.about["starts"] = run.about["starts"] + [{**run.about["starts"][0], "step": 12}]
+    assert ("Started", "2 times, at steps 0, 12") in run_page.facts(run)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("report/about.json", {"starts": "x"}),
+        ("report/about.json", {"starts": [3]}),
+        ("report/about.json", {"starts": [{"hardware": 5}]}),
+        ("report/about.json", {"step": "y"}),
+        ("result.json", {"protocols": [1]}),
+        ("result.json", {"protocols": {"a": {"title": "A", "rows": [{"what": "x"}]}}}),
+    ],
+)
+def test_files_of_another_form_become_notes(run_folder, name, content):
+    folder = run_folder()
+    (folder / name).write_text(json.dumps(content))
+    words = " ".join(_outline(run_page.run_html(read_run(folder))).words)
+    assert f"{name} can't be read" in words and "Learning curves" in words
+
+
+def test_the_best_predictions_are_shown(run_folder):
+    run = read_run(run_folder())
+    assert run_page.preferred(run.predictions)[0] == "eval/linear_probe_accuracy"
+    assert run_page.preferred(None) is None

@@ -1,0 +1,51 @@
+"""A folder is read as far as it can be."""
+
+import pytest
+
+from simclr_tf.errors import InputError
+from simclr_tf.report.run_record import read_run
+
+
+def test_a_whole_run(run_folder):
+    run = read_run(run_folder("a run"))
+    assert run.name == "a run" and run.notes == []
+    assert run.metrics["eval/knn_20_accuracy"] == 0.5
+    assert run.class_names == ["cat", "dog", "<b>owl</b>"]
+    assert run.examples.step == run.predictions.step == 60
+    assert len(run.views.operations) == 2
+    assert ("SavedModel", "saved_model/60") in run.links
+    assert ("checkpoint", "ckpt-60") in run.links
+
+
+PARTS = ("config.json", "result.json", "report/about.json", "report/examples.npz",
+         "report/views.npz", "report/predictions.npz")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "other"])
+def test_damage_becomes_a_note(run_folder, name, damage):
+    folder = run_folder()
+    path = folder / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": content[: len(content) // 2],
+                          "other": b'["not what it should be"]'}[damage])  # fmt: skip
+    run = read_run(folder)
+    assert len(run.notes) == 1 and name in run.notes[0]
+
+
+def test_events_that_are_no_events(run_folder):
+    folder = run_folder()
+    for path in folder.glob("*tfevents*"):
+        path.write_bytes(b"nothing of the kind")
+    run = read_run(folder)
+    assert run.scalars == [] and "scalars" in run.notes[0]
+
+
+def test_other_folders_are_refused(tmp_path):
+    with pytest.raises(InputError, match="run must be the folder of a run: it holds no readable"):
+        read_run(tmp_path)
+    with pytest.raises(InputError, match="run must be the folder of a run"):
+        read_run(tmp_path / "nowhere")

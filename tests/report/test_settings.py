@@ -1,0 +1,14 @@
+"""Limits of the settings."""
+
+import pytest
+
+from simclr_tf.errors import InputError
+from simclr_tf.report.settings import ReportConfig
+
+
+def test_limits():
+    assert ReportConfig().report
+    assert ReportConfig(report_examples=2).report_examples == 2
+    for bad in (1, 5001):
+        with pytest.raises(InputError, match=f"report_examples must lie .* Received: {bad}"):
+            ReportConfig(report_examples=bad)
