@@ -66,6 +66,7 @@ def _untrained_metrics(experiment: Experiment) -> dict[str, float]:
 def _places(run: RunConfig, global_step: int) -> dict[str, str]:
     """Where everything lies."""
     names = {
+        "Report": "report.html",
         "Checkpoint": f"ckpt-{global_step}",
         "SavedModel": os.path.join("saved_model", str(global_step)),
         "Results": "result.json",

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from simclr_tf.files import write_bytes_atomically, write_json, write_text_atomically
+from simclr_tf.report import charts, page
 from simclr_tf.studies.grid import PROBE_Z, Cell
-from simclr_tf.studies.plan import Plan
+from simclr_tf.studies.plan import Plan, run_name
 from simclr_tf.studies.results import Results
 from simclr_tf.studies.verdicts import Verdict
 
@@ -40,6 +41,31 @@ def write(folder: str, plan: Plan, results: Results, verdicts: Sequence[Verdict]
     ]
     write_text_atomically(f"{stem}.md", "\n".join(lines) + "\n")
     write_json(os.path.join(folder, "verdicts.json"), [verdict._asdict() for verdict in verdicts])
+    write_text_atomically(os.path.join(folder, "report.html"), html(plan, results, verdicts))
+
+
+def html(plan: Plan, results: Results, verdicts: Sequence[Verdict]) -> str:
+    """The same as a page; its links lead to the pages of the cells' runs."""
+    head, *rows = _rows(plan, results)
+    titles = [f"{plan.study.title}: {verdict.conclusion}" for verdict in verdicts]
+    return page.render(
+        "study.html.j2",
+        title=plan.study.title,
+        source_of_study=plan.study.source,
+        what=_what_ran(plan),
+        verdicts=verdicts,
+        chart=charts.inline(plan.study.draw(results), "study", "; ".join(titles)),
+        head=head,
+        rows=[(row, _pages(plan, cell)) for row, cell in zip(rows, plan.cells, strict=True)],
+        files=[f"{plan.study.name}.{kind}" for kind in ("csv", "json", "md", "png", "svg")],
+    )
+
+
+def _pages(plan: Plan, cell: Cell) -> list[tuple[int, str]]:
+    """Seeds of a cell and the pages of their runs, as far as there are any."""
+    paths = [(seed, f"cells/{run_name(cell, seed)}/report.html") for seed in plan.seeds]
+    return [(seed, path) for seed, path in paths
+            if os.path.isfile(os.path.join(plan.base.model_dir, path))]  # fmt: skip
 
 
 def write_tables(folder: str, plan: Plan, results: Results) -> None:

@@ -23,6 +23,7 @@ def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path, settings
         "Logistic regression, untrained encoder",
         "Chance",
         "Training",
+        "Report ",
         "Checkpoint",
     ):
         assert row in table

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 
+import markupsafe
 import pytest
 
 from simclr_tf.studies import catalogue, output, plan
@@ -49,7 +51,23 @@ def test_everything_is_written(temperature, tmp_path):
     output.write(str(tmp_path), settled, results, settled.study.conclude(results))
     written = {path.name for path in tmp_path.iterdir()}
     kinds = ("csv", "json", "png", "svg", "md")
-    assert written == {*(f"temperature.{kind}" for kind in kinds), "verdicts.json"}
+    assert written == {*(f"temperature.{kind}" for kind in kinds), "verdicts.json",
+                       "report.html"}  # fmt: skip
     whole = json.loads((tmp_path / "temperature.json").read_text())
     assert whole["cells"][2]["means"]["eval/linear_probe_accuracy"]["mean"] == 0.607
     assert "This study" in (tmp_path / "temperature.md").read_text()
+
+
+def test_the_page(temperature, tmp_path):
+    settled, results = temperature
+    base = dataclasses.replace(settled.base, model_dir=str(tmp_path))
+    settled = dataclasses.replace(settled, base=base)
+    page = tmp_path / "cells" / plan.run_name(settled.cells[2], 1) / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("x")
+    text = output.html(settled, results, settled.study.conclude(results))
+    assert f'href="cells/{page.parent.name}/report.html"' in text and "seed 1" in text
+    assert text.count('href="cells/') == 1
+    for verdict in settled.study.conclude(results):
+        assert str(markupsafe.escape(verdict.evidence)) in text
+    assert "<svg" in text and "60.7 ± 0.3" in text
