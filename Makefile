@@ -23,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint bench format clean
+.PHONY: help demo test test-fast lint bench docs format clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/\1|\2/p' Makefile \
@@ -46,12 +46,16 @@ lint: $(DEV_STAMP)  ## Check style, format and types.
 bench: $(STAMP)  ## Measure speed in the smoke size, a minute (ARGS="step --size=short").
 	$(BIN)/python -m benchmarks.run --size=smoke $(ARGS)
 
+docs: $(DEV_STAMP)  ## Make the pages of docs/ and the API reference a site, in docs/_build/html.
+	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 format: $(DEV_STAMP)  ## Format the code and fix what can be fixed.
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
 clean:  ## Remove .venv, build outputs and caches; runs/ stays.
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist docs/_build docs/api *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import io
 import json
 import math
@@ -41,6 +42,17 @@ def write_bytes_atomically(path: PathLike, data: bytes) -> None:
         _write_remote(target, data)
     else:
         _write_local(pathlib.Path(target), data)
+
+
+def remove_leftovers(path: PathLike) -> None:
+    """Removes what processes left that were killed while they wrote a local file.
+
+    To be called where no other process writes it.
+    """
+    target = pathlib.Path(path)
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.????????.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def write_json(path: PathLike, value: Any) -> None:

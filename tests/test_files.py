@@ -40,6 +40,21 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypa
     assert os.listdir(tmp_path) == ["result.json"]
 
 
+def test_leftovers_of_killed_writes_are_removed(tmp_path):
+    files.write_text_atomically(tmp_path / "a[1].txt", "kept")
+    (tmp_path / ".a[1].txt.0123abcd.tmp").write_text("half")
+    (tmp_path / ".b.txt.0123abcd.tmp").write_text("another's")
+    files.remove_leftovers(tmp_path / "a[1].txt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.txt.0123abcd.tmp", "a[1].txt"]
+    files.remove_leftovers(tmp_path / "nowhere" / "a")
+
+
+def test_arrays(tmp_path):
+    files.write_npz(tmp_path / "a" / "x.npz", {"eval/one": np.arange(3), "two": [1.5]})
+    with np.load(tmp_path / "a" / "x.npz") as read:
+        assert read["eval/one"].tolist() == [0, 1, 2] and read["two"].tolist() == [1.5]
+
+
 def test_json_of_everything_a_run_holds(tmp_path):
     @dataclasses.dataclass
     class Settings:

@@ -25,6 +25,7 @@ TINY = [
     "--warmup_epochs=0",
     "--eval_batch_size=100",
     "--use_blur=False",
+    "--report=False",
 ]
 pytestmark = pytest.mark.slow
 
@@ -63,13 +64,21 @@ def wait_for_progress(folder, processes, text="pairs/s"):
 def test_a_run_of_two_workers_is_one_run(tmp_path, capsys):
     """One writer; the evaluation counts each of 355 images once, in batches of 100."""
     folder = tmp_path / "run"
-    flags = ("--mode=train_then_eval", "--train_steps=6", "--train_split=train[:300]")
+    flags = ("--mode=train_then_eval", "--train_steps=6", "--train_split=train[:300]",
+             "--report", "--report_examples=50")  # fmt: skip
     assert finish(start(folder, *flags)) == [0, 0], log(folder, 0) + log(folder, 1)
     assert "6 steps on 2 CPU replicas of 2 workers" in log(folder, 0)
     silent = log(folder, 1).splitlines()
     assert len(silent) == 1 and silent[0].startswith("simclr_tf: "), silent
     names = {path.name for path in folder.iterdir()}
-    assert {"checkpoint", "ckpt-6.index", "result.json", "saved_model", "curves.png"} <= names
+    assert {
+        "checkpoint",
+        "ckpt-6.index",
+        "result.json",
+        "saved_model",
+        "curves.png",
+        "report.html",
+    } <= names
     assert sum(name.startswith("events.out") for name in names) == 2  # training, evaluation
     # One process evaluates the same checkpoint alone.
     assert run.main(["--mode=eval", f"--model_dir={folder}", "--eval_name=alone"]) == 0

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(run.__file__).resolve().parent
 # The smallest run there is: 1/16 width, a few steps, 8 px images.
 TINY = (
     "--resnet_depth=18 --width_multiplier=0.0625 --image_size=8 --train_batch_size=16 "
-    "--train_steps=3 --warmup_epochs=0 --eval_batch_size=64 --use_blur=False"
+    "--train_steps=3 --warmup_epochs=0 --eval_batch_size=64 --use_blur=False --report=False"
 )
 
 
@@ -54,6 +54,7 @@ def finished(photos, tmp_path_factory):
     """A finished run on the labelled folder."""
     folder = tmp_path_factory.mktemp("run") / "finished"
     line = f"--mode=train_then_eval --dataset=folder:{photos}/labelled --model_dir={folder} {TINY}"
+    line += " --report"
     assert run.main(line.split()) == 0
     return folder
 

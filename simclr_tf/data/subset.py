@@ -86,8 +86,8 @@ class Subset:
             class_names: C names; None writes numbers.
 
         Returns:
-            For example `2 of 10 classes have fewer images than asked for (cat: 12, dog: 7), 1 has
-            none (eel)`. None where all classes have the same number, or the rule is `100%`.
+            None where all classes have the same number, or the rule is `100%`. For example
+            "2 of 10 classes have fewer images than asked for (cat: 12, dog: 7), 1 has none (eel)".
 
         Raises:
             InputError: Names do not fit.

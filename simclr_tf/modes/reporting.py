@@ -24,7 +24,7 @@ from simclr_tf.evaluation.features import (
     extract_features,
 )
 from simclr_tf.experiment import Experiment, SampleViews
-from simclr_tf.files import write_json
+from simclr_tf.files import remove_leftovers, write_json
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Say
 from simclr_tf.report import kept, machine, pictures, projector, run_page
@@ -66,6 +66,8 @@ class Reporter:
     def begin(self, step: int) -> None:
         """Notes with what and on what a start of the run computes."""
         if self._on and self._chief:
+            for name in (run_page.REPORT, kept.ABOUT, kept.EXAMPLES, kept.VIEWS):
+                remove_leftovers(os.path.join(self._folder, name))
             _note_start(self._experiment, step)
 
     def checkpoint(self, step: int) -> None:

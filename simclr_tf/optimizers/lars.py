@@ -28,14 +28,13 @@ EXCLUDED_ROLES = ("bias", "batch_norm", "linear_head_kernel", "linear_head_bias"
 class LARS(keras.optimizers.Optimizer):
     """Momentum SGD with a trust ratio and coupled weight decay per variable.
 
-    With d = gradient + weight_decay * w, momentum m, learning rate lr and velocity v, one step is
+    With d = gradient + weight_decay * w, momentum m, learning rate lr and velocity v, one step is::
 
-    | variant                  | v becomes                | w decreases by                        |
-    |--------------------------|--------------------------|---------------------------------------|
-    | classic (default)        | m * v + lr * trust(d) * d | v                                     |
-    | classic, Nesterov        | m * v + lr * trust(d) * d | m * v + lr * trust(d) * d             |
-    | popular                  | m * v + d                | lr * trust(v) * v                     |
-    | popular, Nesterov        | m * v + d                | lr * trust(u) * u with u = m * v + d  |
+        variant              v becomes                   w decreases by
+        classic (default)    m * v + lr * trust(d) * d   v
+        classic, Nesterov    m * v + lr * trust(d) * d   m * v + lr * trust(d) * d
+        popular              m * v + d                   lr * trust(v) * v
+        popular, Nesterov    m * v + d                   lr * trust(u) * u with u = m * v + d
 
     where v on the right of the last column is the new one. Variables of an excluded role have no
     decay and trust 1. Unlike the `weight_decay` of other Keras optimizers, which shrinks weights

@@ -13,7 +13,7 @@ def build_settings(folder, **changes):
             "eval_split": "test", "resnet_depth": 18, "width_multiplier": 1 / 16,
             "train_batch_size": 32, "train_steps": 6, "checkpoint_steps": 2,
             "warmup_epochs": 0, "use_blur": False, "knn_bank_size": 200, "eval_steps": 1,
-            "keep_checkpoint_max": 10, **changes,
+            "keep_checkpoint_max": 10, "report": False, **changes,
         }
     )  # fmt: skip
 

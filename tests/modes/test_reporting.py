@@ -28,8 +28,8 @@ def trained(tmp_path_factory, module_settings):
         patch.setattr(reporting.Reporter, "update",
                       lambda self, step: (updates.append(step), update(self, step)))  # fmt: skip
         said = []
-        training.train(module_settings(folder, report_examples=40), None, {"mode": "train"},
-                       said.append)  # fmt: skip
+        run = module_settings(folder, report_examples=40, report=True)
+        training.train(run, None, {"mode": "train"}, said.append)
     return folder, updates, said
 
 
@@ -79,7 +79,9 @@ def test_the_report_changes_no_weight(trained, tmp_path, module_settings):
 
 def test_an_evaluation_adds_its_classes(trained, module_settings):
     folder, _, _ = trained
-    evaluation.evaluate(module_settings(folder, linear_probe=True), None, lambda line: None)
+    evaluation.evaluate(
+        module_settings(folder, linear_probe=True, report=True), None, lambda line: None
+    )
     predictions = kept.read_predictions(str(folder))
     result = json.loads((folder / "result.json").read_text())
     assert set(predictions.classes) == {
@@ -96,13 +98,13 @@ def test_a_page_that_fails_stops_nothing(tmp_path, module_settings, monkeypatch)
 
     monkeypatch.setattr(reporting.run_page, "write_report", fail)
     said = []
-    done = training.train(module_settings(tmp_path), None, None, said.append)
+    done = training.train(module_settings(tmp_path, report=True), None, None, said.append)
     assert done.global_step == 6
     assert [line for line in said if "report.html could not be written: OSError: no space" in line]
 
 
 def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, monkeypatch):
-    experiment = experiment_lib.prepare(module_settings(trained[0]), trains=True)
+    experiment = experiment_lib.prepare(module_settings(trained[0], report=True), trains=True)
     report = reporting.Reporter(experiment, None, lambda: None, lambda line: None)
     updates = []
     monkeypatch.setattr(report, "update", updates.append)
@@ -119,8 +121,8 @@ def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, mo
 
 
 def test_remote_folders_have_no_page(trained, module_settings):
-    experiment = experiment_lib.prepare(module_settings(trained[0]), trains=True)
-    remote = module_settings("ram://run")
+    experiment = experiment_lib.prepare(module_settings(trained[0], report=True), trains=True)
+    remote = module_settings("ram://run", report=True)
     said = []
     report = reporting.Reporter(
         dataclasses.replace(experiment, run=remote), None, lambda: None, said.append

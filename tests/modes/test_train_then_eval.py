@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path, settings, fake_export):
     said = []
     train_then_eval.train_then_eval(
-        settings(tmp_path, linear_probe=True), fake_export, {"seed": 0}, said.append
+        settings(tmp_path, linear_probe=True, report=True), fake_export, {"seed": 0}, said.append
     )
     assert fake_export.described == [(6, "digits", "test")]
     table = said[-1]

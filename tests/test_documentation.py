@@ -1,0 +1,405 @@
+"""Every command of the README and of the pages in docs/ runs, shortened by flags only."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import run
+import simclr_tf
+from benchmarks import workers
+from export.__main__ import main as export_main
+from flags import parsing
+from simclr_tf import recipes
+from simclr_tf.report.__main__ import main as report_main
+from tests.weights import foreign_checkpoints
+
+README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
+DOCS = pathlib.Path(run.__file__).parent / "docs"
+PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}
+ROOT = pathlib.Path(run.__file__).resolve().parent
+FIXTURES = pathlib.Path(run.__file__).parent / "tests" / "fixtures"
+MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
+SHORT = [
+    "--train_steps=2",
+    "--width_multiplier=0.0625",
+    "--resnet_depth=18",
+    "--train_batch_size=8",
+    "--eval_steps=1",
+    "--eval_batch_size=16",
+    "--knn_bank_size=32",
+    "--report_examples=16",
+]
+NO_IMAGENET = ["--dataset=patterns", "--image_size=32", "--train_split=train[:64]",
+               "--eval_split=test[:32]"]  # fmt: skip
+SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=64",
+               "--knn_neighbors=1,5", "--map_points=20"]  # fmt: skip
+
+
+# Commands that have a test of their own, or none, with the reason.
+ELSEWHERE = {
+    "TF_CONFIG=": "test_two_workers_by_hand",
+    "srun ": "test_the_slurm_script",
+    "--mode=data_": "test_the_processes_of_a_data_service",
+    "--use_tpu --": "test_a_tpu_that_is_not_there",
+    "--num_logical_cpus": "test_command_in_a_process_of_its_own",
+    "make ": "test_targets_of_make; CI calls them",
+    "pip install": "CI installs the requirements; CUDA and gcs-filesystem need what is not here",
+    "tensorboard": "test_tensorboard",
+    "python -m benchmarks.": "test_benchmarks_know_their_flags; they take minutes to hours",
+}
+SHELL = re.compile(r"^(cd |status=|case |esac|exit |;;|if |#|\d+ \||[\w./-]+ *\)$)")
+
+
+def all_commands() -> list[str]:
+    """Every line of every block of shell, and every command within a line of text."""
+    found = []
+    for text in (README, *PAGES.values()):
+        for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL):
+            found += block.replace("\\\n", " ").splitlines()
+        plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        found += re.findall(r"`((?:python (?:run\.py|-m)|make|tensorboard|pip) [^`]*)`", plain)
+    joined = (" ".join(command.split()) for command in found)
+    return list(dict.fromkeys(one for one in joined if one and not SHELL.match(one)))
+
+
+def has_place(command: str) -> bool:
+    return any(part in command for part in ELSEWHERE)
+
+
+def run_commands() -> list[str]:
+    return [one for one in all_commands()
+            if one.startswith("python run.py ") and not has_place(one)]  # fmt: skip
+
+
+def export_commands() -> list[str]:
+    return [one.partition(" #")[0].strip() for one in all_commands()
+            if one.startswith("python -m export ")]  # fmt: skip
+
+
+def report_commands() -> list[str]:
+    return [one for one in all_commands() if one.startswith("python -m simclr_tf.report ")]
+
+
+def test_every_command_is_run_somewhere():
+    known = {*run_commands(), *report_commands()}
+    rest = [
+        one
+        for one in all_commands()
+        if one not in known and not one.startswith("python -m export") and not has_place(one)
+    ]
+    assert rest == []
+
+
+def snippets() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """The folder that the commands run in, with the photos that they mention."""
+    folder = tmp_path_factory.mktemp("readme")
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 30, 3), np.uint8)
+    for index, image in enumerate(pixels):
+        split, label = ("test" if index < 8 else "train"), ("cat" if index % 2 else "dog")
+        path = folder / "photos" / split / label / f"{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_jpeg(image).numpy())
+    listing = json.loads((FIXTURES / "foreign" / "tf1_variables_r18.json").read_text())
+    narrow = {name: [n if n <= 10 else n // 8 for n in shape] for name, shape in listing.items()}
+    arrays = foreign_checkpoints.random_arrays(narrow, seed=0)
+    foreign_checkpoints.write_tf1(str(folder / "published" / "model.ckpt-20"), arrays)
+    return folder
+
+
+def test_readme_shows_the_commands_that_matter():
+    commands = run_commands()
+    assert len(commands) >= 8
+    assert re.search(r"```sh\nmake demo[^\n]*\nmake test[^\n]*\n```", README)
+    assert "run.py --mode=train_then_eval" in MAKEFILE
+
+
+def values(command: str, *flags: str) -> list[str]:
+    return [word.partition("=")[2] for word in shlex.split(command) if word.split("=")[0] in flags]
+
+
+def needs(command: str) -> list[str]:
+    """What a command reads that another one has to leave behind."""
+    read = values(command, "--checkpoint", "--teacher", "--embeddings", "--compare_with")
+    only_reads = "--mode=eval " in command or "--mode=evaluate --model_dir" in command
+    return read + (values(command, "--model_dir") if only_reads else [])
+
+
+def leaves(command: str) -> list[str]:
+    return [] if "--mode=eval " in command else values(command, "--model_dir", "--output")
+
+
+def run_command(command: str, request) -> None:
+    """Runs a command of the README, after those that make what it reads (in any order of tests)."""
+    for name in needs(command):
+        if not os.path.exists(name):
+            maker = next(c for c in run_commands() if name in leaves(c) and name not in needs(c))
+            run_command(maker, request)
+    words = shlex.split(command)[2:]
+    extra = [*SHORT, *(SHORT_BOARD if "--mode=evaluate" in words else [])]
+    if "--recipe=evaluate_cpu" in words:  # all of it runs in tests/modes/test_scoreboard.py
+        extra.append("--protocols=knn")
+    if "--mode=study" in words:
+        extra.append("--study_budget=2")
+    if "cifar" in command and "folder" not in command:
+        shared = request.getfixturevalue("shared_dir")
+        extra.append(f"--data_dir={shared / 'data' / 'tfds'}")
+    if "--checkpoint=runs/cifar" in words:
+        extra += ["--train_split=train[:500]", "--eval_split=test[:100]"]
+    if "imagenet" in command:
+        extra += NO_IMAGENET
+    if "--gradient_cache_chunk" in command:
+        extra.append("--gradient_cache_chunk=4")
+    if "published" in command or "weights/r50" in command:
+        extra.append("--width_multiplier=0.125")
+    if "--model_dir=/tmp" in command:
+        extra.append("--model_dir=runs/reference")
+    assert run.main([*words, *extra]) == 0, command
+
+
+def have_a_run(request) -> None:
+    if not os.path.exists("runs/a"):
+        run_command(next(c for c in run_commands() if "runs/a" in leaves(c)), request)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", run_commands())
+def test_command(command, workplace, monkeypatch, request):
+    monkeypatch.chdir(workplace)
+    if "--help" in command:
+        assert run.main(shlex.split(command)[2:]) == 0
+        return
+    run_command(command, request)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", export_commands())
+def test_export_command(command, workplace, monkeypatch, request):
+    monkeypatch.chdir(workplace)
+    have_a_run(request)
+    if "weights/r50" in command and os.path.exists("weights/r50"):
+        pytest.skip("another test has imported it")
+    assert export_main(shlex.split(command)[3:]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", report_commands())
+def test_report_command(command, workplace, monkeypatch, request):
+    monkeypatch.chdir(workplace)
+    words = shlex.split(command)[3:]
+    for folder in (word for word in words if not word.startswith("--")):
+        if not os.path.exists(folder):
+            run_command(next(c for c in run_commands() if folder in leaves(c)), request)
+    assert report_main(words) == 0
+
+
+def small(command: str, folder: pathlib.Path) -> list[str]:
+    """The words of a command of run.py for a process of its own, without ImageNet."""
+    words = shlex.split(command)
+    after = words[words.index("run.py") + 1 :]
+    return [sys.executable, str(ROOT / "run.py"), *after, *SHORT, *NO_IMAGENET,
+            f"--model_dir={folder}"]  # fmt: skip
+
+
+def commands_with(part: str) -> list[str]:
+    return [command for command in all_commands() if part in command]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands_with("--num_logical_cpus="))
+def test_command_in_a_process_of_its_own(command, tmp_path):
+    done = subprocess.run(small(command, tmp_path / "run"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_two_workers_by_hand(tmp_path):
+    first, second = commands_with("TF_CONFIG=")
+    addresses = workers.free_addresses(2)
+    processes = []
+    for command in (first, second):
+        setting = re.search(r"TF_CONFIG='([^']*)'", command)[1]
+        for host, address in zip(("a:12345", "b:12345"), addresses, strict=True):
+            setting = setting.replace(host, address)
+        environment = {**os.environ, "TF_CONFIG": setting}
+        words = small(command, tmp_path / "run")
+        processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL))
+    try:
+        assert [process.wait(400) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    assert (tmp_path / "run" / "result.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status, requeued", [(0, False), (1, False), (143, True)])
+def test_the_slurm_script(tmp_path, status, requeued):
+    """With stand-ins for Slurm's programs: what is started, and what follows from its status."""
+    (script,) = re.findall(r"```sh\n(#!/bin/bash.*?)```", PAGES["scale.md"], flags=re.DOTALL)
+    (tmp_path / "job.sh").write_text(script.replace("/shared/simclr_tf", str(tmp_path)))
+    for name, body in (("srun", f'echo "$@" > srun.txt; exit {status}'),
+                       ("scontrol", 'echo "$@" > scontrol.txt')):  # fmt: skip
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7",
+                   "SLURM_CPUS_PER_TASK": "64"}  # fmt: skip
+    done = subprocess.run(["bash", "job.sh"], cwd=tmp_path, env=environment)
+    assert done.returncode == status
+    started = (tmp_path / "srun.txt").read_text()
+    assert started.startswith("--cpus-per-task=64 .venv/bin/python run.py --mode=train_then_eval")
+    parsing.parse_command_line(shlex.split(started)[3:])
+    asked = tmp_path / "scontrol.txt"
+    assert asked.exists() == requeued
+    assert not requeued or asked.read_text() == "requeue 7\n"
+
+
+@pytest.mark.parametrize("command", commands_with("--use_tpu --"))
+def test_a_tpu_that_is_not_there(command, tmp_path, capsys):
+    words = [*shlex.split(command)[2:], f"--model_dir={tmp_path}/run", *NO_IMAGENET]
+    assert run.main(words) != 0
+    assert "TPU" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_data_service(tmp_path):
+    """The dispatcher and both kinds of workers start, and stop when they are asked to."""
+    commands = commands_with("--mode=data_")
+    head, worker = (address.rpartition(":")[2] for address in workers.free_addresses(2))
+    processes = []
+    try:
+        for command in commands:
+            words = re.sub("0.0.0.0|head|decode2", "127.0.0.1", command)
+            words = words.replace("5050", head).replace("5051", worker)
+            processes.append(subprocess.Popen(
+                [sys.executable, "run.py", *shlex.split(words)[2:]], cwd=ROOT, text=True,
+                stdout=subprocess.PIPE))  # fmt: skip
+            lines = [processes[-1].stdout.readline() for _ in range(2)]
+            assert lines[0].startswith("simclr_tf: data_") and lines[1], command
+        assert [process.poll() for process in processes] == [None] * 3
+    finally:
+        for process in processes:
+            process.terminate()
+    assert [process.wait(60) for process in processes] == [run.PREEMPTED] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands_with("tensorboard --logdir"))
+def test_tensorboard(command, workplace, monkeypatch, request):
+    """`--inspect` lists what it finds instead of serving it."""
+    monkeypatch.chdir(workplace)
+    have_a_run(request)
+    words = shlex.split(command)
+    program = pathlib.Path(sys.executable).with_name(words[0])
+    words = [word for word in words if "RUN" not in word][1:]
+    if len(words) == 1:
+        words.append("runs")
+    done = subprocess.run([program, "--inspect", *words], capture_output=True, text=True)
+    assert done.returncode == 0 and "train/contrast_loss" in done.stdout
+
+
+@pytest.mark.parametrize("command", commands_with("make "))
+def test_targets_of_make(command):
+    done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("command", commands_with("python -m benchmarks."))
+def test_benchmarks_know_their_flags(command):
+    """They take minutes to hours, and the reference or PyTorch: only their flags are read."""
+    words = shlex.split(command.replace("[CASE ...]", ""))[2:]
+    module = importlib.import_module(words[0])
+    with pytest.raises(SystemExit) as ended:
+        module.main([*words[1:], "--help"])
+    assert ended.value.code == 0
+    text = pathlib.Path(module.__file__).read_text()
+    for flag in re.findall(r"--(\w+)", command):
+        assert f'"--{flag}"' in text or "add_common" in text, flag
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(len(snippets())))
+def test_snippet(index, workplace, monkeypatch, request):
+    monkeypatch.chdir(workplace)
+    have_a_run(request)
+    hidden = tf.random.stateless_normal((4, 8), seed=(0, 1))
+    names = {"images": tf.zeros((2, 32, 32, 3)), "hidden_a": hidden, "hidden_b": hidden}
+    names["path"] = "published"
+    # The step in the README is the one of a full run.
+    exec(re.sub(r"saved_model/\d+", "saved_model/2", snippets()[index]), names)
+
+
+def test_evaluation_snippet(workplace, monkeypatch):
+    """The page's data set is large; the embedded one has the same two splits."""
+    monkeypatch.chdir(workplace)
+    (snippet,) = re.findall(r"```python\n(.*?)```", PAGES["evaluation.md"], flags=re.DOTALL)
+    flat = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten()])
+    shorter = snippet.replace("image_size=32", "image_size=8").replace("cifar10", "digits")
+    exec(shorter, {"model": flat, "data_dir": None})
+
+
+def test_getting_started_snippet(workplace, monkeypatch, request):
+    monkeypatch.chdir(workplace)
+    have_a_run(request)
+    (snippet,) = re.findall(r"```python\n(.*?)```", PAGES["getting_started.md"], flags=re.DOTALL)
+    exec(snippet, {"images": tf.zeros((2, 32, 32, 3))})
+
+
+def test_recipes_are_all_described():
+    for name in recipes.recipe_names():
+        assert f"`{name}`" in PAGES["recipes.md"], name
+
+
+def test_the_names_of_the_library_are_all_described():
+    for name in simclr_tf.__all__:
+        assert name == "__version__" or f"`{name}`" in PAGES["api.md"], name
+
+
+def test_pages_are_linked_from_the_first_one():
+    tree = re.findall(r"```{toctree}\n(.*?)```", PAGES["index.md"], flags=re.DOTALL)
+    listed = {line for block in tree for line in block.split("\n") if line and line[0] != ":"}
+    assert {f"{name}.md" for name in listed} == set(PAGES) - {"index.md"}
+
+
+def test_links_lead_somewhere():
+    for name, text in {"../README.md": README, **PAGES}.items():
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if "://" not in target:
+                assert (DOCS / name).parent.joinpath(target).exists(), (name, target)
+
+
+@pytest.mark.slow
+def test_the_site_is_made_without_a_warning(tmp_path):
+    """All pages and the reference, from what is installed."""
+    source = tmp_path / "docs"
+    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("_build", "api"))
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+    done = subprocess.run(
+        [*command, source, tmp_path / "site"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    front = (tmp_path / "site" / "index.html").read_text()
+    assert "getting_started.html" in front
+    reference = (tmp_path / "site" / "api" / "simclr_tf.objectives.nt_xent.html").read_text()
+    assert "nt_xent" in reference and "Raises" in reference
+    loaded = re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="(?:https?:)?//', front)
+    assert loaded == []  # nothing comes from elsewhere
