@@ -10,7 +10,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flags import parsing, startup, usage
+from flags import parsing, usage
+from simclr_tf import startup
 from simclr_tf.errors import InputError, Preempted, RunError, WorkerLostError
 
 # Exit statuses. After the last three the same command goes on where the run stopped.

@@ -15,7 +15,7 @@ import argparse
 import dataclasses
 from typing import Any
 
-from flags import startup
+from simclr_tf import startup
 
 # Recipe -> name. The classes of ImageNet make the linear head that trains alongside.
 RECIPES = {"imagenet_r50": "ResNet-50", "imagenet_r152_3x_sk": "ResNet-152 (3x, SK 0.0625)"}

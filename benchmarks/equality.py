@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--local_negatives", action="store_true", help=hidden)
     given = parser.parse_args()
     if given.worker or given.first:
-        from flags import startup
+        from simclr_tf import startup
 
         startup.load_tensorflow()
     if given.worker:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from flags import startup
+from simclr_tf import startup
 
 
 class Sides(NamedTuple):

@@ -31,7 +31,7 @@ def measure(batch: int, chunk: int, width: float, steps: int) -> tuple[float, fl
 
 
 def _work(path: str, batch: int, chunk: int, width: float, steps: int) -> None:
-    from flags import startup
+    from simclr_tf import startup
 
     startup.load_tensorflow()
     import tensorflow as tf

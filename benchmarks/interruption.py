@@ -481,7 +481,7 @@ def main() -> int:
 
 def prepare_data(folder: pathlib.Path) -> None:
     """Writes the data set, so that no start has to."""
-    from flags.startup import load_tensorflow
+    from simclr_tf.startup import load_tensorflow
 
     load_tensorflow()
     from simclr_tf.data import embedded

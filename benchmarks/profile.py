@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from benchmarks.speed.cases import PRECISIONS
-from flags import startup
+from simclr_tf import startup
 
 # `path/of/the/op:Type` is a kernel; everything else is the runtime's own.
 _KERNEL = re.compile(r"[^:]+:([A-Za-z_]\w*)")

@@ -34,7 +34,7 @@ def measure(setting: str, batch: int, width: float, calls: int) -> list[float]:
 
 
 def _work(path: str, replicas: int, batch: int, width: float, calls: int) -> None:
-    from flags import startup
+    from simclr_tf import startup
 
     startup.load_tensorflow()
     import tensorflow as tf

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from flags import startup
+from simclr_tf import startup
 from simclr_tf.errors import InputError
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130

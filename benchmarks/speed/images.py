@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from benchmarks.speed.timing import Round
-from flags import startup
+from simclr_tf import startup
 
 
 def patterns(*, data_dir: str) -> Round:

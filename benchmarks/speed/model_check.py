@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.speed import images, ours, peak, step_model, timing
 from benchmarks.speed.protocol import UnavailableError
-from flags import startup
+from simclr_tf import startup
 from simclr_tf.errors import require
 
 

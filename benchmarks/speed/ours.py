@@ -18,7 +18,7 @@ from benchmarks.speed.timing import (
     until_first_step,
     update_time,
 )
-from flags import startup
+from simclr_tf import startup
 
 
 def _stepper(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.speed.timing import Round, rates
-from flags import startup
+from simclr_tf import startup
 
 
 def products(*, size: int, products: int, samples: int, precisions: Sequence[str]) -> Round:

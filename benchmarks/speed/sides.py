@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.speed.figures import Series
 from benchmarks.speed.protocol import ERROR, STARTED
-from flags import startup
+from simclr_tf import startup
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -27,7 +27,7 @@ from simclr_tf.experiment import Experiment, SampleViews
 from simclr_tf.files import remove_leftovers, write_json
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Say
-from simclr_tf.report import kept, machine, pictures, projector, run_page
+from simclr_tf.report import kept, machine, pictures
 from simclr_tf.report.embedding_map import embedding_map
 
 _SHARE = 0.03  # of the time that training takes
@@ -66,7 +66,7 @@ class Reporter:
     def begin(self, step: int) -> None:
         """Notes with what and on what a start of the run computes."""
         if self._on and self._chief:
-            for name in (run_page.REPORT, kept.ABOUT, kept.EXAMPLES, kept.VIEWS):
+            for name in (kept.REPORT, kept.ABOUT, kept.EXAMPLES, kept.VIEWS):
                 remove_leftovers(os.path.join(self._folder, name))
             _note_start(self._experiment, step)
 
@@ -115,6 +115,8 @@ class Reporter:
         )
         examples.write(self._folder)
         if min(found.features.shape) >= _FEWEST:
+            from simclr_tf.report import projector  # brings tensorboard
+
             named = experiment.class_names
             projector.write_projector(self._folder, found.features,
                                       labels if one_label else None, named, images,
@@ -150,6 +152,8 @@ def keep_evaluation(
 
 def write_page(folder: str, say: Say) -> None:
     """Writes the page from what lies in the folder of a run; says so where that fails."""
+    from simclr_tf.report import run_page  # brings matplotlib, which the first step does not need
+
     try:
         run_page.write_report(folder)
     except Exception as error:  # a page must not cost the run

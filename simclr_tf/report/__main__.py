@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from simclr_tf import startup
 from simclr_tf.errors import InputError
-from simclr_tf.report import comparison, run_page
 
 BAD_INPUT, FAILED = 2, 1
 
@@ -25,6 +25,9 @@ def main(words: Sequence[str]) -> int:
         "for several)",
     )
     given = parser.parse_args(words)
+    startup.load_tensorflow()
+    from simclr_tf.report import comparison, run_page
+
     try:
         if len(given.runs) == 1:
             path = run_page.write_report(given.runs[0], given.output)

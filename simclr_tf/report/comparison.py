@@ -10,7 +10,7 @@ import numpy as np
 
 from simclr_tf.errors import require
 from simclr_tf.files import write_text_atomically
-from simclr_tf.report import command, curves, page, run_page, sections
+from simclr_tf.report import command, curves, kept, page, run_page, sections
 from simclr_tf.report.run_record import RunRecord, read_run
 from simclr_tf.report.units import format_percent
 
@@ -125,7 +125,7 @@ def _series(runs: Sequence[RunRecord], names: Sequence[str]) -> list[curves.Scal
 
 
 def _link(run: RunRecord, folder: str) -> str | None:
-    path = os.path.join(run.folder, run_page.REPORT)
+    path = os.path.join(run.folder, kept.REPORT)
     if not os.path.isfile(path):
         return None
     return os.path.relpath(path, folder).replace(os.sep, "/")

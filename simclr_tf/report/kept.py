@@ -11,6 +11,7 @@ import numpy as np
 from simclr_tf.errors import require
 from simclr_tf.files import write_npz
 
+REPORT = "report.html"
 FOLDER = "report"
 ABOUT = os.path.join(FOLDER, "about.json")
 EXAMPLES = os.path.join(FOLDER, "examples.npz")

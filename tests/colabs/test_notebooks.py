@@ -84,7 +84,7 @@ def test_every_picture_is_announced(path):
 
 _STAND_INS = """
 import subprocess, sys, types
-sys.modules["flags.startup"] = types.SimpleNamespace(load_tensorflow=lambda: None)
+sys.modules["simclr_tf.startup"] = types.SimpleNamespace(load_tensorflow=lambda: None)
 commands = []
 subprocess.run = lambda words, check: commands.append(words)
 """

@@ -11,7 +11,7 @@ import pytest
 
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.modes import evaluation, reporting, training
-from simclr_tf.report import kept
+from simclr_tf.report import kept, run_page
 from simclr_tf.weights import stored
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ def test_a_page_that_fails_stops_nothing(tmp_path, module_settings, monkeypatch)
     def fail(folder):
         raise OSError("no space left")
 
-    monkeypatch.setattr(reporting.run_page, "write_report", fail)
+    monkeypatch.setattr(run_page, "write_report", fail)
     said = []
     done = training.train(module_settings(tmp_path, report=True), None, None, said.append)
     assert done.global_step == 6

@@ -10,9 +10,9 @@ from unittest import mock
 
 import pytest
 
-from flags import startup
+from simclr_tf import startup
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _environment_restored():
 
 PROGRAM = """
 import os, sys
-from flags import startup
+from simclr_tf import startup
 assert "tensorflow" not in sys.modules
 startup.load_tensorflow()
 assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
