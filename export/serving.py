@@ -24,14 +24,14 @@ def build_signatures(passes: Passes, image_size: int) -> dict[str, Any]:
         image_size: Side in pixels that `from_bytes` brings images to.
 
     Returns:
-        By name, all with `embedding` (N, D) and, where there is a linear head, `logits`
-        (N, classes):
+        By name. All return `embedding` (N, D) and, where there is a linear head, `logits`
+        (N, classes).
 
-            `serving_default`: `images` (N, H, W, 3) float32 in [0, 1] of any size.
-            `training_default`: the same, with batch norm in training mode; the
-                `call_training_endpoint` of a Keras 3 `TFSMLayer`.
-            `from_bytes`: `image_bytes` (N,), encoded JPEG, PNG, GIF or BMP files of any sizes,
-                which become images as in the evaluation of a run.
+        - `serving_default`: of `images` (N, H, W, 3) float32 in [0, 1] of any size.
+        - `training_default`: the same, with batch norm in training mode; the
+          `call_training_endpoint` of a Keras 3 `TFSMLayer`.
+        - `from_bytes`: of `image_bytes` (N,), encoded JPEG, PNG, GIF or BMP files of any sizes,
+          which become images as in the evaluation of a run.
     """
 
     @tf.function(input_signature=[IMAGES], autograph=False)

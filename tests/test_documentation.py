@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import pathlib
@@ -40,7 +39,7 @@ SHORT = [
     "--eval_steps=1",
     "--eval_batch_size=16",
     "--knn_bank_size=32",
-    "--report_examples=16",
+    "--report=False",
 ]
 NO_IMAGENET = ["--dataset=patterns", "--image_size=32", "--train_split=train[:64]",
                "--eval_split=test[:32]"]  # fmt: skip
@@ -85,8 +84,13 @@ def run_commands() -> list[str]:
 
 
 def export_commands() -> list[str]:
-    return [one.partition(" #")[0].strip() for one in all_commands()
-            if one.startswith("python -m export ")]  # fmt: skip
+    found = (one.partition(" #")[0].strip() for one in all_commands())
+    return list(dict.fromkeys(one for one in found if one.startswith("python -m export ")))
+
+
+def imports() -> str:
+    """The command that brings in published weights."""
+    return next(one for one in export_commands() if "import" in one and "weights/r50" in one)
 
 
 def report_commands() -> list[str]:
@@ -138,7 +142,9 @@ def values(command: str, *flags: str) -> list[str]:
 def needs(command: str) -> list[str]:
     """What a command reads that another one has to leave behind."""
     read = values(command, "--checkpoint", "--teacher", "--embeddings", "--compare_with")
-    only_reads = "--mode=eval " in command or "--mode=evaluate --model_dir" in command
+    only_reads = "--checkpoint" not in command and (
+        "--mode=eval " in command or "--mode=evaluate --model_dir" in command
+    )
     return read + (values(command, "--model_dir") if only_reads else [])
 
 
@@ -149,7 +155,9 @@ def leaves(command: str) -> list[str]:
 def run_command(command: str, request) -> None:
     """Runs a command of the README, after those that make what it reads (in any order of tests)."""
     for name in needs(command):
-        if not os.path.exists(name):
+        if name == "weights/r50" and not os.path.exists(name):
+            assert export_main(shlex.split(imports())[3:]) == 0
+        elif not os.path.exists(name):
             maker = next(c for c in run_commands() if name in leaves(c) and name not in needs(c))
             run_command(maker, request)
     words = shlex.split(command)[2:]
@@ -194,8 +202,8 @@ def test_command(command, workplace, monkeypatch, request):
 def test_export_command(command, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
     have_a_run(request)
-    if "weights/r50" in command and os.path.exists("weights/r50"):
-        pytest.skip("another test has imported it")
+    if command == imports() and os.path.exists("weights/r50"):
+        return  # a command that starts from it was run before
     assert export_main(shlex.split(command)[3:]) == 0
 
 
@@ -214,7 +222,7 @@ def small(command: str, folder: pathlib.Path) -> list[str]:
     """The words of a command of run.py for a process of its own, without ImageNet."""
     words = shlex.split(command)
     after = words[words.index("run.py") + 1 :]
-    return [sys.executable, str(ROOT / "run.py"), *after, *SHORT, *NO_IMAGENET,
+    return [sys.executable, str(ROOT / "run.py"), *after, *SHORT, *NO_IMAGENET, "--report",
             f"--model_dir={folder}"]  # fmt: skip
 
 
@@ -299,7 +307,7 @@ def test_the_processes_of_a_data_service(tmp_path):
     finally:
         for process in processes:
             process.terminate()
-    assert [process.wait(60) for process in processes] == [run.PREEMPTED] * 3
+    assert [process.wait(60) for process in processes] == [0] * 3
 
 
 @pytest.mark.slow
@@ -319,33 +327,21 @@ def test_tensorboard(command, workplace, monkeypatch, request):
 
 @pytest.mark.parametrize("command", commands_with("make "))
 def test_targets_of_make(command):
-    done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True)
-    assert done.returncode == 0
-
-
-@pytest.mark.parametrize("command", commands_with("python -m benchmarks."))
-def test_benchmarks_know_their_flags(command):
-    """They take minutes to hours, and the reference or PyTorch: only their flags are read."""
-    words = shlex.split(command.replace("[CASE ...]", ""))[2:]
-    module = importlib.import_module(words[0])
-    with pytest.raises(SystemExit) as ended:
-        module.main([*words[1:], "--help"])
-    assert ended.value.code == 0
-    text = pathlib.Path(module.__file__).read_text()
-    for flag in re.findall(r"--(\w+)", command):
-        assert f'"--{flag}"' in text or "add_common" in text, flag
+    words = [*shlex.split(command, comments=True), "--dry-run"]
+    assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", range(len(snippets())))
-def test_snippet(index, workplace, monkeypatch, request):
-    monkeypatch.chdir(workplace)
-    have_a_run(request)
-    hidden = tf.random.stateless_normal((4, 8), seed=(0, 1))
-    names = {"images": tf.zeros((2, 32, 32, 3)), "hidden_a": hidden, "hidden_b": hidden}
-    names["path"] = "published"
-    # The step in the README is the one of a full run.
-    exec(re.sub(r"saved_model/\d+", "saved_model/2", snippets()[index]), names)
+@pytest.mark.parametrize("command", commands_with("python -m benchmarks."))
+def test_benchmarks_know_their_flags(command):
+    """They take minutes to hours, some of them the reference or PyTorch: only flags are read."""
+    words = shlex.split(command.replace("[CASE ...]", ""))
+    done = subprocess.run(
+        [sys.executable, *words[1:3], "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for flag in re.findall(r"(--\w+)", command):
+        assert flag in done.stdout, flag
 
 
 def test_evaluation_snippet(workplace, monkeypatch):

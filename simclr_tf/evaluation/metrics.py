@@ -24,7 +24,7 @@ class Reliability(NamedTuple):
         accuracy: (bins,) float64, share of right predictions; NaN in empty bins.
         counts: (bins,) int64, examples.
         expected_calibration_error: Mean over the examples of their bin's
-            |accuracy - confidence|, in [0, 1].
+            `|accuracy - confidence|`, in [0, 1].
     """
 
     edges: np.ndarray

@@ -41,11 +41,11 @@ def permutation_test(
 ) -> PermutationTest:
     """Two-sided permutation test of the difference in accuracy.
 
-    p = (1 + number of exchanges with |difference| >= |observed|) / (1 + exchanges). Examples on
-    which both are right or both wrong contribute nothing to any exchange, and the others add +1 or
-    -1 with equal chance. The difference of an exchange therefore follows a binomial
-    distribution, from which it is drawn: the same as tossing a coin per example, in milliseconds
-    and a few megabytes for any N.
+    The p-value is `(1 + number of exchanges with |difference| >= |observed|) / (1 + exchanges)`.
+    Examples on which both are right or both wrong contribute nothing to any exchange, and the
+    others add +1 or -1 with equal chance. The difference of an exchange therefore follows a
+    binomial distribution, from which it is drawn: the same as tossing a coin per example, in
+    milliseconds and a few megabytes for any N.
 
     Args:
         correct_a: (N,) bool or 0 / 1: whether model a is right on each example.

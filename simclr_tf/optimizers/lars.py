@@ -1,7 +1,7 @@
 """LARS: layer-wise adaptive rate scaling (You, Gitman and Ginsburg, arXiv 1708.03888).
 
 SimCLR trains with it because plain momentum SGD becomes unstable at large batches (paper, section
-2.1). Every layer's step is scaled by the trust ratio
+2.1). Every layer's step is scaled by the trust ratio::
 
     trust = trust_coefficient * |w| / |g|,  1 where either norm is 0,
 

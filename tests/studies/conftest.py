@@ -21,7 +21,7 @@ def tiny(model_dir, **settings) -> RunConfig:
         "width_multiplier": 0.0625,
         "knn_bank_size": 64,
         "eval_batch_size": 64,
-        "report_examples": 16,
+        "report": False,
     }
     return recipes.recipe("quickstart", model_dir=str(model_dir), **{**small, **settings})
 
