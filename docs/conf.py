@@ -23,6 +23,7 @@ html_theme = "furo"
 html_title = "simclr_tf"
 html_show_sphinx = False
 html_copy_source = False
+html_show_copyright = False
 # Nothing is fetched by a reader's browser.
 html_theme_options = {"navigation_with_keys": True}
 
