@@ -150,6 +150,16 @@ def keep_evaluation(
     write_page(experiment.run.model_dir, say)
 
 
+def draw_curves(folder: str, say: Say) -> None:
+    """Draws `curves.png` of a run; says so where that fails."""
+    from simclr_tf.report import curves
+
+    try:
+        curves.plot_learning_curves(folder, os.path.join(folder, "curves.png"))
+    except Exception as error:  # a picture must not cost the run
+        say(f"note: curves.png could not be drawn: {type(error).__name__}: {error}")
+
+
 def write_page(folder: str, say: Say) -> None:
     """Writes the page from what lies in the folder of a run; says so where that fails."""
     from simclr_tf.report import run_page  # brings matplotlib, which the first step does not need

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 
 import tensorflow as tf
@@ -12,10 +13,11 @@ from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.evaluation import evaluate as protocols
 from simclr_tf.experiment import Experiment
+from simclr_tf.modes import reporting
 from simclr_tf.modes.common import Export, Flags, Say, describe_export, print_line, say_as_chief
 from simclr_tf.modes.evaluation import can_evaluate, evaluate_model, evaluate_step
 from simclr_tf.modes.training import train
-from simclr_tf.report import curves, table
+from simclr_tf.report import table
 
 _LOSS_ROWS = {
     "train/contrast_loss": "Contrastive loss, last steps",
@@ -41,7 +43,7 @@ def train_then_eval(
         metrics = evaluate_step(experiment, model, global_step, say, untrained)
         describe_export(export, experiment, global_step)
         if distribution.is_chief(experiment.strategy):
-            curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
+            reporting.draw_curves(run.model_dir, say)
         timings["Evaluation"] = time.monotonic() - started - timings["Training"]
     rows = table.summary_rows(
         metrics,
@@ -79,4 +81,4 @@ def _places(run: RunConfig, global_step: int) -> dict[str, str]:
         for title, path in paths.items()
         if title == "Checkpoint" or tf.io.gfile.exists(path)
     }
-    return {**kept, "TensorBoard": f"tensorboard --logdir {run.model_dir}"}
+    return {**kept, "TensorBoard": f"tensorboard --logdir {shlex.quote(run.model_dir)}"}

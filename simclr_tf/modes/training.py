@@ -31,7 +31,7 @@ from simclr_tf.modes.common import (
     silent,
     write_export,
 )
-from simclr_tf.report import curves, progress, views
+from simclr_tf.report import progress, views
 from simclr_tf.training import checkpoints, compilation, loop, run_config
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.gradient_cache import CachedStep
@@ -117,10 +117,10 @@ def _train(experiment: Experiment, export: Export | None, flags: Flags | None, s
             means = _train_loop(experiment, model, optimizer, store, report)
     except loop.NonFiniteLossError as error:
         raise loop.NonFiniteLossError(f"{error}. {_last_good(store)}") from None
-    if chief:
-        curves.plot_learning_curves(run.model_dir, os.path.join(run.model_dir, "curves.png"))
     global_step = int(optimizer.iterations.numpy())
     write_export(export, experiment, model, global_step, say)
+    if chief:
+        reporting.draw_curves(run.model_dir, say)
     report.update(global_step)
     return Trained(experiment, model, global_step, means)
 

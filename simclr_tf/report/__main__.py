@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,9 +27,14 @@ def main(words: Sequence[str]) -> int:
     )
     given = parser.parse_args(words)
     startup.load_tensorflow()
+    import tensorflow as tf
+
     from simclr_tf.report import comparison, run_page
 
     try:
+        place = given.output
+        if place and os.path.isdir(place):
+            raise InputError("--output", "must be a file, not a folder", place)
         if len(given.runs) == 1:
             path = run_page.write_report(given.runs[0], given.output)
         else:
@@ -37,8 +43,8 @@ def main(words: Sequence[str]) -> int:
     except InputError as error:
         print(f"simclr_tf.report: error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except OSError as error:
-        print(f"simclr_tf.report: error: {error}", file=sys.stderr)
+    except (OSError, tf.errors.OpError) as error:
+        print(f"simclr_tf.report: error: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     print(path)
     return 0

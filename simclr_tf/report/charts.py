@@ -40,8 +40,7 @@ def inline(figure: Figure, name: str, description: str) -> Markup:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
-    for color, themed in _THEMED.items():
-        text = re.sub(re.escape(color), themed, text, flags=re.IGNORECASE)
+    text = re.sub(r'style="[^"]*"', lambda found: _themed(found[0]), text)
     # Ids are the page's: those of two figures must differ.
     text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
     # Text without a colour of its own, and of the page's family.
@@ -54,3 +53,9 @@ def inline(figure: Figure, name: str, description: str) -> Markup:
         'xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return Markup(re.sub(r"<svg.*?>", lambda _: opening, text, count=1, flags=re.DOTALL))
+
+
+def _themed(style: str) -> str:
+    for color, themed in _THEMED.items():
+        style = re.sub(re.escape(color), themed, style, flags=re.IGNORECASE)
+    return style

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,7 +48,7 @@ def comparison_html(runs: Sequence[RunRecord], folder: str) -> str:
         settings=different_settings(runs),
         charts=run_page.curve_charts(curves.draw_comparison(_series(runs, names))),
         per_class=per_class(runs),
-        maps=[_map(run) for run in runs],
+        maps=[run.shown("The map", functools.partial(_map, run), None) for run in runs],
         map_size=sections.map_size(),
     )
 
@@ -74,8 +75,7 @@ def figures(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
         if name.startswith("eval/") and name.endswith("accuracy"):
             rows.append(_accuracies(sections.metric_title(name),
                                     [run.metrics.get(name) for run in runs]))  # fmt: skip
-    found = [None if run.examples is None else
-             sections.neighborhoods(run.examples, run.class_names).now for run in runs]  # fmt: skip
+    found = [run.shown("Neighbours", functools.partial(_neighbors, run), None) for run in runs]
     if any(one is not None for one in found):
         rows.append(_accuracies("Neighbours of the same class", found))
     speeds = [dict(run_page.throughput(run)) for run in runs]
@@ -100,14 +100,27 @@ def per_class(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """The accuracy of every class in every run, where there are not too many."""
     tables = []
     for run in runs:
-        chosen = run_page.preferred(run.predictions)
-        rows = [] if chosen is None or run.predictions is None else sections.per_class(
-            run.predictions, chosen[1], run.class_names)["rows"]  # fmt: skip
+        rows = run.shown(
+            kept.PREDICTIONS, functools.partial(_class_rows, run), list[dict[str, Any]]()
+        )
         tables.append({row["name"]: row["share"] for row in rows})
     classes = list(dict.fromkeys(name for table in tables for name in table))
     if len(classes) > _MOST_CLASSES:
         return []
     return [_accuracies(name, [table.get(name) for table in tables]) for name in classes]
+
+
+def _neighbors(run: RunRecord) -> float | None:
+    if run.examples is None:
+        return None
+    return sections.neighborhoods(run.examples, run.class_names).now
+
+
+def _class_rows(run: RunRecord) -> list[dict[str, Any]]:
+    chosen = run_page.preferred(run.predictions)
+    if chosen is None or run.predictions is None:
+        return []
+    return sections.per_class(run.predictions, chosen[1], run.class_names)["rows"]
 
 
 def _accuracies(title: str, values: Sequence[float | None]) -> dict[str, Any]:

@@ -74,6 +74,7 @@ _PANELS = (
 # Okabe and Ito's palette: told apart with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
+_NO_WIDTH = "\u200b"
 _DASHES = ("-", "--", ":", "-.")  # for the second, third and fourth six lines
 
 
@@ -98,7 +99,8 @@ def plot_learning_curves(
     series = read_scalars(model_dir)
     figure = Figure(figsize=(10, 7), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    figure.suptitle(f"Learning curves of {pathlib.Path(os.path.abspath(model_dir)).name}")
+    name = pathlib.Path(os.path.abspath(model_dir)).name
+    figure.suptitle(f"Learning curves of {name}", parse_math=False)
     for axes, panel in zip(figure.subplots(2, 2).flat, _PANELS[:_IN_PICTURE], strict=True):
         _draw_panel(axes, panel, series)
     picture = io.BytesIO()
@@ -206,6 +208,8 @@ def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> No
         legend = panel.tags[entry.tag] or entry.folder
         if repeated and legend != entry.folder:
             legend = f"{legend} ({entry.folder})"
+        if legend.startswith("_"):  # matplotlib would leave it out
+            legend = _NO_WIDTH + legend
         style = COLORS[index % len(COLORS)], _DASHES[index // len(COLORS) % len(_DASHES)]
         _draw_series(axes, entry, panel, legend, *style)
     axes.set_xlabel("step", fontsize=9)
@@ -215,7 +219,8 @@ def _draw_panel(axes: Axes, panel: _Panel, series: Sequence[ScalarSeries]) -> No
     axes.tick_params(labelsize=9)
     axes.margins(x=0.02)
     if len(chosen) > 1:
-        axes.legend(fontsize=8, frameon=False)
+        for text in axes.legend(fontsize=8, frameon=False).get_texts():
+            text.set_parse_math(False)
 
 
 def _draw_series(

@@ -119,8 +119,11 @@ def read_examples(model_dir: str) -> Examples:
 
 
 def _check_classes(name: str, classes: np.ndarray) -> None:
-    highest = int(classes.max(initial=_NO_CLASS))
-    require(highest < _MOST_CLASSES, name, f"must be below {_MOST_CLASSES}", highest)
+    require(classes.ndim == 1 and np.issubdtype(classes.dtype, np.integer), name,
+            "must be a row of whole numbers", f"{classes.dtype} {classes.shape}")  # fmt: skip
+    lowest, highest = int(classes.min(initial=0)), int(classes.max(initial=_NO_CLASS))
+    require(lowest >= _NO_CLASS and highest < _MOST_CLASSES, name,
+            f"must be from {_NO_CLASS} to below {_MOST_CLASSES}", (lowest, highest))  # fmt: skip
 
 
 def read_views(model_dir: str) -> ViewSamples:

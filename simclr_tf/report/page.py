@@ -17,7 +17,8 @@ def render(template: str, **values: Any) -> str:
         template: Name of a file in `templates/`.
         values: What it shows; text is escaped.
     """
-    return _environment().get_template(template).render(**values)
+    text = _environment().get_template(template).render(**values)
+    return text.encode("utf-8", "replace").decode("utf-8")  # names of files may be anything
 
 
 def json_in_page(value: Any) -> Markup:

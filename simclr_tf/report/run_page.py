@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,8 +45,8 @@ def write_report(
 
 def run_html(run: RunRecord) -> str:
     """The page of a run."""
-    names, examples = run.class_names, _examples(run)
-    classes = preferred(run.predictions)
+    examples = run.shown(kept.EXAMPLES, lambda: _examples(run), None)
+    names = run.class_names
     return page.render(
         "run.html.j2",
         run=run,
@@ -53,26 +54,45 @@ def run_html(run: RunRecord) -> str:
         status=status(run),
         updated=str(run.about.get("updated", "")).replace("T", " "),
         settings=[(name, run.config[name]) for name in _SHOWN_SETTINGS if name in run.config],
-        command=command.command_line(run.config, run.flags) if run.config else None,
-        facts=facts(run),
-        charts=curve_charts(curves.draw_curves(run.scalars)),
+        command=run.shown("The command", lambda: _command(run), None),
+        facts=run.shown(kept.ABOUT, lambda: facts(run), list[tuple[str, str]]()),
+        logdir=shlex.quote(run.folder),
+        charts=run.shown(
+            "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[dict[str, Any]]()
+        ),
         scoreboard=sections.scoreboard(run.metrics),
         chance=format_percent(1 / len(names)) if names else None,
         protocols=list(run.result.get("protocols", {}).values()),
-        views=_views(run),
+        views=run.shown(kept.VIEWS, lambda: _views(run), None),
         examples=examples,
-        points_json=None if examples is None else page.json_in_page({
-            "columns": examples["columns"],
-            "texts": [point.text for point in examples["points"]],
-            "pixelated": examples["width"] <= pictures.EXAMPLE_SIDE,
-        }),
-        predictions=None if classes is None or run.predictions is None else {
-            "title": sections.metric_title(classes[0]),
-            "step": run.predictions.step,
-            "per_class": sections.per_class(run.predictions, classes[1], names),
-            "confusion": sections.confusion(run.predictions, classes[1], names),
-        },
-    )  # fmt: skip
+        points_json=None
+        if examples is None
+        else page.json_in_page(
+            {
+                "columns": examples["columns"],
+                "texts": [point.text for point in examples["points"]],
+                "pixelated": examples["width"] <= pictures.EXAMPLE_SIDE,
+            }
+        ),
+        predictions=run.shown(kept.PREDICTIONS, lambda: _predictions(run), None),
+    )
+
+
+def _command(run: RunRecord) -> str | None:
+    return command.command_line(run.config, run.flags) if run.config else None
+
+
+def _predictions(run: RunRecord) -> dict[str, Any] | None:
+    chosen = preferred(run.predictions)
+    if chosen is None or run.predictions is None:
+        return None
+    name, classes = chosen
+    return {
+        "title": sections.metric_title(name),
+        "step": run.predictions.step,
+        "per_class": sections.per_class(run.predictions, classes, run.class_names),
+        "confusion": sections.confusion(run.predictions, classes, run.class_names),
+    }
 
 
 def status(run: RunRecord) -> str:

@@ -9,8 +9,9 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, require
 from simclr_tf.report import curves, kept
+from simclr_tf.training.run_config import STUDY_FILE
 
 T = TypeVar("T")
 
@@ -73,6 +74,15 @@ class RunRecord:
     links: list[Link] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
+    def shown(self, what: str, function: Callable[[], T], default: T) -> T:
+        """What a function makes of the run for a page; a note where the run's content is odd."""
+        try:
+            return function()
+        except Exception as error:  # damage has many faces, and the rest of the page is sound
+            why = " ".join(str(error).split()) or type(error).__name__
+            self.notes.append(f"{what} can't be shown: {why}.")
+            return default
+
     @property
     def name(self) -> str:
         """Of the folder."""
@@ -100,22 +110,27 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
         raise InputError("run", "must be the folder of a run", folder)
+    is_study = os.path.exists(os.path.join(folder, STUDY_FILE))
+    require(not is_study, "run", "must be the folder of a run, not of a study, whose page "
+            "--mode=study writes", folder)  # fmt: skip
     record = RunRecord(folder)
     reader = _Reader(record)
     record.config = reader.read(_CONFIG, _mapping, {})
     record.flags = reader.read(_FLAGS, _mapping, {}, optional=True)
     record.about = reader.read(kept.ABOUT, _about, {})
-    record.result = reader.read(_RESULT, _result, {})
+    labelled = not record.config or record.class_names is not None  # as far as is known
+    record.result = reader.read(_RESULT, _result, {}, optional=not labelled)
     record.scalars = reader.read("events", lambda path: curves.read_scalars(folder), [])
-    if not (record.config or record.result or record.scalars):
+    own = any(series.folder == "." for series in record.scalars)
+    if not (record.config or record.result or own):
         raise InputError("run", f"must be the folder of a run: it holds no readable {_CONFIG}, "
                          f"{_RESULT} or events", folder)  # fmt: skip
-    if not record.scalars:
-        record.notes.append("There are no scalars in TensorBoard's event files.")
+    if not any(series.tag.startswith("train/") for series in record.scalars):
+        record.notes.append("There are no curves of training in TensorBoard's event files.")
     record.examples = reader.read(kept.EXAMPLES, lambda _: kept.read_examples(folder), None)
     record.views = reader.read(kept.VIEWS, lambda _: kept.read_views(folder), None)
     record.predictions = reader.read(
-        kept.PREDICTIONS, lambda _: kept.read_predictions(folder), None
+        kept.PREDICTIONS, lambda _: kept.read_predictions(folder), None, optional=not labelled
     )
     record.links = list(_links(pathlib.Path(folder)))
     return record
@@ -136,7 +151,9 @@ class _Reader:
             if not optional:
                 self._record.notes.append(f"There is no {name} (yet).")
         except Exception as error:  # damage has many faces, and the rest of the page is sound
-            why = " ".join(str(error).split()) or type(error).__name__
+            why = "it is damaged"
+            if isinstance(error, InputError) or not name.endswith(".npz"):  # NumPy's advice is bad
+                why = " ".join(str(error).split()) or type(error).__name__
             self._record.notes.append(f"{name} can't be read: {why}.")
         return default
 
@@ -168,6 +185,9 @@ def _result(path: str) -> dict[str, Any]:
     found = _mapping(path)
     protocols = found.setdefault("protocols", {})
     _require(isinstance(protocols, dict), "protocols must be an object")
+    for value in found.values():
+        if isinstance(value, int):
+            float(value)  # raises where it is too large
     for section in protocols.values():
         _require(isinstance(section, dict) and "title" in section, "a protocol must have a title")
         rows = section.setdefault("rows", [])
@@ -175,6 +195,8 @@ def _result(path: str) -> dict[str, Any]:
             isinstance(row, dict) and {"what", "result", "how"} <= set(row) for row in rows
         )
         _require(whole, "rows of a protocol must have what, result and how")
+        notes = section.setdefault("notes", [])
+        _require(isinstance(notes, list), "notes of a protocol must be a list")
     return found
 
 
@@ -192,7 +214,6 @@ def _links(root: pathlib.Path) -> list[Link]:
                 relative = relative.parent
             if title == "checkpoint":
                 relative = relative.with_suffix("")
-            if title == "evaluation":
-                title = f"evaluation {relative.parent}"
-            found.append(Link(title, relative.as_posix()))
+            named = f" {relative.parent}" if title == "evaluation" else ""
+            found.append(Link(title + named, relative.as_posix()))
     return found

@@ -165,17 +165,18 @@ def confusion(
     size = int(max(labels.max(), found.max())) + 1
     if names is not None:
         size = max(size, len(names))
-    matrix = np.zeros((size, size), np.int64)
-    np.add.at(matrix, (labels, found), 1)
-    titles = [class_name(i, names) for i in range(size)]
     if size <= _MOST_CLASSES_IN_TABLE:
+        matrix = np.zeros((size, size), np.int64)
+        np.add.at(matrix, (labels, found), 1)
+        titles = [class_name(i, names) for i in range(size)]
         totals = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         return {"names": titles, "shares": (matrix / totals).tolist(), "counts": matrix.tolist()}
-    np.fill_diagonal(matrix, 0)
-    largest = np.argsort(-matrix, axis=None, kind="stable")[:_MOST_PAIRS]
-    pairs = [np.unravel_index(one, matrix.shape) for one in largest]
-    return {"pairs": [{"true": titles[i], "found": titles[j], "count": int(matrix[i, j])}
-                      for i, j in pairs if matrix[i, j]]}  # fmt: skip
+    wrong = np.stack([labels, found], axis=1)[labels != found]
+    pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+    largest = np.argsort(-counts, kind="stable")[:_MOST_PAIRS]
+    return {"pairs": [{"true": class_name(int(pairs[i, 0]), names),
+                       "found": class_name(int(pairs[i, 1]), names),
+                       "count": int(counts[i])} for i in largest]}  # fmt: skip
 
 
 _METRICS = {  # in the order of the scoreboard
@@ -221,6 +222,6 @@ def _nearest(features: np.ndarray, count: int) -> np.ndarray:
 
 def _agreement(found: np.ndarray, labels: np.ndarray) -> float | None:
     known = labels >= 0
-    if not known.any():
+    if not known.any() or not found.size:
         return None
     return float(np.mean(labels[found[known]] == labels[known, None]))

@@ -24,7 +24,6 @@ from simclr_tf.studies.grid import Cell, Study, with_settings
 from simclr_tf.training import run_config
 from simclr_tf.training.run_lock import InUseError, lock_run
 
-PLAN_FILE = "study.json"
 _TRIAL_STEPS = (8, 40)
 _WAIT_SECONDS = 2.0
 
@@ -88,7 +87,7 @@ def settle(study: Study, run: RunConfig, say: Say) -> Plan:
         say(f"note: {note}")
     run_steps = experiment.lengths.total_steps
     _check_cells(_plan(study, run, experiment, 1.0, run_steps), experiment)
-    path = os.path.join(run.model_dir, PLAN_FILE)
+    path = os.path.join(run.model_dir, run_config.STUDY_FILE)
     settings = _defining(run)
     with _alone(run.model_dir, say):
         if (recorded := _read(path)) is None:

@@ -16,6 +16,8 @@ from simclr_tf.files import write_json
 from simclr_tf.weights.locate import CONFIG_FILE, newest_checkpoint
 from simclr_tf.weights.network import read_json
 
+STUDY_FILE = "study.json"  # in the folder of a study, beside the runs of its cells
+
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
 _FREE_SETTINGS = frozenset(
     {"model_dir", "data_dir", "cache_dataset", "skip_bad_images", "eval_split",
@@ -94,8 +96,15 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         only: Names to compare; all defining settings when None.
 
     Raises:
-        InputError: Lists every difference.
+        InputError: Lists every difference, or the folder is a study's.
     """
+    is_study = tf.io.gfile.exists(os.path.join(run.model_dir, STUDY_FILE))
+    require(
+        not is_study or run.study.study is not None,
+        "model_dir",
+        "must not be the folder of a study",
+        run.model_dir,
+    )
     recorded = read_config(run.model_dir)
     if recorded is None or newest_checkpoint(run.model_dir) is None:
         return  # nothing has been learned yet: a run that failed at once may be corrected

@@ -6,11 +6,13 @@ import json
 import os
 import re
 
+import numpy as np
 import pytest
 
-from simclr_tf.report import run_page
+from simclr_tf.report import comparison, curves, kept, run_page
 from simclr_tf.report.run_record import read_run
 
+from .conftest import made_up_examples
 from .test_run_record import PARTS
 
 _VOID = {"meta", "link", "img", "br", "path", "circle", "use", "rect"}
@@ -114,7 +116,11 @@ def test_a_run_that_is_at_it(run_folder):
         ("report/about.json", {"starts": [3]}),
         ("report/about.json", {"starts": [{"hardware": 5}]}),
         ("report/about.json", {"step": "y"}),
+        ("report/about.json", {"starts": [{"hardware": {"memory_gib": "lots"}}]}),
+        ("report/about.json", {"starts": [{"hardware": {"cores": 1, "gpus": 5}}]}),
         ("result.json", {"protocols": [1]}),
+        ("result.json", {"eval/linear_probe_accuracy": 10**400}),
+        ("result.json", {"protocols": {"a": {"title": "A", "rows": [], "notes": 5}}}),
         ("result.json", {"protocols": {"a": {"title": "A", "rows": [{"what": "x"}]}}}),
     ],
 )
@@ -122,7 +128,67 @@ def test_files_of_another_form_become_notes(run_folder, name, content):
     folder = run_folder()
     (folder / name).write_text(json.dumps(content))
     words = " ".join(_outline(run_page.run_html(read_run(folder))).words)
-    assert f"{name} can't be read" in words and "Learning curves" in words
+    assert re.search(f"{name} can't be (read|shown)", words) and "Learning curves" in words
+
+
+def _damaged_examples():
+    whole = made_up_examples()
+    yield "labels in two dimensions", whole._replace(labels=np.zeros((30, 2), int))
+    yield "labels that are no classes", whole._replace(labels=np.full(30, 0.5))
+    yield "a class below none", whole._replace(labels=np.full(30, -50))
+    yield "points of four dimensions", whole._replace(points=np.zeros((30, 4)))
+    yield "features in one dimension", whole._replace(now=np.zeros(30))
+    yield "images without channels", whole._replace(images=np.zeros((30, 8, 8), np.uint8))
+    yield "nothing at all", type(whole)(*(
+        value[:0] if isinstance(value, np.ndarray) else value for value in whole))  # fmt: skip
+
+
+@pytest.mark.parametrize("what, examples", _damaged_examples())
+def test_odd_examples_become_a_note(run_folder, what, examples):
+    folder = run_folder()
+    examples.write(str(folder))
+    words = " ".join(_outline(run_page.run_html(read_run(folder))).words)
+    assert re.search("report/examples.npz can't be (read|shown)", words)
+    assert "Accuracy per class" in words and "Augmented views" in words
+    comparison.comparison_html([read_run(folder), read_run(run_folder("other"))], str(folder))
+
+
+@pytest.mark.parametrize("views", [
+    kept.ViewSamples(np.zeros((2, 8, 8, 3)), np.zeros((2, 2, 8, 8, 3)), [[[], []]] * 2, 0),
+    kept.ViewSamples(np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 2, 8, 8, 3), np.uint8),
+                     [[[], []]], 0),
+])  # fmt: skip
+def test_odd_views_become_a_note(run_folder, views):
+    folder = run_folder()
+    views.write(str(folder))
+    words = " ".join(_outline(run_page.run_html(read_run(folder))).words)
+    assert "report/views.npz can't be shown" in words and "Accuracy per class" in words
+
+
+@pytest.mark.parametrize("labels", [kept.no_classes(5), np.zeros(0, int)])
+def test_predictions_of_nothing_become_a_note(run_folder, labels):
+    folder = run_folder()
+    kept.Predictions(labels, {"eval/linear_probe_accuracy": labels}, 1).write(str(folder))
+    words = " ".join(_outline(run_page.run_html(read_run(folder))).words)
+    assert "report/predictions.npz can't be shown" in words
+
+
+def test_a_single_test_image(run_folder):
+    folder = run_folder()
+    made_up_examples(count=1).write(str(folder))
+    words = " ".join(_outline(run_page.run_html(read_run(folder))).words)
+    assert "nan" not in words and "Nearest neighbours" not in words and "Map of" in words
+
+
+@pytest.mark.parametrize("name", ["cost_$5_{a$", "_under", "<script>alert(1)</script>"[:24],
+                                  "#0072b2", "a b"])  # fmt: skip
+def test_any_name_of_a_folder(run_folder, name):
+    folder = run_folder(name.replace("/", ""))
+    curves.plot_learning_curves(folder, folder / "curves.png")
+    text = comparison.comparison_html([read_run(folder), read_run(run_folder("x"))], str(folder))
+    words = [word.strip("\u200b ") for word in _outline(text).words]
+    assert words.count(folder.name) > 3  # in tables and in legends
+    _outline(run_page.run_html(read_run(folder)))
 
 
 def test_the_best_predictions_are_shown(run_folder):

@@ -1,5 +1,7 @@
 """A folder is read as far as it can be."""
 
+import json
+
 import pytest
 
 from simclr_tf.errors import InputError
@@ -41,7 +43,34 @@ def test_events_that_are_no_events(run_folder):
     for path in folder.glob("*tfevents*"):
         path.write_bytes(b"nothing of the kind")
     run = read_run(folder)
-    assert run.scalars == [] and "scalars" in run.notes[0]
+    assert run.scalars == [] and "no curves of training" in run.notes[0]
+
+
+def test_named_evaluations_have_their_names(run_folder):
+    folder = run_folder()
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "result.json").write_text("{}")
+    links = [link for link in read_run(folder).links if link.title.startswith("evaluation")]
+    assert links == [("evaluation one", "one/result.json"), ("evaluation two", "two/result.json")]
+
+
+def test_a_study_and_a_folder_of_runs_are_no_runs(run_folder, tmp_path):
+    run_folder("runs/a")
+    with pytest.raises(InputError, match="must be the folder of a run"):
+        read_run(tmp_path / "runs")
+    (tmp_path / "runs" / "study.json").write_text("{}")
+    with pytest.raises(InputError, match="not of a study"):
+        read_run(tmp_path / "runs")
+
+
+def test_without_labels_nothing_is_missed_that_never_comes(run_folder):
+    folder = run_folder()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "class_names": None}))
+    for name in ("result.json", "report/predictions.npz"):
+        (folder / name).unlink()
+    assert read_run(folder).notes == []
 
 
 def test_other_folders_are_refused(tmp_path):

@@ -81,6 +81,8 @@ def test_confusion():
     pairs = sections.confusion(*_predictions(labels, wrong), None)["pairs"]
     assert pairs == [{"true": "class 2", "found": "class 7", "count": 3},
                      {"true": "class 0", "found": "class 1", "count": 1}]  # fmt: skip
+    large = np.array([99_999, 99_998])  # no matrix of all classes is made
+    assert len(sections.confusion(*_predictions(large, large[::-1]), None)["pairs"]) == 2
 
 
 def test_scoreboard():

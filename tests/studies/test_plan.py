@@ -11,6 +11,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.studies import catalogue, plan
 from simclr_tf.studies.grid import Cell
 from simclr_tf.training import run_config
+from simclr_tf.training.run_config import STUDY_FILE
 from tests.studies.conftest import tiny
 
 
@@ -54,18 +55,18 @@ def test_seeds_and_folders_differ(tmp_path):
 
 def test_a_study_stays_as_it_was_started(tmp_path):
     _settle(tiny(tmp_path))
-    before = (tmp_path / plan.PLAN_FILE).read_text()
+    before = (tmp_path / STUDY_FILE).read_text()
     _settle(tiny(tmp_path, study_seeds=4, data_dir=str(tmp_path)))  # these may change
     for settings in ({"temperature": 0.5}, {"study": "losses"}, {"study_budget": "4"},
                      {"study_grid": "paper"}, {"eval_split": "test[:32]"}):  # fmt: skip
         with pytest.raises(InputError) as caught:
             _settle(tiny(tmp_path, **settings))
         assert caught.value.name == next(iter(settings)) and "must stay" in str(caught.value)
-    assert (tmp_path / plan.PLAN_FILE).read_text() == before
+    assert (tmp_path / STUDY_FILE).read_text() == before
 
 
 def test_a_plan_that_can_not_be_read_is_named(tmp_path):
-    path = tmp_path / plan.PLAN_FILE
+    path = tmp_path / STUDY_FILE
     path.write_text(json.dumps({"steps": 3}))
     with pytest.raises(InputError) as caught:
         _settle(tiny(tmp_path))

@@ -55,3 +55,11 @@ def test_other_classes_are_refused(tmp_path):
     run_config.check_same_classes(str(tmp_path), ("cat", "dog"))
     with pytest.raises(InputError, match="cat, dog. Received: 'apple, pear'"):
         run_config.check_same_classes(str(tmp_path), ("apple", "pear"))
+
+
+def test_the_folder_of_a_study_is_no_run(tmp_path):
+    (tmp_path / run_config.STUDY_FILE).write_text("{}")
+    run = recipes.recipe("quickstart", model_dir=str(tmp_path))
+    with pytest.raises(InputError, match="model_dir must not be the folder of a study"):
+        run_config.check_same_run(run)
+    run_config.check_same_run(recipes.recipe("quickstart", model_dir=str(tmp_path), study="losses"))
