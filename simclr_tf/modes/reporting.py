@@ -14,6 +14,7 @@ import numpy as np
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.augment.description import in_words
+from simclr_tf.config import RunConfig
 from simclr_tf.data import decode
 from simclr_tf.evaluation.evaluate import Evaluation
 from simclr_tf.evaluation.features import (
@@ -58,8 +59,9 @@ class Reporter:
         self._folder = experiment.run.model_dir
         self._encoder = _encoder(model)
         self._before: Features | None = None
+        self._images: np.ndarray | None = None
         self._started, self._spent, self._last = time.monotonic(), 0.0, _FIRST_LOOK
-        self._on = experiment.run.page.report and "://" not in self._folder
+        self._on = _has_page(experiment.run)
         if experiment.run.page.report and not self._on:
             say("note: report.html is written to local folders only")
 
@@ -99,7 +101,9 @@ class Reporter:
             return
         labels = found.labels
         one_label = labels is not None and labels.ndim == 1
-        images = _images(experiment, len(found.features))
+        if self._images is None:
+            self._images = _thumbnails(experiment, len(found.features))
+        images = self._images
         points, _ = embedding_map(
             found.features, experiment.run.train.seed, iterations=_MAP_ITERATIONS
         )
@@ -126,7 +130,7 @@ class Reporter:
 def keep_views(experiment: Experiment, samples: SampleViews, epoch: int) -> None:
     """Keeps views of training images for the page."""
     run = experiment.run
-    if run.page.report and "://" not in run.model_dir:
+    if _has_page(run):
         operations = [
             [[in_words(one, run.augment.brightness) for one in image] for image in view]
             for view in samples.operations
@@ -143,7 +147,7 @@ def keep_evaluation(
     experiment: Experiment, folder: str, evaluation: Evaluation, step: int, say: Say
 ) -> None:
     """Keeps the classes that an evaluation found, and writes the page of the run."""
-    if not experiment.run.page.report or "://" in folder:
+    if not _has_page(experiment.run):
         return
     if evaluation.labels is not None and evaluation.predictions:
         kept.Predictions(evaluation.labels, evaluation.predictions, step).write(folder)
@@ -154,20 +158,27 @@ def draw_curves(folder: str, say: Say) -> None:
     """Draws `curves.png` of a run; says so where that fails."""
     from simclr_tf.report import curves
 
-    try:
-        curves.plot_learning_curves(folder, os.path.join(folder, "curves.png"))
-    except Exception as error:  # a picture must not cost the run
-        say(f"note: curves.png could not be drawn: {type(error).__name__}: {error}")
+    path = os.path.join(folder, "curves.png")
+    _try("curves.png could not be drawn", lambda: curves.plot_learning_curves(folder, path), say)
 
 
 def write_page(folder: str, say: Say) -> None:
     """Writes the page from what lies in the folder of a run; says so where that fails."""
     from simclr_tf.report import run_page  # brings matplotlib, which the first step does not need
 
+    _try("report.html could not be written", lambda: run_page.write_report(folder), say)
+
+
+def _try(failure: str, act: Callable[[], object], say: Say) -> None:
     try:
-        run_page.write_report(folder)
-    except Exception as error:  # a page must not cost the run
-        say(f"note: report.html could not be written: {type(error).__name__}: {error}")
+        act()
+    except Exception as error:  # what people look at must not cost the run
+        say(f"note: {failure}: {type(error).__name__}: {error}")
+
+
+def _has_page(run: RunConfig) -> bool:
+    """Whether a page is wanted and its folder is one it can be written to."""
+    return run.page.report and "://" not in run.model_dir
 
 
 def _encoder(model: SimCLR) -> TracedEncoder:
@@ -190,7 +201,7 @@ def _extract(experiment: Experiment, encoder: TracedEncoder) -> Features:
         )
 
 
-def _images(experiment: Experiment, count: int) -> np.ndarray:
+def _thumbnails(experiment: Experiment, count: int) -> np.ndarray:
     """The images of `_extract`, uint8 of thumbnail size."""
     asked = experiment.run.page.report_examples
     batches = experiment_lib.example_batches(experiment, _split(experiment), asked)

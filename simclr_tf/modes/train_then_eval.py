@@ -18,6 +18,7 @@ from simclr_tf.modes.common import Export, Flags, Say, describe_export, print_li
 from simclr_tf.modes.evaluation import can_evaluate, evaluate_model, evaluate_step
 from simclr_tf.modes.training import train
 from simclr_tf.report import table
+from simclr_tf.report.kept import REPORT
 
 _LOSS_ROWS = {
     "train/contrast_loss": "Contrastive loss, last steps",
@@ -68,7 +69,7 @@ def _untrained_metrics(experiment: Experiment) -> dict[str, float]:
 def _places(run: RunConfig, global_step: int) -> dict[str, str]:
     """Where everything lies."""
     names = {
-        "Report": "report.html",
+        "Report": REPORT,
         "Checkpoint": f"ckpt-{global_step}",
         "SavedModel": os.path.join("saved_model", str(global_step)),
         "Results": "result.json",

@@ -79,7 +79,7 @@ class RunRecord:
         try:
             return function()
         except Exception as error:  # damage has many faces, and the rest of the page is sound
-            why = " ".join(str(error).split()) or type(error).__name__
+            why = _in_one_line(error)
             self.notes.append(f"{what} can't be shown: {why}.")
             return default
 
@@ -153,9 +153,13 @@ class _Reader:
         except Exception as error:  # damage has many faces, and the rest of the page is sound
             why = "it is damaged"
             if isinstance(error, InputError) or not name.endswith(".npz"):  # NumPy's advice is bad
-                why = " ".join(str(error).split()) or type(error).__name__
+                why = _in_one_line(error)
             self._record.notes.append(f"{name} can't be read: {why}.")
         return default
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _mapping(path: str) -> dict[str, Any]:

@@ -68,11 +68,10 @@ class Neighborhoods:
 
 @dataclasses.dataclass(frozen=True)
 class MapPoint:
-    """A point of the map: place, image, its class and what the linear head says."""
+    """A point of the map: place, class, colour, and what is said of it; in the examples' order."""
 
     x: float
     y: float
-    index: int
     label: int
     color: str
     text: str
@@ -110,7 +109,7 @@ def embedding_points(examples: Examples, names: Sequence[str] | None) -> list[Ma
                 f"the linear head says {class_name(predicted, names)}")  # fmt: skip
             text = f"{text}, {verdict}"
         color = colors[label] if label >= 0 else "none"
-        points.append(MapPoint(round(float(x), 1), round(float(y), 1), index, label, color, text))
+        points.append(MapPoint(round(float(x), 1), round(float(y), 1), label, color, text))
     return points
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from simclr_tf.files import write_bytes_atomically, write_json, write_text_atomically
-from simclr_tf.report import charts, page
+from simclr_tf.report import charts, kept, page
 from simclr_tf.studies.grid import PROBE_Z, Cell
 from simclr_tf.studies.plan import Plan, run_name
 from simclr_tf.studies.results import Results
@@ -41,7 +41,7 @@ def write(folder: str, plan: Plan, results: Results, verdicts: Sequence[Verdict]
     ]
     write_text_atomically(f"{stem}.md", "\n".join(lines) + "\n")
     write_json(os.path.join(folder, "verdicts.json"), [verdict._asdict() for verdict in verdicts])
-    write_text_atomically(os.path.join(folder, "report.html"), html(plan, results, verdicts))
+    write_text_atomically(os.path.join(folder, kept.REPORT), html(plan, results, verdicts))
 
 
 def html(plan: Plan, results: Results, verdicts: Sequence[Verdict]) -> str:
@@ -63,7 +63,7 @@ def html(plan: Plan, results: Results, verdicts: Sequence[Verdict]) -> str:
 
 def _pages(plan: Plan, cell: Cell) -> list[tuple[int, str]]:
     """Seeds of a cell and the pages of their runs, as far as there are any."""
-    paths = [(seed, f"cells/{run_name(cell, seed)}/report.html") for seed in plan.seeds]
+    paths = [(seed, f"cells/{run_name(cell, seed)}/{kept.REPORT}") for seed in plan.seeds]
     return [(seed, path) for seed, path in paths
             if os.path.isfile(os.path.join(plan.base.model_dir, path))]  # fmt: skip
 
