@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.experiment import check_writable
+from simclr_tf.files import is_remote, list_files
 from simclr_tf.weights.network import read_json
 
 # The files of each kind of folder that is written here, and one that no other folder has.
@@ -86,7 +87,7 @@ def _is_running(process: int) -> bool:
 def _resolved(directory: str) -> str:
     """The folder itself where the path is a link or ends in `..`: links are not renamed away."""
     directory = directory.rstrip("/")
-    return directory if not directory or "://" in directory else os.path.realpath(directory)
+    return directory if not directory or is_remote(directory) else os.path.realpath(directory)
 
 
 def check_target(directory: str, overwrite: bool, name: str = "output") -> None:
@@ -100,12 +101,12 @@ def check_target(directory: str, overwrite: bool, name: str = "output") -> None:
     try:
         exists = tf.io.gfile.exists(directory)
         is_folder = tf.io.gfile.isdir(directory)
-        held = _files_in(directory) if is_folder else []
+        held = list_files(directory) if is_folder else []
     except tf.errors.OpError as error:
         raise InputError(name, f"must be a folder that can be written ({first_line(error)})",
                          directory) from None  # fmt: skip
     require(is_folder or not exists, name, "must name a folder", directory)
-    if "://" not in directory:
+    if not is_remote(directory):
         check_writable(directory, name)
     if not held:
         return
@@ -123,7 +124,7 @@ def check_apart(source: str, output: str) -> None:
     Raises:
         InputError: They are the same folder, or the source lies in the output.
     """
-    if "://" in source or "://" in output:
+    if is_remote(source) or is_remote(output):
         return
     read, written = os.path.realpath(source), os.path.realpath(output)
     inside = os.path.commonpath([read, written]) == written
@@ -133,15 +134,6 @@ def check_apart(source: str, output: str) -> None:
 def _strange_first(held: list[str]) -> list[str]:
     known = "|".join(files for files, _ in _KINDS)
     return sorted(held, key=lambda name: (bool(re.fullmatch(known, name)), name))
-
-
-def _files_in(directory: str) -> list[str]:
-    """Paths of all files below a folder, relative to it."""
-    return [
-        os.path.normpath(os.path.join(os.path.relpath(parent, directory), file))
-        for parent, _, files in tf.io.gfile.walk(directory)
-        for file in files
-    ]
 
 
 def _is_kind(directory: str, held: list[str], files: str, marker: str) -> bool:
@@ -179,4 +171,5 @@ def _move_into_place(partial: str, directory: str) -> None:
 
 def _remove(path: str) -> None:
     if tf.io.gfile.exists(path):
-        tf.io.gfile.rmtree(path)
+        with contextlib.suppress(tf.errors.NotFoundError):  # an object store may list it still
+            tf.io.gfile.rmtree(path)

@@ -10,8 +10,10 @@ import json
 import math
 import os
 import pathlib
+import posixpath
+import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,50 @@ import numpy as np
 from simclr_tf.errors import InputError
 
 PathLike = str | os.PathLike[str]
+
+
+def is_remote(path: PathLike) -> bool:
+    """Whether a path lies where only `tf.io.gfile` reaches (`gs://...`)."""
+    return "://" in os.fspath(path)
+
+
+def list_files(folder: PathLike) -> list[str]:
+    """The files in and below a local or remote folder: sorted paths relative to it, with `/`."""
+    root = os.fspath(folder)
+    walk = _remote_walk if is_remote(root) else os.walk
+    found = []
+    for place, _, names in walk(root):
+        relative = place[len(root) :].strip("/")
+        found += [posixpath.join(relative, name) for name in names]
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def on_local_disk(folder: PathLike, wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Gives a local folder that holds what is wanted of a folder.
+
+    A local one is given as it is. The files of a remote one are copied into a temporary folder of
+    the same name, which is gone after the block.
+
+    Args:
+        folder: Any that `tf.io.gfile` understands.
+        wanted: Whether a file is, by its path as in `list_files`.
+    """
+    source = os.fspath(folder)
+    if not is_remote(source):
+        yield source
+        return
+    import tensorflow as tf  # Only remote paths need it; the import takes seconds.
+
+    with tempfile.TemporaryDirectory() as scratch:
+        place = os.path.join(scratch, posixpath.basename(source.rstrip("/")))
+        os.makedirs(place)
+        for name in filter(wanted, list_files(source)):
+            target = os.path.join(place, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            with contextlib.suppress(tf.errors.NotFoundError):  # just replaced, or given up
+                tf.io.gfile.copy(f"{source.rstrip('/')}/{name}", target)
+        yield place
 
 
 def write_text_atomically(path: PathLike, text: str) -> None:
@@ -38,7 +84,7 @@ def write_bytes_atomically(path: PathLike, data: bytes) -> None:
         data: The complete content.
     """
     target = os.fspath(path)
-    if "://" in target:
+    if is_remote(target):
         _write_remote(target, data)
     else:
         _write_local(pathlib.Path(target), data)
@@ -47,8 +93,10 @@ def write_bytes_atomically(path: PathLike, data: bytes) -> None:
 def remove_leftovers(path: PathLike) -> None:
     """Removes what processes left that were killed while they wrote a local file.
 
-    To be called where no other process writes it.
+    To be called where no other process writes it. Leftovers elsewhere stay.
     """
+    if is_remote(path):
+        return
     target = pathlib.Path(path)
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.????????.tmp"):
         with contextlib.suppress(OSError):
@@ -107,6 +155,12 @@ def _write_remote(target: str, data: bytes) -> None:
         with contextlib.suppress(tf.errors.OpError):
             tf.io.gfile.remove(temporary)
         raise
+
+
+def _remote_walk(root: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    import tensorflow as tf  # Only remote paths need it; the import takes seconds.
+
+    return iter(tf.io.gfile.walk(root))
 
 
 def _temporary_name(name: str) -> str:

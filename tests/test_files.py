@@ -95,3 +95,29 @@ def test_remote_paths_go_through_gfile():
     with tf.io.gfile.GFile("ram://folder/a.txt") as file:
         assert file.read() == "two"
     assert tf.io.gfile.listdir("ram://folder") == ["a.txt"]
+
+
+def test_files_below_a_folder_here_and_elsewhere(tmp_path):
+    for root in (os.fspath(tmp_path), "ram://listed/a"):
+        for name in ("b/c/d.txt", "a.txt", "b/a.txt"):
+            files.write_text_atomically(f"{root}/{name}", name)
+        assert files.list_files(root) == ["a.txt", "b/a.txt", "b/c/d.txt"]
+        assert files.list_files(f"{root}/b/") == ["a.txt", "c/d.txt"]
+        assert files.list_files(f"{root}/nowhere") == []
+
+
+def test_a_remote_folder_is_brought_here_as_far_as_it_is_wanted(tmp_path):
+    for name in ("b/c.txt", "a.txt"):
+        files.write_text_atomically(f"ram://far/a run/{name}", name)
+    with files.on_local_disk("ram://far/a run/", lambda path: path != "a.txt") as place:
+        assert os.path.basename(place) == "a run" and files.list_files(place) == ["b/c.txt"]
+        with open(os.path.join(place, "b", "c.txt")) as file:
+            assert file.read() == "b/c.txt"
+    assert not os.path.exists(os.path.dirname(place))
+    with files.on_local_disk(tmp_path, lambda path: False) as place:
+        assert place == os.fspath(tmp_path)
+    assert tmp_path.is_dir()
+
+
+def test_leftovers_elsewhere_stay():
+    files.remove_leftovers("ram://far/a.txt")

@@ -30,7 +30,7 @@ from simclr_tf.evaluation.features import (
     collect,
     labels_or_none,
 )
-from simclr_tf.files import write_json
+from simclr_tf.files import is_remote, write_json
 
 DESCRIPTION = "features.json"
 LABELS = "labels.npy"
@@ -56,6 +56,7 @@ class FeatureStore:
         self._folder = None if folder is None else pathlib.Path(folder).expanduser()
         self._memory: dict[str, Features] = {}
         if self._folder is not None:
+            require(not is_remote(folder or ""), "feature_cache", "must be a local folder", folder)
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -16,6 +16,7 @@ from simclr_tf.config import DataConfig
 from simclr_tf.data import decode, pipeline, sources
 from simclr_tf.errors import require
 from simclr_tf.evaluation import encoders, features
+from simclr_tf.files import is_remote
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.report.progress import Progress
 from simclr_tf.retrieval.embeddings import EmbeddingWriter, check_output, to_vectors
@@ -211,4 +212,4 @@ def _lasting_path(encoder: encoders.FrozenEncoder) -> str | None:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    return path if is_remote(path) else os.path.abspath(os.path.expanduser(path))

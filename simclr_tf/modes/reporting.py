@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.augment.description import in_words
-from simclr_tf.config import RunConfig
 from simclr_tf.data import decode
 from simclr_tf.evaluation.evaluate import Evaluation
 from simclr_tf.evaluation.features import (
@@ -25,7 +25,7 @@ from simclr_tf.evaluation.features import (
     extract_features,
 )
 from simclr_tf.experiment import Experiment, SampleViews
-from simclr_tf.files import remove_leftovers, write_json
+from simclr_tf.files import is_remote, remove_leftovers, write_json
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Say
 from simclr_tf.report import kept, machine, pictures
@@ -61,9 +61,7 @@ class Reporter:
         self._before: Features | None = None
         self._images: np.ndarray | None = None
         self._started, self._spent, self._last = time.monotonic(), 0.0, _FIRST_LOOK
-        self._on = _has_page(experiment.run)
-        if experiment.run.page.report and not self._on:
-            say("note: report.html is written to local folders only")
+        self._on = experiment.run.page.report
 
     def begin(self, step: int) -> None:
         """Notes with what and on what a start of the run computes."""
@@ -118,7 +116,7 @@ class Reporter:
             step=step,
         )
         examples.write(self._folder)
-        if min(found.features.shape) >= _FEWEST:
+        if min(found.features.shape) >= _FEWEST and not is_remote(self._folder):
             from simclr_tf.report import projector  # brings tensorboard
 
             named = experiment.class_names
@@ -130,7 +128,7 @@ class Reporter:
 def keep_views(experiment: Experiment, samples: SampleViews, epoch: int) -> None:
     """Keeps views of training images for the page."""
     run = experiment.run
-    if _has_page(run):
+    if run.page.report:
         operations = [
             [[in_words(one, run.augment.brightness) for one in image] for image in view]
             for view in samples.operations
@@ -147,7 +145,7 @@ def keep_evaluation(
     experiment: Experiment, folder: str, evaluation: Evaluation, step: int, say: Say
 ) -> None:
     """Keeps the classes that an evaluation found, and writes the page of the run."""
-    if not _has_page(experiment.run):
+    if not experiment.run.page.report:
         return
     if evaluation.labels is not None and evaluation.predictions:
         kept.Predictions(evaluation.labels, evaluation.predictions, step).write(folder)
@@ -174,11 +172,6 @@ def _try(failure: str, act: Callable[[], object], say: Say) -> None:
         act()
     except Exception as error:  # what people look at must not cost the run
         say(f"note: {failure}: {type(error).__name__}: {error}")
-
-
-def _has_page(run: RunConfig) -> bool:
-    """Whether a page is wanted and its folder is one it can be written to."""
-    return run.page.report and "://" not in run.model_dir
 
 
 def _encoder(model: SimCLR) -> TracedEncoder:
@@ -237,9 +230,9 @@ def _note_step(experiment: Experiment, step: int) -> None:
 def _about(experiment: Experiment) -> dict[str, Any]:
     """What was noted so far; a damaged file is begun anew."""
     try:
-        with open(_about_path(experiment)) as file:
+        with tf.io.gfile.GFile(_about_path(experiment)) as file:
             found = json.load(file)
-    except (OSError, ValueError):
+    except (tf.errors.OpError, ValueError):
         return {}
     return dict(found) if isinstance(found, Mapping) else {}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import tensorflow as tf
+
 from simclr_tf import distribution
 from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.data import excluding, sources
@@ -95,7 +97,7 @@ def _open_source(data: DataConfig, say: Say) -> sources.Source:
 
 def _check_folder(model_dir: str, encoder: FrozenEncoder) -> None:
     """Refuses to write scores of other weights into a run's folder."""
-    is_run = os.path.isfile(os.path.join(model_dir, locate.CONFIG_FILE))
+    is_run = tf.io.gfile.exists(os.path.join(model_dir, locate.CONFIG_FILE))
     if not is_run:
         return
     own = encoder.run_dir and os.path.abspath(encoder.run_dir) == os.path.abspath(model_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from simclr_tf.files import is_remote
 from simclr_tf.protocols.context import Context
 from simclr_tf.report import embedding_map, evaluation_plots, projector
 
@@ -31,6 +32,10 @@ def write_maps(context: Context) -> None:
         context.source.class_names,
         f"{context.settings.endpoint}, t-SNE of {len(points)} test images",
     )
+    if is_remote(context.folder):
+        context.say("note: TensorBoard's projector reads local folders only: there are no points "
+                    "for it")  # fmt: skip
+        return
     projector.write_projector(
         context.path("projector"),
         vectors,

@@ -17,7 +17,7 @@ import tensorflow as tf
 from simclr_tf.data import splits
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import results, significance
-from simclr_tf.files import write_text_atomically
+from simclr_tf.files import list_files, on_local_disk, write_text_atomically
 from simclr_tf.protocols import (
     distill,
     finetune,
@@ -214,13 +214,12 @@ def compare(context: Context, other: str) -> Section:
 
 
 def _predictions(folder: str, setting: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    place = os.path.join(folder, PREDICTIONS_FOLDER)
-    names = sorted(os.listdir(place)) if os.path.isdir(place) else []
     found = {}
-    for name in names:
-        path = os.path.join(place, name)
-        with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as file:
-            found[name.removesuffix(".npz")] = (file["labels"], file["predictions"])
+    with on_local_disk(os.path.join(folder, PREDICTIONS_FOLDER), lambda path: True) as place:
+        for name in list_files(place):
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as file:
+                found[name.removesuffix(".npz")] = (file["labels"], file["predictions"])
     if not found:
         raise InputError(setting, "must hold the predictions of an evaluation "
                          f"({PREDICTIONS_FOLDER}/)", folder)  # fmt: skip

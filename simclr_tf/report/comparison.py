@@ -17,7 +17,6 @@ from simclr_tf.report.units import format_percent
 
 _NOT_COMPARED = ("model_dir", "data_dir", "class_names", "report", "report_examples")
 _MOST_CLASSES = 40
-_PLAIN_FOLDER = "."  # a run's own events; below it lie named evaluations
 
 
 def write_comparison(folders: Sequence[str | os.PathLike[str]], output: str) -> None:
@@ -134,7 +133,7 @@ def _series(runs: Sequence[RunRecord], names: Sequence[str]) -> list[curves.Scal
     """The scalars of all runs, each under the name of its run."""
     return [one._replace(folder=name) for run, name in zip(runs, names, strict=True)
             for one in run.scalars
-            if one.folder == _PLAIN_FOLDER and np.isfinite(one.values).any()]  # fmt: skip
+            if one.folder == curves.OWN_EVENTS and np.isfinite(one.values).any()]  # fmt: skip
 
 
 def _link(run: RunRecord, folder: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import os
 import pathlib
@@ -13,7 +14,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
 from simclr_tf.errors import InputError
-from simclr_tf.files import write_bytes_atomically
+from simclr_tf.files import on_local_disk, write_bytes_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ class ScalarSeries(NamedTuple):
 
     Attributes:
         tag: As in TensorBoard (`train/contrast_loss`).
-        folder: Folder of the event file relative to the run, `.` for the run itself.
+        folder: Folder of the event file relative to the run, `OWN_EVENTS` for the run itself.
         steps: (T,) int64, ascending.
         values: (T,) float64.
     """
@@ -74,6 +75,8 @@ _PANELS = (
 # Okabe and Ito's palette: told apart with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
+OWN_EVENTS = "."  # the `folder` of a run's own scalars; below it lie named evaluations
+_EVENTS = "*events.out.tfevents*"
 _NO_WIDTH = "\u200b"
 _DASHES = ("-", "--", ":", "-.")  # for the second, third and fourth six lines
 
@@ -86,7 +89,8 @@ def plot_learning_curves(
     A scalar that the run does not have gets no line; a panel without lines says so.
 
     Args:
-        model_dir: The run directory; event files are looked for in it and below it.
+        model_dir: The run directory, local or remote; event files are looked for in it and
+            below it.
         output_png: The picture, written atomically.
 
     Raises:
@@ -96,7 +100,8 @@ def plot_learning_curves(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    series = read_scalars(model_dir)
+    with on_local_disk(model_dir, is_events) as place:
+        series = read_scalars(place)
     figure = Figure(figsize=(10, 7), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     name = pathlib.Path(os.path.abspath(model_dir)).name
@@ -138,8 +143,13 @@ def _draw_panels(
     return drawn
 
 
+def is_events(path: str) -> bool:
+    """Whether a path, with `/`, is that of an event file."""
+    return fnmatch.fnmatchcase(path.rpartition("/")[2], _EVENTS)
+
+
 def read_scalars(model_dir: str | os.PathLike[str]) -> list[ScalarSeries]:
-    """Every scalar in the event files in and below a folder, sorted by tag and folder.
+    """Every scalar in the event files in and below a local folder, sorted by tag and folder.
 
     Where a run was resumed and repeated some steps, the values of the later attempt count. A file
     whose end is missing (a run that was killed) gives what it holds.
@@ -150,7 +160,7 @@ def read_scalars(model_dir: str | os.PathLike[str]) -> list[ScalarSeries]:
     root = pathlib.Path(model_dir)
     if not root.is_dir():
         raise InputError("model_dir", "must be the folder of a run", str(model_dir))
-    folders = sorted({path.parent for path in root.rglob("*events.out.tfevents*")})
+    folders = sorted({path.parent for path in root.rglob(_EVENTS)})
     series = []
     for folder in folders:
         series += _read_folder(folder, folder.relative_to(root).as_posix())

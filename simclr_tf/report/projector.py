@@ -14,7 +14,7 @@ import numpy as np
 from tensorboard.plugins import projector
 
 from simclr_tf.errors import InputError, require
-from simclr_tf.files import write_bytes_atomically, write_text_atomically
+from simclr_tf.files import is_remote, write_bytes_atomically, write_text_atomically
 from simclr_tf.report.embedding_map import choose_examples
 
 _LARGEST_SPRITE = 8192  # Pixels a side; the projector refuses more.
@@ -41,7 +41,7 @@ def write_projector(
     that was written to the folder: h and g(h) can lie side by side.
 
     Args:
-        folder: A local folder (the projector reads no other); made where it is missing.
+        folder: A local folder, since the projector reads no other; made where it is missing.
         features: (N, D) finite floats, N and D at least 2 (the projector hides smaller ones).
         labels: (N,) integers; negative ones are unlabeled. None: all unlabeled.
         class_names: A name per class; None writes numbers.
@@ -54,9 +54,10 @@ def write_projector(
         (n,) int64, the indices of the features that were written.
 
     Raises:
-        InputError: Shapes do not fit, a feature is not finite, a label has no name, or `name`
-            has other characters. Nothing is written then.
+        InputError: The folder is remote, shapes do not fit, a feature is not finite, a label has
+            no name, or `name` has other characters. Nothing is written then.
     """
+    require(not is_remote(folder), "folder", "must be local", folder)
     features = _checked_features(features)
     count = len(features)
     require(max_points >= 2, "max_points", "must be at least 2", max_points)

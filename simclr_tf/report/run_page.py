@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from simclr_tf.evaluation.evaluate import LINEAR_PROBE, TOP_1
@@ -58,7 +59,7 @@ def run_html(run: RunRecord) -> str:
         facts=run.shown(kept.ABOUT, lambda: facts(run), list[tuple[str, str]]()),
         logdir=shlex.quote(run.folder),
         charts=run.shown(
-            "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[dict[str, Any]]()
+            "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[Markup]()
         ),
         scoreboard=sections.scoreboard(run.metrics),
         chance=format_percent(1 / len(names)) if names else None,
@@ -139,14 +140,12 @@ def throughput(run: RunRecord) -> list[tuple[str, str]]:
     return rows
 
 
-def curve_charts(figures: Sequence[tuple[str, Figure]]) -> list[dict[str, Any]]:
-    """Learning curves as charts, with what they show in words."""
-    drawn = []
-    for index, (title, figure) in enumerate(figures):
-        words = _in_words(title, figure)
-        svg = charts.inline(figure, f"curve-{index}", words)
-        drawn.append({"title": title, "words": words, "svg": svg})
-    return drawn
+def curve_charts(figures: Sequence[tuple[str, Figure]]) -> list[Markup]:
+    """Learning curves as charts, with what they show in words for a screen reader."""
+    return [
+        charts.inline(figure, f"curve-{index}", _in_words(title, figure))
+        for index, (title, figure) in enumerate(figures)
+    ]
 
 
 def _in_words(title: str, figure: Any) -> str:

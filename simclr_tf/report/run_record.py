@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import tensorflow as tf
+
 from simclr_tf.errors import InputError, require
+from simclr_tf.files import list_files, on_local_disk
 from simclr_tf.report import curves, kept
 from simclr_tf.training.run_config import STUDY_FILE
 
 T = TypeVar("T")
 
 _CONFIG, _FLAGS, _RESULT = "config.json", "flags.json", "result.json"
+_READ = (_CONFIG, _FLAGS, _RESULT, kept.ABOUT, kept.EXAMPLES, kept.VIEWS, kept.PREDICTIONS)
 _LINKS = (  # what a reader may want to open, in this order
     ("model card", "saved_model/*/README.md"),
     ("SavedModel", "saved_model/*/saved_model.pb"),
@@ -108,45 +113,55 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
         InputError: It is no folder, or holds neither settings nor results nor events of a run.
     """
     folder = os.fspath(folder)
-    if not os.path.isdir(folder):
+    if not tf.io.gfile.isdir(folder):
         raise InputError("run", "must be the folder of a run", folder)
-    is_study = os.path.exists(os.path.join(folder, STUDY_FILE))
+    is_study = tf.io.gfile.exists(os.path.join(folder, STUDY_FILE))
     require(not is_study, "run", "must be the folder of a run, not of a study, whose page "
             "--mode=study writes", folder)  # fmt: skip
     record = RunRecord(folder)
-    reader = _Reader(record)
+    with on_local_disk(folder, _is_read) as place:
+        _read(record, place)
+    record.links = list(_links(list_files(folder)))
+    return record
+
+
+def _is_read(path: str) -> bool:
+    return path in _READ or curves.is_events(path)
+
+
+def _read(record: RunRecord, place: str) -> None:
+    """Reads what lies in a local folder."""
+    reader = _Reader(record, place)
     record.config = reader.read(_CONFIG, _mapping, {})
     record.flags = reader.read(_FLAGS, _mapping, {}, optional=True)
     record.about = reader.read(kept.ABOUT, _about, {})
     labelled = not record.config or record.class_names is not None  # as far as is known
     record.result = reader.read(_RESULT, _result, {}, optional=not labelled)
-    record.scalars = reader.read("events", lambda path: curves.read_scalars(folder), [])
-    own = any(series.folder == "." for series in record.scalars)
+    record.scalars = reader.read("events", lambda path: curves.read_scalars(place), [])
+    own = any(series.folder == curves.OWN_EVENTS for series in record.scalars)
     if not (record.config or record.result or own):
         raise InputError("run", f"must be the folder of a run: it holds no readable {_CONFIG}, "
-                         f"{_RESULT} or events", folder)  # fmt: skip
+                         f"{_RESULT} or events", record.folder)  # fmt: skip
     if not any(series.tag.startswith("train/") for series in record.scalars):
         record.notes.append("There are no curves of training in TensorBoard's event files.")
-    record.examples = reader.read(kept.EXAMPLES, lambda _: kept.read_examples(folder), None)
-    record.views = reader.read(kept.VIEWS, lambda _: kept.read_views(folder), None)
+    record.examples = reader.read(kept.EXAMPLES, lambda _: kept.read_examples(place), None)
+    record.views = reader.read(kept.VIEWS, lambda _: kept.read_views(place), None)
     record.predictions = reader.read(
-        kept.PREDICTIONS, lambda _: kept.read_predictions(folder), None, optional=not labelled
+        kept.PREDICTIONS, lambda _: kept.read_predictions(place), None, optional=not labelled
     )
-    record.links = list(_links(pathlib.Path(folder)))
-    return record
 
 
 class _Reader:
     """Reads one part after the other, and notes which could not be read."""
 
-    def __init__(self, record: RunRecord):
-        self._record = record
+    def __init__(self, record: RunRecord, place: str):
+        self._record, self._place = record, place
 
     def read(
         self, name: str, function: Callable[[str], T], default: T, optional: bool = False
     ) -> T:
         try:
-            return function(os.path.join(self._record.folder, name))
+            return function(os.path.join(self._place, name))
         except FileNotFoundError:
             if not optional:
                 self._record.notes.append(f"There is no {name} (yet).")
@@ -209,15 +224,22 @@ def _require(holds: bool, constraint: str) -> None:
         raise ValueError(constraint)
 
 
-def _links(root: pathlib.Path) -> list[Link]:
+def _links(paths: Sequence[str]) -> list[Link]:
     found = []
     for title, pattern in _LINKS:
-        for path in sorted(root.glob(pattern), key=lambda path: (len(path.name), path.name)):
-            relative = path.relative_to(root)
+        matching = [pathlib.PurePosixPath(path) for path in paths if _matches(path, pattern)]
+        for path in sorted(matching, key=lambda path: (len(path.name), path.name)):
+            shown = path
             if title == "SavedModel":
-                relative = relative.parent
+                shown = path.parent
             if title == "checkpoint":
-                relative = relative.with_suffix("")
-            named = f" {relative.parent}" if title == "evaluation" else ""
-            found.append(Link(title + named, relative.as_posix()))
+                shown = path.with_suffix("")
+            named = f" {path.parent}" if title == "evaluation" else ""
+            found.append(Link(title + named, shown.as_posix()))
     return found
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a path is what a pattern stands for, whose `*` is a part of a name."""
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))

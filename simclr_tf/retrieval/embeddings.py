@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.files import is_remote
 from simclr_tf.retrieval.columns import Columns, RowWriter
 
 PathLike = str | os.PathLike[str]
@@ -88,7 +89,7 @@ def check_output(path: PathLike, setting: str = "output") -> pathlib.Path:
     text = os.fspath(path)
     listed = " or ".join(SUFFIXES)
     require(_suffix(text) in SUFFIXES, setting, f"must end in {listed}", text)
-    require("://" not in text, setting, "must be a local path", text)
+    require(not is_remote(text), setting, "must be a local path", text)
     target = pathlib.Path(text).expanduser()
     require(not target.is_dir(), setting, "must name a file, not a folder", text)
     check_parent(target, setting)

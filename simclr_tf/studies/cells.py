@@ -97,7 +97,7 @@ def training_figures(model_dir: str | os.PathLike[str]) -> dict[str, float]:
     """
     figures = {}
     for series in curves.read_scalars(model_dir):
-        if series.folder == "." and series.tag in _TRAINING_FIGURES:
+        if series.folder == curves.OWN_EVENTS and series.tag in _TRAINING_FIGURES:
             last = series.steps > (1 - _LAST_SHARE) * series.steps[-1]
             figures[series.tag] = float(np.mean(series.values[last]))
     return figures

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, require
-from simclr_tf.files import write_json
+from simclr_tf.files import is_remote, write_json
 from simclr_tf.modes.common import Say, print_line, silent
 from simclr_tf.studies import catalogue, output, plan
 from simclr_tf.studies.cells import failure, run_cell
@@ -49,7 +49,7 @@ def run_study(run: RunConfig, say: Say = print_line) -> Results:
     """
     require(run.study.study is not None, "study", "must be given with mode=study", None)
     assert run.study.study is not None
-    require("://" not in run.model_dir, "model_dir",
+    require(not is_remote(run.model_dir), "model_dir",
             "must be a folder of this machine or a shared one with mode=study",
             run.model_dir)  # fmt: skip
     study = catalogue.study(run.study.study)

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import InputError, RunError, first_line
-from simclr_tf.files import write_text_atomically
+from simclr_tf.files import is_remote, write_text_atomically
 from simclr_tf.weights import integrity
 from simclr_tf.weights.locate import checkpoint_step, damage, list_checkpoints
 
@@ -332,7 +332,7 @@ def _read_result(path: str, name: str) -> float | None:
 def _sync(paths: Sequence[str]) -> None:
     """Forces local files, or the names in local folders, to disk."""
     for path in paths:
-        if "://" in path:
+        if is_remote(path):
             continue
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -403,7 +403,7 @@ def _written_at(prefix: str) -> float | None:
     """Time of the last change of a checkpoint's index, in seconds since 1970; None without one."""
     path = f"{prefix}.index"
     try:
-        if "://" in path:
+        if is_remote(path):
             return tf.io.gfile.stat(path).mtime_nsec / 1e9
         return os.stat(path).st_mtime  # TensorFlow cuts off the fraction
     except (FileNotFoundError, tf.errors.NotFoundError):

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from simclr_tf.errors import InputError
+from simclr_tf.files import is_remote
 
 LOCK_FILE = "run.lock"
 _MAX_OWNER_BYTES = 1 << 16
@@ -48,8 +49,8 @@ def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[Non
         InputError: The folder can't be written.
     """
     descriptor = None
-    is_new = "://" not in model_dir and not os.path.isdir(model_dir)
-    if "://" in model_dir:
+    is_new = not is_remote(model_dir) and not os.path.isdir(model_dir)
+    if is_remote(model_dir):
         say(f"note: {model_dir} can't be locked: nothing keeps a second run out of it")
     else:
         descriptor = _acquire(model_dir, say)

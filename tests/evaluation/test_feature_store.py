@@ -192,6 +192,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="feature_cache must be a folder"):
         FeatureStore(str(tmp_path / "file" / "cache"))
+    with pytest.raises(InputError, match="feature_cache must be a local folder"):
+        FeatureStore("gs://bucket/cache")
 
 
 def test_no_example_is_refused(tmp_path):

@@ -1,6 +1,8 @@
+import dataclasses
 import pathlib
 
 import numpy as np
+import tensorflow as tf
 
 from simclr_tf.protocols import maps
 
@@ -25,3 +27,11 @@ def test_too_few_images_for_a_map_are_said(make_context, pixels):
     said = []
     maps.write_maps(make_context(pixels, test_split="test[:2]", say=said.append))
     assert "no map" in said[0]
+
+
+def test_a_remote_folder_has_the_map_alone(make_context, pixels):
+    said = []
+    context = make_context(pixels, map_points=30, say=said.append)
+    maps.write_maps(dataclasses.replace(context, folder="ram://maps"))
+    assert tf.io.gfile.listdir("ram://maps") == ["map.png"]
+    assert "projector reads local folders only" in said[-1]

@@ -173,6 +173,11 @@ def test_sprite_sides_in_earnest(count, side):
     assert 8000 < picture.shape[0] == picture.shape[1] <= 8192
 
 
+def test_a_remote_folder_is_refused():
+    with pytest.raises(InputError, match="folder must be local"):
+        write_projector("gs://bucket/run", np.zeros((6, 4)), None)
+
+
 @pytest.mark.parametrize(
     "change, text",
     [

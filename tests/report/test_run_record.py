@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.report.run_record import read_run
@@ -71,6 +72,28 @@ def test_without_labels_nothing_is_missed_that_never_comes(run_folder):
     for name in ("result.json", "report/predictions.npz"):
         (folder / name).unlink()
     assert read_run(folder).notes == []
+
+
+def test_a_remote_folder_reads_like_a_local_one(run_folder):
+    folder = run_folder("a run")
+    (folder / "variables").mkdir()
+    (folder / "variables" / "not wanted").write_text("x")
+    remote = "ram://record/a run"
+    for path in folder.rglob("*"):
+        if path.is_file():
+            target = f"{remote}/{path.relative_to(folder).as_posix()}"
+            tf.io.gfile.makedirs(target.rpartition("/")[0])
+            tf.io.gfile.copy(str(path), target)
+    here, there = read_run(folder), read_run(remote)
+    assert there.folder == remote and there.name == "a run" and there.notes == []
+    for name in ("config", "flags", "about", "result", "links", "class_names"):
+        assert getattr(there, name) == getattr(here, name)
+    assert [(one.tag, one.folder, one.values.tolist()) for one in there.scalars] == [
+        (one.tag, one.folder, one.values.tolist()) for one in here.scalars
+    ]
+    assert there.views.operations == here.views.operations
+    with pytest.raises(InputError, match="run must be the folder of a run"):
+        read_run("ram://record/nowhere")
 
 
 def test_other_folders_are_refused(tmp_path):
