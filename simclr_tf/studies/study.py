@@ -29,6 +29,7 @@ from simclr_tf.studies.plan import Plan, naming_cell, run_name
 from simclr_tf.studies.results import Outcome, Results
 from simclr_tf.training.loop import NonFiniteLossError
 from simclr_tf.training.run_lock import InUseError, lock_run
+from simclr_tf.weights.locate import newest_checkpoint
 
 _WAIT_SECONDS = 5.0
 
@@ -59,12 +60,14 @@ def run_study(run: RunConfig, say: Say = print_line) -> Results:
         f"seed(s), {settled.base.train.train_steps} steps of "
         f"{settled.base.train.train_batch_size} images each")  # fmt: skip
     total = len(left)
+    if before := _number_done(settled):
+        say(f"{before} of {total} runs are there already")
     waiting = False
     while left:
         held = [(cell, seed) for cell, seed in left if not _done(settled, cell, seed, say, total)]
         if len(held) == len(left):
             if not waiting:
-                say(f"waiting for {len(held)} cells that other processes run")
+                say(f"waiting for {len(held)} run(s) of other processes")
             time.sleep(_WAIT_SECONDS)
         waiting = len(held) == len(left)
         left = held
@@ -115,16 +118,18 @@ def _done(settled: Plan, cell: Cell, seed: int, say: Say, total: int) -> bool:
         if not mine:
             return False
         if _record(settled, cell, seed) is None:  # not finished since we looked
-            record = _run(settled, cell, seed)
+            record = _run(settled, cell, seed, say)
             write_json(_result_path(settled, cell, seed), record)
             output.write_tables(settled.base.model_dir, settled, read_results(settled))
             say(f"{_number_done(settled)} of {total}: {_describe(cell, seed, record)}")
     return True
 
 
-def _run(settled: Plan, cell: Cell, seed: int) -> dict[str, Any]:
+def _run(settled: Plan, cell: Cell, seed: int, say: Say) -> dict[str, Any]:
     with naming_cell(cell):
         run = settled.run_of(cell, seed)
+        begun = newest_checkpoint(run.model_dir) is not None
+        say(f"{_name(cell, seed)}{', from its last checkpoint' if begun else ''} ...")
         try:
             record = run_cell(run, silent)
         except NonFiniteLossError as error:
@@ -180,9 +185,13 @@ def _number_done(settled: Plan) -> int:
     return sum(os.path.exists(path) for path in paths)
 
 
-def _describe(cell: Cell, seed: int, record: dict[str, Any]) -> str:
+def _name(cell: Cell, seed: int) -> str:
     what = ", ".join(f"{name} {output.plain(value)}" for name, value in cell.factors.items())
+    return f"{what}, seed {seed}"
+
+
+def _describe(cell: Cell, seed: int, record: dict[str, Any]) -> str:
     if record.get("failed"):
-        return f"{what}, seed {seed}: failed, {record['failed']}"
+        return f"{_name(cell, seed)}: failed, {record['failed']}"
     value = record["metrics"][cell.metric]
-    return f"{what}, seed {seed}: {100 * value:.1f} % in {record['seconds']:.0f} s"
+    return f"{_name(cell, seed)}: {100 * value:.1f} % in {record['seconds']:.0f} s"

@@ -70,8 +70,11 @@ def test_a_killed_study_runs_only_what_is_left(finished, tmp_path, monkeypatch):
         return cells.run_cell(run, say)
 
     monkeypatch.setattr(study, "run_cell", run_cell)
-    again = study.run_study(copy, lambda line: None)
-    assert ran == [name]
+    said = []
+    again = study.run_study(copy, said.append)
+    assert ran == [name] and "6 of 7 runs are there already" in said
+    what = ", ".join(f"{factor} {value}" for factor, value in lost.factors.items())
+    assert f"{what}, seed 0, from its last checkpoint ..." in said
     assert again.estimate(lost) == results.estimate(lost)  # measured on the trained weights
 
 
@@ -95,7 +98,7 @@ def test_a_cell_that_another_process_holds_is_left_to_it(finished, tmp_path, mon
     with lock_run(os.path.join(copy.model_dir, "claims", name), said.append):
         study.run_study(copy, said.append)
     assert len(pauses) == 2
-    assert said.count("waiting for 1 cells that other processes run") == 1
+    assert said.count("waiting for 1 run(s) of other processes") == 1
 
 
 def test_two_processes_share_a_study(tmp_path):
