@@ -71,7 +71,7 @@ def bars(title: str, groups: Sequence[Group], results: Results, x_name: str = ""
     labels = list(dict.fromkeys(label for group in groups for label, _ in group.cells))
     figure, (axes,) = new_figure(max(6.0, 2.5 + 0.55 * len(labels) * len(groups)), 4.2)
     width = 0.8 / len(groups)
-    paper = False
+    paper = []
     for index, group in enumerate(groups):
         shift = (index - (len(groups) - 1) / 2) * width
         for label, cell in group.cells:
@@ -81,13 +81,11 @@ def bars(title: str, groups: Sequence[Group], results: Results, x_name: str = ""
                 axes.bar(at, 100 * found.value, width, yerr=100 * found.error, capsize=2,
                          color=COLORS[index % len(COLORS)])  # fmt: skip
             if cell.paper is not None:
-                axes.plot(at, cell.paper, marker="D", color="#333333", markersize=5)
-                paper = True
+                paper.append((at, cell.paper))
     for index, group in enumerate(groups):
         if len(groups) > 1:
             axes.bar(0, 0, color=COLORS[index % len(COLORS)], label=group.name)
-    if paper:
-        axes.plot([], [], marker="D", color="#333333", linestyle="", label="the paper (ImageNet)")
+    _mark_paper(axes, paper)
     names = [plain(label) for label in labels]
     turned = sum(map(len, names)) > _MOST_LETTERS
     axes.set_xticks(range(len(names)), names, rotation=25 if turned else 0,
@@ -102,7 +100,11 @@ def lines(
     axes: Axes, groups: Sequence[Group], results: Results, metric: str | None = None,
     scale: float = 100.0,
 ) -> None:  # fmt: skip
-    """A line with standard errors per group, over numbers."""
+    """A line with standard errors per group, over numbers; the paper's values as diamonds.
+
+    The paper's are of the cells' main figure: with another `metric` there are none.
+    """
+    paper = []
     for index, group in enumerate(groups):
         found = [(x, results.estimate(cell, metric)) for x, cell in group.cells]
         known = [(x, one) for x, one in found if one is not None]
@@ -114,6 +116,15 @@ def lines(
                 color=COLORS[index % len(COLORS)], marker="o", markersize=4, capsize=2,
                 label=group.name,
             )  # fmt: skip
+        paper += [(x, cell.paper) for x, cell in group.cells
+                  if cell.paper is not None and metric in (None, cell.metric)]  # fmt: skip
+    _mark_paper(axes, paper)
+
+
+def _mark_paper(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    if points:
+        axes.plot(*zip(*points, strict=True), marker="D", color="#333333", markersize=5,
+                  linestyle="", label="the paper (ImageNet)")  # fmt: skip
 
 
 def finish(

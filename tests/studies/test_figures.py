@@ -31,10 +31,18 @@ def test_bars_stand_beside_the_papers_values():
     assert "the paper (ImageNet)" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+def test_the_papers_values_are_of_the_main_figure():
+    _, (axes,) = figures.new_figure(4, 3)
+    figures.lines(axes, figures.grouped(CELLS, by="kind", x="x"), RESULTS, "train/contrast_acc")
+    assert not axes.get_lines()
+
+
 def test_lines_leave_out_what_is_missing():
     _, (axes,) = figures.new_figure(4, 3)
     figures.lines(axes, figures.grouped(CELLS, by="kind", x="x"), RESULTS)
     assert [len(container[0].get_xdata()) for container in axes.containers] == [2, 1]
+    (paper,) = [line for line in axes.get_lines() if line.get_marker() == "D"]
+    assert paper.get_xdata().tolist() == [1, 2, 1, 2] and set(paper.get_ydata()) == {60}
     figures.finish(axes, "T", "x")
     assert axes.get_title(loc="left") == "T"
     assert len(figures.new_figure(4, 3, panels=(2, 3))[1]) == 6
