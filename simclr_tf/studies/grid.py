@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from simclr_tf import recipes
 from simclr_tf.config import RunConfig
@@ -65,7 +65,8 @@ class Study:
         grid: From the base and the name of the grid (`small`, `paper`) to the cells.
         conclude: The paper's conclusions, held against the results.
         draw: Draws the study's figure.
-        extras: Draws what else belongs to the study, from the runs of its cells.
+        extras: Draws what else belongs to the study, from the runs of its cells; what those lack
+            is left out.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Study:
     grid: Callable[[RunConfig, str], Sequence[Cell]]
     conclude: Callable[[Results], Sequence[Verdict]]
     draw: Callable[[Results], Figure]
-    extras: Callable[[Extras], None] | None = None
+    extras: Callable[[Extras], Sequence[Picture]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +84,26 @@ class Extras:
 
     Attributes:
         base: The settings that all cells start from.
-        folder: Where the figures go.
         run_of: The settings of the run of a cell with the first seed; None where that cell has no
-            result.
+            result, or its checkpoints are gone.
     """
 
     base: RunConfig
-    folder: str
     run_of: Callable[[Factors], RunConfig | None]
+
+
+class Picture(NamedTuple):
+    """A figure of a study.
+
+    Attributes:
+        name: Of its files, without suffix.
+        figure: The figure.
+        words: What a screen reader says of it.
+    """
+
+    name: str
+    figure: Figure
+    words: str
 
 
 def key_of(factors: Factors) -> str:

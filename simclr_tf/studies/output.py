@@ -10,7 +10,7 @@ from typing import Any
 
 from simclr_tf.files import write_bytes_atomically, write_json, write_text_atomically
 from simclr_tf.report import charts, kept, page
-from simclr_tf.studies.grid import PROBE_Z, Cell
+from simclr_tf.studies.grid import PROBE_Z, Cell, Picture
 from simclr_tf.studies.plan import Plan, run_name
 from simclr_tf.studies.results import Results
 from simclr_tf.studies.verdicts import Verdict
@@ -23,41 +23,60 @@ _SHORT = {
     "train/contrast_acc": "contrastive accuracy",
     "train/contrast_entropy": "entropy",
 }
+_IMAGES = ("png", "svg")
 _PERCENT = ("eval/", "train/contrast_acc")
 
 
-def write(folder: str, plan: Plan, results: Results, verdicts: Sequence[Verdict]) -> None:
+def main_picture(plan: Plan, results: Results, verdicts: Sequence[Verdict]) -> Picture:
+    """The figure that the study is about."""
+    conclusions = "; ".join(one.conclusion for one in verdicts)
+    words = f"{plan.study.title}: {conclusions}"
+    return Picture(plan.study.name, plan.study.draw(results), words)
+
+
+def write(
+    folder: str,
+    plan: Plan,
+    results: Results,
+    verdicts: Sequence[Verdict],
+    pictures: Sequence[Picture],
+) -> None:
     """Writes everything at the end of a study."""
     write_tables(folder, plan, results)
     stem = os.path.join(folder, plan.study.name)
-    save_figure(plan.study.draw(results), stem)
+    for picture in pictures:
+        _save_figure(picture.figure, os.path.join(folder, picture.name))
     lines = [f"# {plan.study.title}", "", f"{plan.study.source}. {_what_ran(plan)}", ""]
     lines += [f"- {verdict.sentence}" for verdict in verdicts]
-    lines += [
-        "",
-        f"![{plan.study.title}]({plan.study.name}.svg)",
-        "",
-        markdown_table(plan, results),
-    ]
+    for picture in pictures:
+        lines += ["", f"![{picture.words}]({picture.name}.svg)"]
+    lines += ["", markdown_table(plan, results)]
     write_text_atomically(f"{stem}.md", "\n".join(lines) + "\n")
     write_json(os.path.join(folder, "verdicts.json"), [verdict._asdict() for verdict in verdicts])
-    write_text_atomically(os.path.join(folder, kept.REPORT), html(plan, results, verdicts))
+    text = html(plan, results, verdicts, pictures)
+    write_text_atomically(os.path.join(folder, kept.REPORT), text)
 
 
-def html(plan: Plan, results: Results, verdicts: Sequence[Verdict]) -> str:
+def html(
+    plan: Plan, results: Results, verdicts: Sequence[Verdict], pictures: Sequence[Picture]
+) -> str:
     """The same as a page; its links lead to the pages of the cells' runs."""
     head, *rows = _rows(plan, results)
-    titles = [f"{plan.study.title}: {verdict.conclusion}" for verdict in verdicts]
+    name = plan.study.name
+    drawn = [f"{picture.name}.{kind}" for picture in pictures for kind in _IMAGES]
     return page.render(
         "study.html.j2",
         title=plan.study.title,
         source_of_study=plan.study.source,
         what=_what_ran(plan),
         verdicts=verdicts,
-        chart=charts.inline(plan.study.draw(results), "study", "; ".join(titles)),
+        charts=[
+            charts.inline(picture.figure, f"figure-{index}", picture.words)
+            for index, picture in enumerate(pictures)
+        ],
         head=head,
         rows=[(row, _pages(plan, cell)) for row, cell in zip(rows, plan.cells, strict=True)],
-        files=[f"{plan.study.name}.{kind}" for kind in ("csv", "json", "md", "png", "svg")],
+        files=[*(f"{name}.{kind}" for kind in ("csv", "json", "md")), *drawn],
     )
 
 
@@ -81,9 +100,8 @@ def write_tables(folder: str, plan: Plan, results: Results) -> None:
     })  # fmt: skip
 
 
-def save_figure(figure: Any, stem: str) -> None:
-    """Writes a figure as PNG and SVG."""
-    for kind in ("png", "svg"):
+def _save_figure(figure: Any, stem: str) -> None:
+    for kind in _IMAGES:
         picture = io.BytesIO()
         figure.savefig(picture, format=kind)
         write_bytes_atomically(f"{stem}.{kind}", picture.getvalue())

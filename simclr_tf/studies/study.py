@@ -92,13 +92,15 @@ def _finish(settled: Plan, results: Results, say: Say) -> None:
     def run_of(factors: Factors) -> RunConfig | None:
         found = results.find(**factors)
         ran = found and _record(settled, found[0], settled.seeds[0])
-        return settled.run_of(found[0], settled.seeds[0]) if ran and ran["metrics"] else None
+        run = settled.run_of(found[0], settled.seeds[0]) if ran and ran["metrics"] else None
+        return run if run and newest_checkpoint(run.model_dir) else None
 
     folder = settled.base.model_dir
     verdicts = settled.study.conclude(results)
-    output.write(folder, settled, results, verdicts)
+    pictures = [output.main_picture(settled, results, verdicts)]
     if settled.study.extras is not None:
-        settled.study.extras(Extras(settled.base, folder, run_of))
+        pictures += settled.study.extras(Extras(settled.base, run_of))
+    output.write(folder, settled, results, verdicts, pictures)
     say("")
     say(output.text_table(settled, results))
     for verdict in verdicts:

@@ -9,8 +9,10 @@ import json
 
 import markupsafe
 import pytest
+from PIL import Image
 
-from simclr_tf.studies import catalogue, output, plan
+from simclr_tf.studies import catalogue, figures, output, plan
+from simclr_tf.studies.grid import Picture
 from simclr_tf.studies.results import Outcome
 from tests.studies import made_up
 
@@ -46,16 +48,30 @@ def test_the_text_has_means_errors_and_the_papers_values(temperature):
     assert len(markdown) == 8 and all(line.startswith("| ") for line in markdown)
 
 
+def _conclusions(settled, results):
+    """Verdicts and pictures."""
+    verdicts = settled.study.conclude(results)
+    another, (axes,) = figures.new_figure(2, 2)
+    axes.plot([1, 2])
+    return verdicts, [
+        output.main_picture(settled, results, verdicts),
+        Picture("other", another, "Another figure"),
+    ]
+
+
 def test_everything_is_written(temperature, tmp_path):
     settled, results = temperature
-    output.write(str(tmp_path), settled, results, settled.study.conclude(results))
+    output.write(str(tmp_path), settled, results, *_conclusions(settled, results))
     written = {path.name for path in tmp_path.iterdir()}
     kinds = ("csv", "json", "png", "svg", "md")
     assert written == {*(f"temperature.{kind}" for kind in kinds), "verdicts.json",
-                       "report.html"}  # fmt: skip
+                       "report.html", "other.png", "other.svg"}  # fmt: skip
     whole = json.loads((tmp_path / "temperature.json").read_text())
     assert whole["cells"][2]["means"]["eval/linear_probe_accuracy"]["mean"] == 0.607
-    assert "This study" in (tmp_path / "temperature.md").read_text()
+    text = (tmp_path / "temperature.md").read_text()
+    assert "This study" in text and "![Another figure](other.svg)" in text
+    with Image.open(tmp_path / "temperature.png") as picture:  # the page's is see-through
+        assert picture.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
 
 
 def test_the_page(temperature, tmp_path):
@@ -65,9 +81,10 @@ def test_the_page(temperature, tmp_path):
     page = tmp_path / "cells" / plan.run_name(settled.cells[2], 1) / "report.html"
     page.parent.mkdir(parents=True)
     page.write_text("x")
-    text = output.html(settled, results, settled.study.conclude(results))
+    text = output.html(settled, results, *_conclusions(settled, results))
     assert f'href="cells/{page.parent.name}/report.html"' in text and "seed 1" in text
     assert text.count('href="cells/') == 1
     for verdict in settled.study.conclude(results):
         assert str(markupsafe.escape(verdict.evidence)) in text
-    assert "<svg" in text and "60.7 ± 0.3" in text
+    assert text.count("<svg") == 2 and "60.7 ± 0.3" in text
+    assert 'aria-label="Another figure"' in text and 'href="other.png"' in text

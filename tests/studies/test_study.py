@@ -55,6 +55,23 @@ def test_a_finished_study_runs_nothing_again(finished, monkeypatch):
         assert again.estimate(cell) == results.estimate(cell)
 
 
+def test_results_are_enough_for_tables_and_page(finished, tmp_path, monkeypatch):
+    """Cells may be removed to make room; what needs their weights is left out."""
+    base, _, _ = finished
+    copy = tiny(tmp_path / "heads")
+    shutil.copytree(base.model_dir, copy.model_dir)
+    folder = pathlib.Path(copy.model_dir)
+    shutil.rmtree(folder / "cells")
+    for path in [*folder.glob("*.png"), *folder.glob("*.svg"), folder / "report.html"]:
+        path.unlink()
+    monkeypatch.setattr(study, "run_cell", _forbidden)
+    study.run_study(copy, lambda line: None)
+    assert {path.name for path in folder.glob("*.png")} == {"projection_head.png"}
+    page, whole = ((one / "report.html").read_text() for one in (folder,
+                   pathlib.Path(base.model_dir)))  # fmt: skip
+    assert page.count("<svg") == 1 and whole.count("<svg") == 3
+
+
 def test_a_killed_study_runs_only_what_is_left(finished, tmp_path, monkeypatch):
     """One cell has no result, as after a kill between training and measuring."""
     base, results, _ = finished

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,8 +11,7 @@ from matplotlib.figure import Figure
 from simclr_tf.augment.settings import COMPOSED_TRANSFORMS
 from simclr_tf.config import RunConfig
 from simclr_tf.studies import figures, histograms
-from simclr_tf.studies.grid import Cell, Extras, Study
-from simclr_tf.studies.output import save_figure
+from simclr_tf.studies.grid import Cell, Extras, Picture, Study
 from simclr_tf.studies.results import Estimate, Results
 from simclr_tf.studies.verdicts import Verdict, compare
 
@@ -87,10 +85,10 @@ def _highest(estimates: dict[str, Estimate | None], title: str) -> tuple[str, Es
     return f"{title} ({name})", known[name]
 
 
-def _extras(extras: Extras) -> None:
+def _extras(extras: Extras) -> Sequence[Picture]:
     """Histograms of pixels with and without colour distortion (Fig. 6)."""
-    figure = histograms.pixel_histograms(extras.base)
-    save_figure(figure, os.path.join(extras.folder, "pixel_histograms"))
+    words = "Histograms of pixels of random crops, without and with colour distortion"
+    return [Picture("pixel_histograms", histograms.pixel_histograms(extras.base), words)]
 
 
 STUDY = Study(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from simclr_tf.config import RunConfig
 from simclr_tf.studies import figures, projections
-from simclr_tf.studies.grid import PROBE, PROBE_Z, Cell, Extras, Study
-from simclr_tf.studies.output import save_figure
+from simclr_tf.studies.grid import PROBE, PROBE_Z, Cell, Extras, Picture, Study
 from simclr_tf.studies.results import Results
 from simclr_tf.studies.verdicts import Verdict, compare
 
@@ -62,16 +60,18 @@ def _conclude(results: Results) -> Sequence[Verdict]:
     ]  # fmt: skip
 
 
-def _extras(extras: Extras) -> None:
+def _extras(extras: Extras) -> Sequence[Picture]:
     """Eigenvalues of a linear head (B.4), and h and z of a nonlinear one on a plane."""
+    pictures = []
     linear = extras.run_of({"head": "linear", "dimension": _EXAMPLE})
     if linear is not None:
-        figure = projections.head_spectrum(linear)
-        save_figure(figure, os.path.join(extras.folder, "head_eigenvalues"))
+        pictures.append(Picture("head_eigenvalues", projections.head_spectrum(linear),
+                                "Squared singular values of a linear head by rank"))  # fmt: skip
     nonlinear = extras.run_of({"head": "nonlinear", "dimension": _EXAMPLE})
     if nonlinear is not None:
-        figure = projections.maps_of_h_and_z(nonlinear)
-        save_figure(figure, os.path.join(extras.folder, "maps_of_h_and_z"))
+        pictures.append(Picture("maps_of_h_and_z", projections.maps_of_h_and_z(nonlinear),
+                                "Maps of h and of z of test images, by class"))  # fmt: skip
+    return pictures
 
 
 STUDY = Study(
