@@ -1,11 +1,17 @@
 """What a study says about the paper's conclusions, computed from its figures.
 
-A difference counts where it is more than two of its standard errors away from zero.
+A difference counts where it is more than two of its standard errors away from zero. Where groups of
+cells are compared, the scatter of the differences between cells that belong together is one of
+them: it holds the chance of training too, which a single seed does not show.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
+
+import numpy as np
 
 from simclr_tf.studies.results import Estimate
 
@@ -38,6 +44,7 @@ def compare(
     worse: tuple[str, Estimate | None],
     scale: float = 100.0,
     unit: str = "%",
+    pairs: Iterable[tuple[Estimate | None, Estimate | None]] = (),
 ) -> Verdict:
     """Holds "the first is above the second" against two estimates.
 
@@ -47,12 +54,15 @@ def compare(
         worse: The other.
         scale: Factor of the figures for the reader.
         unit: Of the scaled figures.
+        pairs: Where both are means over cells, the figures that belong together, such as those at
+            one dimension.
     """
     (name, high), (other_name, low) = better, worse
     if high is None or low is None:
         missing = name if high is None else other_name
         return Verdict(conclusion, OPEN, f"there is no result for {missing}")
     difference = high - low
+    difference = difference._replace(error=max(difference.error, _scatter(pairs)))
     evidence = (
         f"{name} {_number(high.value * scale)} {unit}, {other_name} {_number(low.value * scale)} "
         f"{unit}, difference {difference.value * scale:+.1f} ± {difference.error * scale:.1f}"
@@ -65,6 +75,12 @@ def answer(difference: Estimate) -> str:
     if abs(difference.value) <= _ERRORS * difference.error:
         return OPEN
     return SUPPORTS if difference.value > 0 else CONTRADICTS
+
+
+def _scatter(pairs: Iterable[tuple[Estimate | None, Estimate | None]]) -> float:
+    """Standard error of the mean of differences; 0 of fewer than two."""
+    values = [high.value - low.value for high, low in pairs if high and low]
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def _number(value: float) -> str:

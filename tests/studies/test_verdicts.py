@@ -30,6 +30,19 @@ def test_the_sentence_holds_the_figures():
     )
 
 
+def test_cells_that_disagree_leave_open_what_their_means_say():
+    """Differences of 12, -17 and -15 points: mean -6.7, standard error 9.3."""
+    high, low = ([Estimate(value, 0.01) for value in values]
+                 for values in ((0.57, 0.56, 0.50), (0.45, 0.73, 0.65)))  # fmt: skip
+    means = ("a", Estimate(0.5433, 0.006)), ("b", Estimate(0.61, 0.006))
+    verdict = compare("a is better", *means, pairs=zip(high, low, strict=True))
+    assert verdict.answer == "leaves open" and "difference -6.7 ± 9.4" in verdict.evidence
+    assert compare("a is better", *means).answer == "contradicts"
+    agreeing = [(Estimate(0.5, 0.01), Estimate(0.56, 0.01))] * 3
+    assert "± 0.8" in compare("a is better", *means, pairs=agreeing).evidence
+    assert "± 0.8" in compare("a is better", *means, pairs=agreeing[:1]).evidence
+
+
 def test_without_a_figure_nothing_is_concluded():
     verdict = compare("a beats b", ("a", Estimate(0.6, 0.0)), ("b", None))
     assert verdict.answer == OPEN and "no result for b" in verdict.sentence

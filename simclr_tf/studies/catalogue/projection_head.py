@@ -50,13 +50,20 @@ def _draw(results: Results) -> Figure:
 
 def _conclude(results: Results) -> Sequence[Verdict]:
     none, linear, nonlinear = (results.find(head=head) for head in ("none", "linear", "nonlinear"))
+    by_linear, by_nonlinear, by_z = (
+        [results.estimate(cell, metric) for cell in cells]
+        for cells, metric in ((linear, PROBE), (nonlinear, PROBE), (nonlinear, PROBE_Z))
+    )
     return [
         compare("a nonlinear head is better than a linear one (by 3 points on ImageNet)",
-                ("nonlinear", results.mean(nonlinear)), ("linear", results.mean(linear))),
+                ("nonlinear", results.mean(nonlinear)), ("linear", results.mean(linear)),
+                pairs=zip(by_nonlinear, by_linear, strict=True)),
         compare("a linear head is better than none",
-                ("linear", results.mean(linear)), ("none", results.mean(none))),
+                ("linear", results.mean(linear)), ("none", results.mean(none)),
+                pairs=[(one, results.mean(none)) for one in by_linear]),
         compare("h is better than z (by over 10 points on ImageNet)",
-                ("h", results.mean(nonlinear)), ("z", results.mean(nonlinear, PROBE_Z))),
+                ("h", results.mean(nonlinear)), ("z", results.mean(nonlinear, PROBE_Z)),
+                pairs=zip(by_nonlinear, by_z, strict=True)),
     ]  # fmt: skip
 
 
