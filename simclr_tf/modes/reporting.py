@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.augment.description import in_words
 from simclr_tf.data import decode
+from simclr_tf.errors import InputError
 from simclr_tf.evaluation.evaluate import Evaluation
 from simclr_tf.evaluation.features import (
     FINAL_ENDPOINT,
@@ -30,6 +29,7 @@ from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Say
 from simclr_tf.report import kept, machine, pictures
 from simclr_tf.report.embedding_map import embedding_map
+from simclr_tf.weights.network import read_json
 
 _SHARE = 0.03  # of the time that training takes
 _FIRST_LOOK = 3.0  # seconds, a guess
@@ -230,11 +230,9 @@ def _note_step(experiment: Experiment, step: int) -> None:
 def _about(experiment: Experiment) -> dict[str, Any]:
     """What was noted so far; a damaged file is begun anew."""
     try:
-        with tf.io.gfile.GFile(_about_path(experiment)) as file:
-            found = json.load(file)
-    except (tf.errors.OpError, ValueError):
+        return read_json(_about_path(experiment))
+    except InputError:
         return {}
-    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def _about_path(experiment: Experiment) -> str:

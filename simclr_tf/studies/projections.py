@@ -76,6 +76,6 @@ def _trained(run: RunConfig) -> tuple[Experiment, SimCLR]:
     experiment = experiment_lib.prepare(run, trains=False)
     model = experiment_lib.make_model(experiment)
     checkpoint = newest_checkpoint(run.model_dir)
-    assert checkpoint is not None  # the cell has a result
+    assert checkpoint is not None  # else `run_of` gives no run
     restore.restore_weights(model, checkpoint)
     return experiment, model

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.files import is_remote
 from simclr_tf.weights import integrity
 
 CONFIG_FILE = "config.json"
@@ -247,7 +248,7 @@ def _archive_in(path: str) -> str:
     """The archive in an export of several formats without a SavedModel, else the path itself."""
     archive = os.path.join(path, "encoder.tar.gz")
     if (
-        "://" in path
+        is_remote(path)
         or not os.path.isfile(archive)
         or os.path.isdir(os.path.join(path, "saved_model"))
     ):
