@@ -11,7 +11,7 @@ import numpy as np
 
 from simclr_tf.errors import require
 from simclr_tf.files import write_text_atomically
-from simclr_tf.report import command, curves, kept, page, run_page, sections
+from simclr_tf.report import accuracies, command, curves, kept, page, run_page, sections
 from simclr_tf.report.run_record import RunRecord, read_run
 from simclr_tf.report.units import format_percent
 
@@ -72,7 +72,7 @@ def figures(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
         {"text": run_page.status(run), "best": False} for run in runs]}]  # fmt: skip
     for name in dict.fromkeys(name for run in runs for name in run.metrics):
         if name.startswith("eval/") and name.endswith("accuracy"):
-            rows.append(_accuracies(sections.metric_title(name),
+            rows.append(_accuracies(accuracies.title(name),
                                     [run.metrics.get(name) for run in runs]))  # fmt: skip
     found = [run.shown("Neighbours", functools.partial(_neighbors, run), None) for run in runs]
     if any(one is not None for one in found):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from simclr_tf.evaluation.evaluate import LINEAR_PROBE, TOP_1
 from simclr_tf.files import write_text_atomically
-from simclr_tf.report import charts, command, curves, kept, page, pictures, sections
+from simclr_tf.report import accuracies, charts, command, curves, kept, page, pictures, sections
 from simclr_tf.report.kept import Predictions
 from simclr_tf.report.projector import sprite_image
 from simclr_tf.report.run_record import RunRecord, read_run
@@ -89,7 +89,7 @@ def _predictions(run: RunRecord) -> dict[str, Any] | None:
         return None
     name, classes = chosen
     return {
-        "title": sections.metric_title(name),
+        "title": accuracies.title(name),
         "step": run.predictions.step,
         "per_class": sections.per_class(run.predictions, classes, run.class_names),
         "confusion": sections.confusion(run.predictions, classes, run.class_names),

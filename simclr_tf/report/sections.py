@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf.report import accuracies
 from simclr_tf.report.kept import Examples, Predictions
 from simclr_tf.report.units import format_percent
 
@@ -178,28 +179,13 @@ def confusion(
                        "count": int(counts[i])} for i in largest]}  # fmt: skip
 
 
-_METRICS = {  # in the order of the scoreboard
-    "linear_probe_accuracy": "Logistic regression on frozen features",
-    "label_top_1_accuracy": "Linear head, top-1",
-    "label_top_5_accuracy": "Linear head, top-5",
-    "knn_20_accuracy": "kNN, k = 20",
-    "knn_200_accuracy": "kNN, k = 200",
-}
-
-
-def metric_title(name: str) -> str:
-    """The words for a metric of `result.json`."""
-    return _METRICS.get(name.partition("/")[2], name)
-
-
 def scoreboard(metrics: Mapping[str, float]) -> list[dict[str, str]]:
     """Accuracies of an evaluation beside those of the untrained encoder, as text."""
     rows = []
-    for name, title in _METRICS.items():
-        value, before = metrics.get(f"eval/{name}"), metrics.get(f"untrained/{name}")
-        if value is not None:
-            rows.append({"title": title, "value": format_percent(value),
-                         "before": "" if before is None else format_percent(before)})  # fmt: skip
+    for name in accuracies.ordered(metrics):
+        before = metrics.get(name.replace("eval/", "untrained/", 1))
+        rows.append({"title": accuracies.title(name), "value": format_percent(metrics[name]),
+                     "before": "" if before is None else format_percent(before)})  # fmt: skip
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from simclr_tf.errors import require
+from simclr_tf.report import accuracies
 from simclr_tf.report.units import format_duration, format_percent
 
 Row = tuple[str, str]
@@ -64,22 +65,9 @@ def summary_rows(
     return rows + list((places or {}).items())
 
 
-_METRIC_NAMES = {
-    "eval/label_top_1_accuracy": "Linear head, top-1",
-    "eval/label_top_5_accuracy": "Linear head, top-5",
-    "eval/linear_probe_accuracy": "Logistic regression",
-}
-
-
 def _accuracy_rows(metrics: Mapping[str, float], suffix: str = "") -> list[Row]:
-    named = {key: name for key, name in _METRIC_NAMES.items() if key in metrics}
-    named |= {key: f"kNN, k = {key.split('_')[1]}" for key in _knn_keys(metrics)}
-    return [(name + suffix, format_percent(metrics[key])) for key, name in named.items()]
-
-
-def _knn_keys(metrics: Mapping[str, float]) -> list[str]:
-    keys = [key for key in metrics if key.startswith("eval/knn_") and key.endswith("_accuracy")]
-    return sorted(keys, key=lambda key: int(key.split("_")[1]))
+    return [(accuracies.title(name) + suffix, format_percent(metrics[name]))
+            for name in accuracies.ordered(metrics)]  # fmt: skip
 
 
 def _markdown_row(row: Row) -> str:

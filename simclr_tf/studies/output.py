@@ -64,6 +64,7 @@ def html(
     head, *rows = _rows(plan, results)
     name = plan.study.name
     drawn = [f"{picture.name}.{kind}" for picture in pictures for kind in _IMAGES]
+    pages = [_pages(plan, cell) for cell in plan.cells]
     return page.render(
         "study.html.j2",
         title=plan.study.title,
@@ -75,7 +76,8 @@ def html(
             for index, picture in enumerate(pictures)
         ],
         head=head,
-        rows=[(row, _pages(plan, cell)) for row, cell in zip(rows, plan.cells, strict=True)],
+        rows=list(zip(rows, pages, strict=True)),
+        has_pages=any(pages),
         files=[*(f"{name}.{kind}" for kind in ("csv", "json", "md")), *drawn],
     )
 

@@ -90,4 +90,3 @@ def test_scoreboard():
                                 "eval/label_top_1_accuracy": 0.4})  # fmt: skip
     assert rows == [{"title": "Linear head, top-1", "value": "40.0 %", "before": ""},
                     {"title": "kNN, k = 20", "value": "50.0 %", "before": "25.0 %"}]  # fmt: skip
-    assert sections.metric_title("eval/other") == "eval/other"

@@ -46,7 +46,7 @@ def test_summary_in_its_order():
         ("Linear head, top-5", "90.0 %"),
         ("kNN, k = 20", "52.0 %"),
         ("kNN, k = 200", "50.0 %"),
-        ("Logistic regression, untrained encoder", "30.0 %"),
+        ("Logistic regression on frozen features, untrained encoder", "30.0 %"),
         ("kNN, k = 20, untrained encoder", "21.0 %"),
         ("Chance", "10.0 %"),
         ("Training", "1 min 05 s"),

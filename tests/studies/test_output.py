@@ -78,11 +78,14 @@ def test_the_page(temperature, tmp_path):
     settled, results = temperature
     base = dataclasses.replace(settled.base, model_dir=str(tmp_path))
     settled = dataclasses.replace(settled, base=base)
+    none = output.html(settled, results, *_conclusions(settled, results))
+    assert ">reports<" not in none  # a column of nothing
     page = tmp_path / "cells" / plan.run_name(settled.cells[2], 1) / "report.html"
     page.parent.mkdir(parents=True)
     page.write_text("x")
     text = output.html(settled, results, *_conclusions(settled, results))
     assert f'href="cells/{page.parent.name}/report.html"' in text and "seed 1" in text
+    assert ">reports<" in text
     assert text.count('href="cells/') == 1
     for verdict in settled.study.conclude(results):
         assert str(markupsafe.escape(verdict.evidence)) in text

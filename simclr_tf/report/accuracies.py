@@ -1,0 +1,33 @@
+"""The accuracies of an evaluation: their order, and words for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_TITLES = {
+    "label_top_1_accuracy": "Linear head, top-1",
+    "label_top_5_accuracy": "Linear head, top-5",
+    "linear_probe_accuracy": "Logistic regression on frozen features",
+}
+
+
+def title(name: str) -> str:
+    """The words for an accuracy of `result.json` (`eval/knn_20_accuracy`); others stay as named."""
+    accuracy = name.partition("/")[2]
+    k = _neighbours(accuracy)
+    return _TITLES.get(accuracy, name) if k is None else f"kNN, k = {k}"
+
+
+def ordered(metrics: Mapping[str, float]) -> list[str]:
+    """The names below `eval/` that are of accuracies: linear head, probe, kNN by their k."""
+    found = [f"eval/{name}" for name in _TITLES]
+    nearest = {k: name for name in metrics if name.startswith("eval/")
+               and (k := _neighbours(name.partition("/")[2])) is not None}  # fmt: skip
+    found += [nearest[k] for k in sorted(nearest)]
+    return [name for name in found if name in metrics]
+
+
+def _neighbours(accuracy: str) -> int | None:
+    kind, _, rest = accuracy.partition("_")
+    k = rest.removesuffix("_accuracy")
+    return int(k) if kind == "knn" and k != rest and k.isdecimal() else None
