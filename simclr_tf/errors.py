@@ -44,6 +44,11 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def one_line(error: BaseException) -> str:
+    """All of an exception's text in one line, for use inside another message."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class Preempted(BaseException):
     """The process was asked to end (SIGTERM).
 

@@ -118,6 +118,23 @@ def evaluate_step(
     )
     if not distribution.is_chief(experiment.strategy):
         return evaluation.metrics
+    write_evaluation(experiment, evaluation, global_step, say, untrained)
+    for note in evaluation.notes:
+        say(f"note: {note}")
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items())
+    say(f"evaluated step {global_step} in {time.monotonic() - started:.0f} s: {shown}")
+    return evaluation.metrics
+
+
+def write_evaluation(
+    experiment: Experiment,
+    evaluation: protocols.Evaluation,
+    global_step: int,
+    say: Say,
+    untrained: Mapping[str, float] | None = None,
+) -> None:
+    """Writes what an evaluation found as events, result files and page of the run."""
+    run = experiment.run
     folder = os.path.join(run.model_dir, run.evaluation.eval_name or "")
     summaries = Summaries(folder)
     summaries.scalars(global_step, evaluation.metrics)
@@ -127,11 +144,6 @@ def evaluate_step(
     }
     results.write_results(folder, {**evaluation.metrics, **baseline}, global_step)
     reporting.keep_evaluation(experiment, folder, evaluation, global_step, say)
-    for note in evaluation.notes:
-        say(f"note: {note}")
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items())
-    say(f"evaluated step {global_step} in {time.monotonic() - started:.0f} s: {shown}")
-    return evaluation.metrics
 
 
 def evaluate_model(

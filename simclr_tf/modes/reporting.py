@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.augment.description import in_words
 from simclr_tf.data import decode
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, one_line
 from simclr_tf.evaluation.evaluate import Evaluation
 from simclr_tf.evaluation.features import (
     FINAL_ENDPOINT,
@@ -31,11 +32,36 @@ from simclr_tf.report import kept, machine, pictures
 from simclr_tf.report.embedding_map import embedding_map
 from simclr_tf.weights.network import read_json
 
-_SHARE = 0.03  # of the time that training takes
-_FIRST_LOOK = 3.0  # seconds, a guess
+# Shares of the time that training takes, and guesses of the first time in seconds: looking at
+# the encoder, and writing the page.
+_LOOKING, _WRITING = (0.03, 3.0), (0.05, 1.0)
 _MOST_STARTS = 20
 _MAP_ITERATIONS = 500
 _FEWEST = 2  # dimensions and examples of a projector
+
+
+class _Time:
+    """What something takes of the time of a training.
+
+    Args:
+        share: Of it that may be taken.
+        guess: Seconds of the first time.
+    """
+
+    def __init__(self, share: float, guess: float):
+        self._share, self._last, self._spent = share, guess, 0.0
+
+    def allows(self, passed: float) -> bool:
+        """Whether it may be done once more, `passed` seconds after the start."""
+        return self._spent + self._last <= self._share * passed
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """Counts what the block takes."""
+        started = time.monotonic()
+        yield
+        self._last = time.monotonic() - started
+        self._spent += self._last
 
 
 class Reporter:
@@ -60,8 +86,10 @@ class Reporter:
         self._encoder = _encoder(model)
         self._before: Features | None = None
         self._images: np.ndarray | None = None
-        self._started, self._spent, self._last = time.monotonic(), 0.0, _FIRST_LOOK
+        self._started = time.monotonic()
+        self._looking, self._writing = _Time(*_LOOKING), _Time(*_WRITING)
         self._on = experiment.run.page.report
+        self._sees = True
 
     def begin(self, step: int) -> None:
         """Notes with what and on what a start of the run computes."""
@@ -71,23 +99,41 @@ class Reporter:
             _note_start(self._experiment, step)
 
     def checkpoint(self, step: int) -> None:
-        """Brings the page up to date, unless that would take too large a share of the time."""
-        allowed = _SHARE * (time.monotonic() - self._started)
-        due = self._on and self._spent + self._last <= allowed
-        if distribution.from_chief(self._experiment.strategy, int(due)):
+        """Brings the page up to date as far as that takes a small share of the time.
+
+        Writing it costs less than looking at the encoder anew, and is done more often.
+        """
+        passed = time.monotonic() - self._started
+        looks = self._on and self._looking.allows(passed)
+        if distribution.from_chief(self._experiment.strategy, int(looks)):
             self.update(step)
+        elif self._on and self._chief and self._writing.allows(passed):
+            self._write(step)
 
     def update(self, step: int) -> None:
         """Looks at the encoder and writes the page."""
         if not self._on:
             return
-        started = time.monotonic()
-        self._look(step)
+        with self._looking.measured():
+            self._try_to_look(step)
         if self._chief:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        with self._writing.measured():
             _note_step(self._experiment, step)
             write_page(self._folder, self._say)
-        self._last = time.monotonic() - started
-        self._spent += self._last
+
+    def _try_to_look(self, step: int) -> None:
+        """Looks unless that failed before.
+
+        Of several workers none goes on alone: the others would wait for it.
+        """
+        if distribution.num_workers(self._experiment.strategy) > 1:
+            self._look(step)
+        elif self._sees:
+            self._sees = _try("what the encoder makes of test images could not be kept for "
+                              "report.html", lambda: self._look(step), self._say)  # fmt: skip
 
     def _look(self, step: int) -> None:
         """What the encoder makes of a few images."""
@@ -167,11 +213,13 @@ def write_page(folder: str, say: Say) -> None:
     _try("report.html could not be written", lambda: run_page.write_report(folder), say)
 
 
-def _try(failure: str, act: Callable[[], object], say: Say) -> None:
+def _try(failure: str, act: Callable[[], object], say: Say) -> bool:
     try:
         act()
     except Exception as error:  # what people look at must not cost the run
-        say(f"note: {failure}: {type(error).__name__}: {error}")
+        say(f"note: {failure}: {type(error).__name__}: {one_line(error)}")
+        return False
+    return True
 
 
 def _encoder(model: SimCLR) -> TracedEncoder:

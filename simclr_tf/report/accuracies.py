@@ -8,6 +8,7 @@ _TITLES = {
     "label_top_1_accuracy": "Linear head, top-1",
     "label_top_5_accuracy": "Linear head, top-5",
     "linear_probe_accuracy": "Logistic regression on frozen features",
+    "linear_probe_accuracy_z": "Logistic regression on z, behind the projection head",
 }
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from simclr_tf.evaluation.evaluate import LINEAR_PROBE, TOP_1
-from simclr_tf.files import write_text_atomically
+from simclr_tf.files import is_remote, write_text_atomically
 from simclr_tf.report import accuracies, charts, command, curves, kept, page, pictures, sections
 from simclr_tf.report.kept import Predictions
 from simclr_tf.report.projector import sprite_image
@@ -40,12 +40,12 @@ def write_report(
         InputError: It is not the folder of a run.
     """
     path = os.fspath(output) if output else os.path.join(os.fspath(folder), kept.REPORT)
-    write_text_atomically(path, run_html(read_run(folder)))
+    write_text_atomically(path, run_html(read_run(folder), os.path.dirname(path)))
     return path
 
 
-def run_html(run: RunRecord) -> str:
-    """The page of a run."""
+def run_html(run: RunRecord, place: str | None = None) -> str:
+    """The page of a run, to lie in the folder `place`; in the run's own when None."""
     examples = run.shown(kept.EXAMPLES, lambda: _examples(run), None)
     names = run.class_names
     return page.render(
@@ -57,6 +57,7 @@ def run_html(run: RunRecord) -> str:
         settings=[(name, run.config[name]) for name in _SHOWN_SETTINGS if name in run.config],
         command=run.shown("The command", lambda: _command(run), None),
         facts=run.shown(kept.ABOUT, lambda: facts(run), list[tuple[str, str]]()),
+        links=[(link, _address(run.folder, link.path, place)) for link in run.links],
         logdir=shlex.quote(run.folder),
         charts=run.shown(
             "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[Markup]()
@@ -77,6 +78,16 @@ def run_html(run: RunRecord) -> str:
         ),
         predictions=run.shown(kept.PREDICTIONS, lambda: _predictions(run), None),
     )
+
+
+def _address(folder: str, path: str, place: str | None) -> str:
+    """Where a page in the folder `place` finds a file of a run."""
+    file = os.path.join(folder, path)
+    if place is None or place == folder:
+        return path
+    if is_remote(folder) or is_remote(place):
+        return file
+    return os.path.relpath(file, place).replace(os.sep, "/")
 
 
 def _command(run: RunRecord) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, one_line, require
 from simclr_tf.files import list_files, on_local_disk
 from simclr_tf.report import curves, kept
 from simclr_tf.training.run_config import STUDY_FILE
@@ -84,7 +84,7 @@ class RunRecord:
         try:
             return function()
         except Exception as error:  # damage has many faces, and the rest of the page is sound
-            why = _in_one_line(error)
+            why = one_line(error)
             self.notes.append(f"{what} can't be shown: {why}.")
             return default
 
@@ -168,13 +168,9 @@ class _Reader:
         except Exception as error:  # damage has many faces, and the rest of the page is sound
             why = "it is damaged"
             if isinstance(error, InputError) or not name.endswith(".npz"):  # NumPy's advice is bad
-                why = _in_one_line(error)
+                why = one_line(error)
             self._record.notes.append(f"{name} can't be read: {why}.")
         return default
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _mapping(path: str) -> dict[str, Any]:

@@ -14,13 +14,14 @@ import tf_keras as keras
 from simclr_tf import distribution, recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.data import decode
+from simclr_tf.errors import one_line
 from simclr_tf.evaluation import evaluate as protocols
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, extract_features
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import training
 from simclr_tf.modes.common import Say
-from simclr_tf.modes.evaluation import batches_to_evaluate
+from simclr_tf.modes.evaluation import batches_to_evaluate, write_evaluation
 from simclr_tf.report import curves
 from simclr_tf.studies.grid import PROBE, PROBE_Z
 
@@ -41,8 +42,10 @@ def run_cell(run: RunConfig, say: Say) -> dict[str, Any]:
     started = time.monotonic()
     try:
         trained = training.train(run, None, recipes.flatten(run), say)
-        metrics = measure(trained.experiment, trained.model)
+        found = measure(trained.experiment, trained.model)
+        metrics = dict(found.metrics)
         if distribution.is_chief(trained.experiment.strategy):
+            write_evaluation(trained.experiment, found, trained.global_step, say)
             metrics |= training_figures(run.model_dir)
         return {
             "metrics": metrics,
@@ -56,7 +59,7 @@ def run_cell(run: RunConfig, say: Say) -> dict[str, Any]:
         gc.collect()
 
 
-def measure(experiment: Experiment, model: SimCLR) -> dict[str, float]:
+def measure(experiment: Experiment, model: SimCLR) -> protocols.Evaluation:
     """Accuracies of an encoder: head, kNN, logistic regression on h and, with a head g, on z."""
     run = experiment.run
     assert experiment.source.num_classes is not None and experiment.eval_split is not None
@@ -80,13 +83,13 @@ def measure(experiment: Experiment, model: SimCLR) -> dict[str, float]:
     ):
         bank, test = extract(bank_batches), extract(test_batches)
     classes = experiment.source.num_classes
-    found = protocols.evaluate_features(test, bank, classes, ks=(20,), probe=True).metrics
+    found = protocols.evaluate_features(test, bank, classes, ks=(20,), probe=True)
     if projects:
         test_z, bank_z = (
             one._replace(features=one.endpoints[PROJECTION_ENDPOINT]) for one in (test, bank)
         )
         on_z = protocols.evaluate_features(test_z, bank_z, classes, ks=(), probe=True)
-        found[PROBE_Z] = on_z.metrics[PROBE]
+        found = found._replace(metrics={**found.metrics, PROBE_Z: on_z.metrics[PROBE]})
     return found
 
 
@@ -113,4 +116,4 @@ def test_images(experiment: Experiment) -> int:
 
 def failure(error: Exception) -> Mapping[str, Any]:
     """The record of a cell that could not be trained: NaN with a temperature that is too low."""
-    return {"metrics": {}, "failed": " ".join(str(error).split())}
+    return {"metrics": {}, "failed": one_line(error)}

@@ -46,7 +46,7 @@ def write(
     stem = os.path.join(folder, plan.study.name)
     for picture in pictures:
         _save_figure(picture.figure, os.path.join(folder, picture.name))
-    lines = [f"# {plan.study.title}", "", f"{plan.study.source}. {_what_ran(plan)}", ""]
+    lines = [f"# {plan.study.title}", "", f"{plan.study.source}. {_what_ran(plan, results)}", ""]
     lines += [f"- {verdict.sentence}" for verdict in verdicts]
     for picture in pictures:
         lines += ["", f"![{picture.words}]({picture.name}.svg)"]
@@ -64,12 +64,12 @@ def html(
     head, *rows = _rows(plan, results)
     name = plan.study.name
     drawn = [f"{picture.name}.{kind}" for picture in pictures for kind in _IMAGES]
-    pages = [_pages(plan, cell) for cell in plan.cells]
+    pages = [_pages(plan, results, cell) for cell in plan.cells]
     return page.render(
         "study.html.j2",
         title=plan.study.title,
         source_of_study=plan.study.source,
-        what=_what_ran(plan),
+        what=_what_ran(plan, results),
         verdicts=verdicts,
         charts=[
             charts.inline(picture.figure, f"figure-{index}", picture.words)
@@ -82,9 +82,10 @@ def html(
     )
 
 
-def _pages(plan: Plan, cell: Cell) -> list[tuple[int, str]]:
+def _pages(plan: Plan, results: Results, cell: Cell) -> list[tuple[int, str]]:
     """Seeds of a cell and the pages of their runs, as far as there are any."""
-    paths = [(seed, f"cells/{run_name(cell, seed)}/{kept.REPORT}") for seed in plan.seeds]
+    seeds = [one.seed for one in results.outcomes.get(cell.key, ())]
+    paths = [(seed, f"cells/{run_name(cell, seed)}/{kept.REPORT}") for seed in seeds]
     return [(seed, path) for seed, path in paths
             if os.path.isfile(os.path.join(plan.base.model_dir, path))]  # fmt: skip
 
@@ -191,12 +192,14 @@ def _metric_names(results: Results) -> list[str]:
     return sorted(names)
 
 
-def _what_ran(plan: Plan) -> str:
+def _what_ran(plan: Plan, results: Results) -> str:
     base = plan.base
+    seeds = sorted({len(ran) for ran in results.outcomes.values()}) or [0]
+    count = f"{seeds[0]}" if seeds[0] == seeds[-1] else f"{seeds[0]} to {seeds[-1]}"
     return (
         f"{base.data.dataset}, ResNet-{base.model.encoder.resnet_depth} of width "
         f"{base.model.encoder.width_multiplier:g} unless the table says otherwise, "
         f"{base.train.train_steps} steps of {base.train.train_batch_size} images, "
-        f"{len(plan.seeds)} seed(s), {plan.test_images} test images. Figures with their standard "
+        f"{count} seed(s), {plan.test_images} test images. Figures with their standard "
         "errors; probe: logistic regression on the frozen representation h."
     )

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
-from simclr_tf.data import pipeline
+from simclr_tf.data import pipeline, sources
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
 from simclr_tf.modes.common import Say, silent
@@ -25,6 +27,7 @@ from simclr_tf.training import run_config
 from simclr_tf.training.run_lock import InUseError, lock_run
 
 _TRIAL_STEPS = (8, 40)
+_LABELS_LOOKED_AT = 100
 _WAIT_SECONDS = 2.0
 
 
@@ -147,10 +150,22 @@ def _check_measurable(run: RunConfig, experiment: experiment_lib.Experiment) -> 
             run.data.eval_split)  # fmt: skip
     require(experiment_lib.bank_is_separate(experiment), "eval_split",
             "must share no image with train_split", experiment.eval_split)  # fmt: skip
+    sources.require_single_label(experiment.source)
+    _check_labelled(experiment, "train_split", run.data.train_split)
+    _check_labelled(experiment, "eval_split", experiment.eval_split)
     require(run.model.pretrains, "train_mode", "must be pretrain with mode=study",
             run.model.train_mode)  # fmt: skip
     require(run.checkpoint is None, "checkpoint", "must not be given with mode=study: its cells "
             "start from random weights", run.checkpoint)  # fmt: skip
+
+
+def _check_labelled(experiment: experiment_lib.Experiment, name: str, split: str | None) -> None:
+    """Refuses a split without labels, as far as its first images tell."""
+    assert split is not None
+    first = experiment.source.records(split, name).take(_LABELS_LOOKED_AT)
+    labelled = [bool(np.all(one["label"] >= 0)) for one in first.as_numpy_iterator()]
+    require(all(labelled), name, "must hold labelled images with mode=study, which needs them",
+            split)  # fmt: skip
 
 
 def _defining(run: RunConfig) -> dict[str, Any]:
@@ -192,7 +207,7 @@ def _alone(folder: str, say: Say) -> Iterator[None]:
     while True:
         try:
             lock = contextlib.ExitStack()
-            lock.enter_context(lock_run(folder, silent))
+            lock.enter_context(lock_run(folder, say))
             break
         except InUseError as error:
             if not waiting:

@@ -15,14 +15,24 @@ class Estimate(NamedTuple):
     """A figure with its standard error, in its own unit.
 
     An accuracy over N test images has the binomial error sqrt(p (1 - p) / N) even where a single
-    seed was run; with several seeds the larger of that and their own standard error counts.
+    seed was run. With several seeds the largest counts of that, of the seeds' own standard error,
+    and of the one by the scatter between seeds over all cells, since two or three seeds of one cell
+    may agree by chance.
+
+    Attributes:
+        value: The figure.
+        error: Its standard error.
+        seeds: The fewest that one of its cells was run with; one seed's error lacks the chance
+            of training.
     """
 
     value: float
     error: float
+    seeds: int = 1
 
     def __sub__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value - other.value, math.hypot(self.error, other.error))
+        return Estimate(self.value - other.value, math.hypot(self.error, other.error),
+                        min(self.seeds, other.seeds))  # fmt: skip
 
 
 def difference(high: Estimate | None, low: Estimate | None) -> Estimate | None:
@@ -64,8 +74,7 @@ class Results:
     def estimate(self, cell: Cell, metric: str | None = None) -> Estimate | None:
         """The mean of a figure (the cell's own without `metric`) over seeds, None without any."""
         name = metric or cell.metric
-        ran = self.outcomes.get(cell.key, ())
-        values = np.array([one.metrics[name] for one in ran if name in one.metrics])
+        values = self._values(cell, name)
         if not len(values):
             return None
         mean = float(values.mean())
@@ -73,8 +82,9 @@ class Results:
         if name.startswith("eval/"):
             errors.append(math.sqrt(mean * (1 - mean) / self.test_images / len(values)))
         if len(values) > 1:
-            errors.append(float(values.std(ddof=1)) / math.sqrt(len(values)))
-        return Estimate(mean, max(errors))
+            scatter = max(float(values.std(ddof=1)), self._scatter(name))
+            errors.append(scatter / math.sqrt(len(values)))
+        return Estimate(mean, max(errors), len(values))
 
     def find(self, **factors: Any) -> list[Cell]:
         """The cells that have these factors."""
@@ -98,7 +108,20 @@ class Results:
             return None
         values = [one.value for one in known if one is not None]
         errors = [one.error for one in known if one is not None]
-        return Estimate(float(np.mean(values)), math.hypot(*errors) / len(errors))
+        seeds = min(one.seeds for one in known if one is not None)
+        return Estimate(float(np.mean(values)), math.hypot(*errors) / len(errors), seeds)
+
+    def _values(self, cell: Cell, name: str) -> np.ndarray:
+        """A figure of a cell by seed, (S,)."""
+        ran = self.outcomes.get(cell.key, ())
+        return np.array([one.metrics[name] for one in ran if name in one.metrics])
+
+    def _scatter(self, name: str) -> float:
+        """Standard deviation of a figure between seeds, pooled over all cells."""
+        cells = [self._values(cell, name) for cell in self.cells]
+        several = [values for values in cells if len(values) > 1]
+        squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in several)
+        return math.sqrt(squares / sum(len(values) - 1 for values in several)) if several else 0.0
 
     def _matching(self, factors: Factors) -> Iterator[Cell]:
         for cell in self.cells:

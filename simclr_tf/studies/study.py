@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pathlib
 import platform
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf.config import RunConfig
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, one_line, require
 from simclr_tf.files import is_remote, write_json
 from simclr_tf.modes.common import Say, print_line, silent
 from simclr_tf.studies import catalogue, output, plan
@@ -77,10 +79,10 @@ def run_study(run: RunConfig, say: Say = print_line) -> Results:
 
 
 def read_results(settled: Plan) -> Results:
-    """What lies in the study's folder so far."""
+    """What lies in the study's folder so far, also of seeds that this start was not asked for."""
     outcomes: dict[str, list[Outcome]] = {}
     for cell in settled.cells:
-        for seed in settled.seeds:
+        for seed in _seeds_of(settled, cell):
             record = _record(settled, cell, seed)
             if record is not None:
                 outcome = Outcome(seed, record["metrics"], record.get("failed"), record)
@@ -99,7 +101,10 @@ def _finish(settled: Plan, results: Results, say: Say) -> None:
     verdicts = settled.study.conclude(results)
     pictures = [output.main_picture(settled, results, verdicts)]
     if settled.study.extras is not None:
-        pictures += settled.study.extras(Extras(settled.base, run_of))
+        try:
+            pictures += settled.study.extras(Extras(settled.base, run_of))
+        except Exception as error:  # a damaged checkpoint or image must not cost the results
+            say(f"note: the study's further figures can't be drawn: {one_line(error)}")
     output.write(folder, settled, results, verdicts, pictures)
     say("")
     say(output.text_table(settled, results))
@@ -134,8 +139,10 @@ def _run(settled: Plan, cell: Cell, seed: int, say: Say) -> dict[str, Any]:
         say(f"{_name(cell, seed)}{', from its last checkpoint' if begun else ''} ...")
         try:
             record = run_cell(run, silent)
-        except NonFiniteLossError as error:
+        except (NonFiniteLossError, tf.errors.ResourceExhaustedError) as error:
             record = dict(failure(error))
+    require(bool(record.get("failed")) or cell.metric in record["metrics"], "eval_split",
+            f"must have labels: a cell has no {cell.metric}", run.data.eval_split)  # fmt: skip
     return {
         "study": settled.study.name,
         "factors": dict(cell.factors),
@@ -180,6 +187,14 @@ def _record(settled: Plan, cell: Cell, seed: int) -> dict[str, Any] | None:
 
 def _result_path(settled: Plan, cell: Cell, seed: int) -> str:
     return os.path.join(settled.base.model_dir, "results", f"{run_name(cell, seed)}.json")
+
+
+def _seeds_of(settled: Plan, cell: Cell) -> list[int]:
+    """The seeds that a cell has a result for."""
+    folder = pathlib.Path(settled.base.model_dir, "results")
+    found = [re.fullmatch(re.escape(f"{cell.key}.seed-") + r"(\d+)\.json", path.name)
+             for path in folder.glob("*.json")]  # fmt: skip
+    return sorted(int(match[1]) for match in found if match)
 
 
 def _number_done(settled: Plan) -> int:

@@ -1,8 +1,8 @@
 """What a study says about the paper's conclusions, computed from its figures.
 
-A difference counts where it is more than two of its standard errors away from zero. Where groups of
-cells are compared, the scatter of the differences between cells that belong together is one of
-them: it holds the chance of training too, which a single seed does not show.
+A difference counts where it is more than two of its standard errors away from zero. The chance of
+training shows between seeds, and where groups of cells are compared in the scatter of the
+differences between cells that belong together. Where neither is there, the sentence says so.
 """
 
 from __future__ import annotations
@@ -61,12 +61,14 @@ def compare(
     if high is None or low is None:
         missing = name if high is None else other_name
         return Verdict(conclusion, OPEN, f"there is no result for {missing}")
-    difference = high - low
-    difference = difference._replace(error=max(difference.error, _scatter(pairs)))
+    difference, scatter = high - low, _scatter(pairs)
+    difference = difference._replace(error=max(difference.error, scatter))
     evidence = (
         f"{name} {_number(high.value * scale)} {unit}, {other_name} {_number(low.value * scale)} "
         f"{unit}, difference {difference.value * scale:+.1f} ± {difference.error * scale:.1f}"
     )
+    if difference.seeds == 1 and not scatter:
+        evidence += " (one seed: the error lacks the chance of training)"
     return Verdict(conclusion, answer(difference), evidence)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.errors import InputError, first_line, one_line, require
 from simclr_tf.files import is_remote
 from simclr_tf.weights import integrity
 
@@ -272,6 +272,5 @@ def _unpack(path: str, folder: str) -> None:
         with tf.io.gfile.GFile(path, "rb") as file, tarfile.open(fileobj=file) as archive:
             archive.extractall(folder, filter="data")
     except (OSError, EOFError, tarfile.TarError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError("checkpoint", f"must be a readable .tar.gz ({reason})",
+        raise InputError("checkpoint", f"must be a readable .tar.gz ({one_line(error)})",
                          path) from None  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import experiment as experiment_lib
+from simclr_tf.errors import InputError
 from simclr_tf.modes import evaluation, reporting, training
 from simclr_tf.report import kept, run_page
 from simclr_tf.weights import stored
@@ -22,7 +23,7 @@ def trained(tmp_path_factory, module_settings):
     """A run of six steps with its page brought up to date at every checkpoint."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reporting, "_SHARE", 1e9)
+        patch.setattr(reporting, "_LOOKING", (1e9, 3.0))
         updates = []
         update = reporting.Reporter.update
         patch.setattr(reporting.Reporter, "update",
@@ -103,21 +104,46 @@ def test_a_page_that_fails_stops_nothing(tmp_path, module_settings, monkeypatch)
     assert [line for line in said if "report.html could not be written: OSError: no space" in line]
 
 
+def test_an_encoder_that_can_not_be_looked_at_stops_nothing(tmp_path, module_settings, monkeypatch):
+    """Such as with a test image that can't be decoded, which training never reads."""
+
+    def fail(*args, **options):
+        raise InputError("eval_split", "must hold\nimages", "x.png")
+
+    monkeypatch.setattr(reporting, "extract_features", fail)
+    monkeypatch.setattr(reporting, "_LOOKING", (1e9, 3.0))
+    said = []
+    done = training.train(module_settings(tmp_path, report=True), None, None, said.append)
+    assert done.global_step == 6
+    told = [line for line in said if "what the encoder makes of test images could not" in line]
+    assert len(told) == 1 and "eval_split must hold images" in told[0]
+    page = (tmp_path / "report.html").read_text()
+    assert "finished, 6 steps" in page and "There is no report/examples.npz" in page
+
+
 def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, monkeypatch):
     experiment = experiment_lib.prepare(module_settings(trained[0], report=True), trains=True)
     report = reporting.Reporter(experiment, None, lambda: None, lambda line: None)
-    updates = []
-    monkeypatch.setattr(report, "update", updates.append)
+    looks, pages = [], []
     now = report._started
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now)
-    report.checkpoint(1)
-    now += 1000
-    report.checkpoint(2)  # the guess of 3 s is below 3 %
-    report._spent = 28.0
-    report.checkpoint(3)
-    now += 100
-    report.checkpoint(4)
-    assert updates == [2, 4]
+
+    def takes(seconds, done):
+        def act(*args):
+            nonlocal now
+            now += seconds
+            done.append(step)
+
+        return act
+
+    monkeypatch.setattr(report, "_look", takes(10, looks))
+    monkeypatch.setattr(reporting, "write_page", takes(2, pages))
+    for step, passed in enumerate((10, 22, 50, 101, 150, 500, 700), start=1):
+        now = report._started + passed
+        report.checkpoint(step)
+    # Guesses of 3 and 1 s against 3 and 5 %: after 100 and 20 s. Then 10 and 2 s each time.
+    assert looks == [4, 7]
+    assert pages == [2, 4, 5, 6, 7]
 
 
 def test_a_remote_folder_has_a_page_too(module_settings):

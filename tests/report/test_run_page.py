@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -84,9 +85,20 @@ def test_a_whole_run(run_folder):
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
 
 
-def test_it_goes_where_it_is_asked_to(run_folder, tmp_path):
-    assert run_page.write_report(run_folder(), tmp_path / "x.html") == str(tmp_path / "x.html")
-    assert "finished" in (tmp_path / "x.html").read_text()
+@pytest.mark.parametrize("place", ["", "pages"])
+def test_it_goes_where_it_is_asked_to(place, run_folder, tmp_path, monkeypatch):
+    """Its links lead to the run's files from there."""
+    monkeypatch.chdir(tmp_path)
+    os.makedirs("pages")
+    path = os.path.join(place, "x.html")
+    assert run_page.write_report(run_folder(), path) == path
+    text = (tmp_path / path).read_text()
+    assert "finished" in text
+    links = [one for one in _outline(text).addresses if not one.startswith(("data:", "#"))]
+    assert links
+    for link in links:
+        found = os.path.join(place, urllib.parse.unquote(link))
+        assert os.path.exists(found) or os.path.exists(f"{found}.index"), link
 
 
 @pytest.mark.parametrize("left", [(), *itertools.combinations(PARTS, 1), PARTS[1:]])

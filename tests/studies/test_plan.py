@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 
 import pytest
+import tensorflow as tf
 
+from simclr_tf import experiment as experiment_lib
+from simclr_tf.data.sources import WrappedSource
 from simclr_tf.errors import InputError
 from simclr_tf.studies import catalogue, plan
 from simclr_tf.studies.grid import Cell
@@ -105,6 +109,48 @@ def test_images_without_labels_are_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         _settle(run)
     assert caught.value.name == "dataset"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hidden(WrappedSource):
+    """A labelled source that shows no labels in one split."""
+
+    split: str
+
+    def records(self, split, setting="train_split"):
+        records = self.base.records(split, setting)
+        hidden = tf.constant(-1, tf.int64)
+        if split != self.split:
+            return records
+        return records.map(lambda record: {**record, "label": hidden})
+
+
+@pytest.mark.parametrize("name", ["train_split", "eval_split"])
+def test_a_split_without_labels_is_refused(name, tmp_path, monkeypatch):
+    """Such as STL-10's `unlabelled` or the test split of ImageNet."""
+    run = tiny(tmp_path / "study")
+    prepare = experiment_lib.prepare
+
+    def hiding(*args, **options):
+        experiment = prepare(*args, **options)
+        source = _Hidden(experiment.source, getattr(run.data, name))
+        return dataclasses.replace(experiment, source=source)
+
+    monkeypatch.setattr(experiment_lib, "prepare", hiding)
+    with pytest.raises(InputError) as caught:
+        _settle(run)
+    assert caught.value.name == name and not (tmp_path / "study").exists()
+
+
+@pytest.mark.slow
+def test_minutes_are_tried_with_real_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "_TRIAL_STEPS", (1, 2))
+    said = []
+    run = tiny(tmp_path, study="temperature", study_budget="5min")
+    settled = plan.settle(catalogue.study("temperature"), run, said.append)
+    assert settled.base.train.train_steps > 10
+    assert any("trying how many steps take 5 minutes" in line for line in said)
+    assert not (tmp_path / "trial").exists()
 
 
 @pytest.mark.parametrize(

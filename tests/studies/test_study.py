@@ -11,9 +11,11 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.studies import cells, study
+from simclr_tf.training.loop import NonFiniteLossError
 from simclr_tf.training.run_lock import lock_run
 from tests.studies.conftest import tiny
 
@@ -140,12 +142,15 @@ def test_two_processes_share_a_study(tmp_path):
     assert all("This study" in output for output, _ in said)
 
 
-def test_a_cell_that_diverges_is_named_and_the_rest_goes_on(tmp_path, monkeypatch):
-    from simclr_tf.training.loop import NonFiniteLossError
-
+@pytest.mark.parametrize(
+    "error",
+    [NonFiniteLossError("the loss must stay finite"),
+     tf.errors.ResourceExhaustedError(None, None, "the loss must stay\nfinite")],
+)  # fmt: skip
+def test_a_cell_that_fails_is_named_and_the_rest_goes_on(error, tmp_path, monkeypatch):
     def run_cell(run, say):
         if run.objective.temperature < 0.1:
-            raise NonFiniteLossError("the loss must stay finite")
+            raise error
         return {"metrics": {"eval/linear_probe_accuracy": 0.5}, "steps": 3, "seconds": 1.0}
 
     monkeypatch.setattr(study, "run_cell", run_cell)
@@ -155,6 +160,43 @@ def test_a_cell_that_diverges_is_named_and_the_rest_goes_on(tmp_path, monkeypatc
     with open(tmp_path / "temperature.csv") as file:
         failed = [row["failed"] for row in csv.DictReader(file)]
     assert failed == ["the loss must stay finite"] + [""] * 5
+
+
+def test_a_cell_without_its_figure_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "run_cell", lambda run, say: {"metrics": {"eval/other": 0.5}})
+    with pytest.raises(InputError, match="eval_split must have labels"):
+        study.run_study(tiny(tmp_path), lambda line: None)
+    assert not list((tmp_path / "results").glob("*"))
+
+
+def test_fewer_seeds_take_nothing_away(tmp_path, monkeypatch):
+    def run_cell(run, say):
+        found = 0.5 + 0.01 * run.train.seed
+        return {"metrics": {"eval/linear_probe_accuracy": found}, "steps": 3, "seconds": 1.0}
+
+    monkeypatch.setattr(study, "run_cell", run_cell)
+    study.run_study(tiny(tmp_path, study="broader", study_seeds=3), lambda line: None)
+    monkeypatch.setattr(study, "run_cell", _forbidden)
+    results = study.run_study(tiny(tmp_path, study="broader"), lambda line: None)
+    assert results.estimate(results.cells[0]).seeds == 3
+    with open(tmp_path / "broader.csv") as file:
+        assert len(list(csv.DictReader(file))) == 3 * len(results.cells)
+    assert "3 seed(s)" in (tmp_path / "broader.md").read_text()
+
+
+def test_damaged_cells_cost_further_figures_only(finished, tmp_path, monkeypatch):
+    base, _, _ = finished
+    copy = tiny(tmp_path / "heads")
+    shutil.copytree(base.model_dir, copy.model_dir)
+    folder = pathlib.Path(copy.model_dir)
+    for path in folder.glob("cells/*/ckpt-*.data*"):
+        path.write_bytes(b"damaged")
+    (folder / "report.html").unlink()
+    monkeypatch.setattr(study, "run_cell", _forbidden)
+    said = []
+    study.run_study(copy, said.append)
+    assert any(line.startswith("note: the study's further figures") for line in said)
+    assert (folder / "report.html").read_text().count("<svg") == 1
 
 
 def test_a_damaged_result_is_named(finished, tmp_path):

@@ -24,9 +24,12 @@ def test_two_standard_errors_decide(difference, expected):
 
 
 def test_the_sentence_holds_the_figures():
-    verdict = compare("a beats b", ("a", Estimate(0.62, 0.003)), ("b", Estimate(0.55, 0.004)))
-    assert verdict.sentence == (
-        "This study supports that a beats b: a 62.0 %, b 55.0 %, difference +7.0 ± 0.5."
+    said = "This study supports that a beats b: a 62.0 %, b 55.0 %, difference +7.0 ± 0.5"
+    several = ("a", Estimate(0.62, 0.003, 2)), ("b", Estimate(0.55, 0.004, 3))
+    assert compare("a beats b", *several).sentence == f"{said}."
+    one = several[0], ("b", Estimate(0.55, 0.004, 1))
+    assert compare("a beats b", *one).sentence == (
+        f"{said} (one seed: the error lacks the chance of training)."
     )
 
 
@@ -38,6 +41,8 @@ def test_cells_that_disagree_leave_open_what_their_means_say():
     verdict = compare("a is better", *means, pairs=zip(high, low, strict=True))
     assert verdict.answer == "leaves open" and "difference -6.7 ± 9.4" in verdict.evidence
     assert compare("a is better", *means).answer == "contradicts"
+    assert "one seed" in compare("a is better", *means).evidence
+    assert "one seed" not in verdict.evidence  # the scatter holds it
     agreeing = [(Estimate(0.5, 0.01), Estimate(0.56, 0.01))] * 3
     assert "± 0.8" in compare("a is better", *means, pairs=agreeing).evidence
     assert "± 0.8" in compare("a is better", *means, pairs=agreeing[:1]).evidence

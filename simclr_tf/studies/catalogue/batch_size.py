@@ -69,15 +69,18 @@ def _conclude(results: Results) -> Sequence[Verdict]:
         return difference(best(batch=largest, length=length), best(batch=smallest, length=length))
 
     return [
-        compare("large batches are better in a short training",
+        compare("large batches are better in a short training (on ImageNet, linear scaling, "
+                "64.6 % with 4096 images and 57.5 % with 256)",
                 (f"batch {largest}", best(batch=largest, length=short)),
                 (f"batch {smallest}", best(batch=smallest, length=short))),
         compare("the gain from large batches shrinks in a longer training",
-                ("the gain in the shortest", gain(short)), ("in the longest", gain(long))),
+                ("the gain in the shortest", gain(short)), ("in the longest", gain(long)),
+                unit="points"),
         compare("longer training is better",
                 (f"{long:g} x the budget", best(length=long)),
                 (f"{short:g} x", best(length=short))),
-        compare("square-root scaling is better for small batches in a short training",
+        compare("square-root scaling is better for small batches in a short training (on "
+                "ImageNet, 256 images, 62.8 % and 57.5 %)",
                 ("sqrt", best(batch=smallest, length=short, scaling="sqrt")),
                 ("linear", best(batch=smallest, length=short, scaling="linear"))),
     ]  # fmt: skip

@@ -30,7 +30,7 @@ def _grid(base: RunConfig, grid: str) -> list[Cell]:
     """The same in both grids. A supervised network is measured by its own head, as in the paper."""
     cells = []
     for name, (settings, simclr, supervised) in _COLUMNS.items():
-        settings = {"augment_on": "auto", **settings}
+        settings = {"augment_on": "auto", "augmentation": "simclr", "transforms": "", **settings}
         cells.append(Cell({"augmentation": name, "method": SIMCLR}, settings, paper=simclr))
         cells.append(
             Cell(
@@ -62,7 +62,7 @@ def _conclude(results: Results) -> Sequence[Verdict]:
         compare("stronger colour distortion helps SimCLR", ("strength 1", at(STRONGEST, SIMCLR)),
                 ("strength 1/8", at(WEAKEST, SIMCLR))),
         compare("it helps SimCLR more than supervised learning", ("SimCLR's gain", gain(SIMCLR)),
-                ("the supervised gain", gain(SUPERVISED))),
+                ("the supervised gain", gain(SUPERVISED)), unit="points"),
         compare("AutoAugment is not the best for SimCLR",
                 (f"the best strength ({best})", known.get(best)),
                 (AUTOAUGMENT, at(AUTOAUGMENT, SIMCLR))),

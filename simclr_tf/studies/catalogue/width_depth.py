@@ -62,7 +62,8 @@ def _conclude(results: Results) -> Sequence[Verdict]:
         compare("larger encoders are better for SimCLR", ("the largest", at(SIMCLR, True)),
                 ("the smallest", at(SIMCLR, False))),
         compare("SimCLR gains more from size than supervised learning",
-                ("SimCLR's gain", gain(SIMCLR)), ("the supervised gain", gain(SUPERVISED))),
+                ("SimCLR's gain", gain(SIMCLR)), ("the supervised gain", gain(SUPERVISED)),
+                unit="points"),
     ]  # fmt: skip
 
 
