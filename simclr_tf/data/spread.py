@@ -34,7 +34,7 @@ class SpreadSource(WrappedSource):
 def spread(source: Source, split: str, count: int, setting: str = "train_split") -> Source:
     """The source whose first `count` images of a split lie all over it, as far as that is cheap.
 
-    The images of a folder are sorted by class, and finding every tenth costs nothing. What is too
+    A data set may be sorted, by class or by time, and finding every tenth costs little. What is too
     large to be read through stays as it is: TFDS shuffles its large data sets when it writes them.
     """
     total = source.num_examples(split, setting)

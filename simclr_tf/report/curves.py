@@ -54,11 +54,13 @@ _PANELS = (
     # The linear head's loss, far larger at times, would flatten the one that trains the encoder.
     _Panel("Loss", {
         "train/contrast_loss": "contrastive",
+        "train/distill_loss": "distillation",
         "train/supervised_loss": "classification",
     }, first_only=True),
     _Panel("Contrastive accuracy", {"train/contrast_acc": "training"}, percent=True),
     _Panel("Classification accuracy", {
         "train/supervised_acc": "linear head, training",
+        "train/distill_agreement": "agreement with the teacher, training",
         "eval/label_top_1_accuracy": "linear head, evaluation",
         "eval/knn_20_accuracy": "kNN 20, evaluation",
         "eval/knn_200_accuracy": "kNN 200, evaluation",

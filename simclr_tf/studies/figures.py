@@ -100,10 +100,7 @@ def lines(
     axes: Axes, groups: Sequence[Group], results: Results, metric: str | None = None,
     scale: float = 100.0,
 ) -> None:  # fmt: skip
-    """A line with standard errors per group, over numbers; the paper's values as diamonds.
-
-    The paper's are of the cells' main figure: with another `metric` there are none.
-    """
+    """A line with standard errors per group, over numbers; the paper's values as diamonds."""
     paper = []
     for index, group in enumerate(groups):
         found = [(x, results.estimate(cell, metric)) for x, cell in group.cells]
@@ -116,8 +113,8 @@ def lines(
                 color=COLORS[index % len(COLORS)], marker="o", markersize=4, capsize=2,
                 label=group.name,
             )  # fmt: skip
-        paper += [(x, cell.paper) for x, cell in group.cells
-                  if cell.paper is not None and metric in (None, cell.metric)]  # fmt: skip
+        paper += [(x, value) for x, cell in group.cells
+                  if (value := cell.paper_of(metric)) is not None]  # fmt: skip
     _mark_paper(axes, paper)
 
 

@@ -40,6 +40,7 @@ class Cell:
         length: Images it sees, as a multiple of the budget.
         metric: The figure that the study compares.
         paper: The paper's value of that figure in percent, where it has one.
+        paper_also: The paper's values of other figures by name, in percent or their own unit.
     """
 
     factors: Factors
@@ -47,6 +48,11 @@ class Cell:
     length: float = 1.0
     metric: str = PROBE
     paper: float | None = None
+    paper_also: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def paper_of(self, metric: str | None = None) -> float | None:
+        """The paper's value of a figure, of the cell's own without `metric`."""
+        return self.paper if metric in (None, self.metric) else self.paper_also.get(str(metric))
 
     @property
     def key(self) -> str:

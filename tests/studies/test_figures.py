@@ -31,10 +31,13 @@ def test_bars_stand_beside_the_papers_values():
     assert "the paper (ImageNet)" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_the_papers_values_are_of_the_main_figure():
+def test_the_papers_values_are_of_the_figure_that_is_drawn():
     _, (axes,) = figures.new_figure(4, 3)
     figures.lines(axes, figures.grouped(CELLS, by="kind", x="x"), RESULTS, "train/contrast_acc")
     assert not axes.get_lines()
+    cell = Cell({"kind": "a", "x": 1.0}, {}, paper=60.0, paper_also={"train/contrast_acc": 90.0})
+    figures.lines(axes, figures.grouped([cell], by="kind", x="x"), RESULTS, "train/contrast_acc")
+    assert axes.get_lines()[-1].get_ydata().tolist() == [90.0]
 
 
 def test_lines_leave_out_what_is_missing():

@@ -78,11 +78,12 @@ def _conclude(results: Results) -> Sequence[Verdict]:
     known = [pair for pair in others if pair[1] is not None]
     second = max(known, key=lambda pair: pair[1].value if pair[1] else 0, default=others[0])
     return [
-        compare("NT-Xent is the best loss", _best(results, "NT-Xent"), second),
-        compare("semi-hard negatives help the margin loss", _best(results, "margin, semi-hard"),
-                _best(results, "margin")),
-        compare("semi-hard negatives help NT-Logistic", _best(results, "NT-Logistic, semi-hard"),
-                _best(results, "NT-Logistic")),
+        compare("NT-Xent is the best loss (on ImageNet 63.9 %, the next 57.9 %)",
+                _best(results, "NT-Xent"), second),
+        compare("semi-hard negatives help the margin loss (by 6.6 points on ImageNet)",
+                _best(results, "margin, semi-hard"), _best(results, "margin")),
+        compare("semi-hard negatives help NT-Logistic (by 6.3 points on ImageNet)",
+                _best(results, "NT-Logistic, semi-hard"), _best(results, "NT-Logistic")),
     ]  # fmt: skip
 
 

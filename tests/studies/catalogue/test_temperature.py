@@ -23,4 +23,8 @@ def test_the_papers_own_figures_support_it():
     flipped = made_up.answers("temperature", made_up.mirrored(_as_in_the_paper))
     assert "contradicts" in flipped
     results = made_up.results("temperature", _as_in_the_paper)
-    assert len(catalogue.study("temperature").draw(results).axes) == 3
+    axes = catalogue.study("temperature").draw(results).axes
+    assert len(axes) == 3
+    for panel, lowest in zip(axes, (59.7, 90.5, 1.0), strict=True):  # the paper's, at 0.05
+        paper = next(line for line in panel.lines if "paper" in line.get_label())
+        assert (paper.get_xdata()[0], paper.get_ydata()[0]) == (0.05, lowest)
