@@ -19,6 +19,7 @@ _THEMED = {
     "#333333": "currentColor",
     "#cccccc": "var(--line)",
 }
+_MOST_ENLARGED = 1.7  # px of a wide screen for each of the figure's points
 _SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 10.0}
 
 
@@ -48,8 +49,10 @@ def inline(figure: Figure, name: str, description: str) -> Markup:
     text = re.sub(r" ?font-family: [^;\"]+;?", "", text)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
     assert size is not None
+    widest = round(_MOST_ENLARGED * float(size[1]))
     opening = (
         f'<svg class="chart" role="img" aria-label="{escape(description)}" {size[0]} '
+        f'style="max-width: {widest}px" '
         'xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return Markup(re.sub(r"<svg.*?>", lambda _: opening, text, count=1, flags=re.DOTALL))

@@ -13,7 +13,11 @@ import shutil
 import numpy as np
 import pytest
 
+from simclr_tf import recipes
 from simclr_tf.report import comparison, run_page
+from simclr_tf.studies import catalogue, output, plan
+from simclr_tf.studies.grid import ENTROPY, PROBE, PROBE_Z
+from tests.studies import made_up
 
 from .conftest import made_up_examples, write_run
 
@@ -27,7 +31,7 @@ WIDTHS = {"desktop": 1280, "phone": 390}
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """The page of a run and of two, by name."""
+    """The page of a run, of two, and of studies, by name."""
     root = tmp_path_factory.mktemp("pages")
     runs = [write_run(root / "first"), write_run(root / "a-second-run-with-a-long-name", seed=1,
                                                  changes={"temperature": 0.5})]  # fmt: skip
@@ -35,7 +39,25 @@ def pages(tmp_path_factory):
     for run in runs:
         run_page.write_report(run)
     comparison.write_comparison(runs, str(root / "comparison.html"))
-    return {"run": runs[0] / "report.html", "comparison": root / "comparison.html"}
+    studies = {f"study-{name}": _study(root / name, name) for name in ("augmentation", "losses")}
+    return {"run": runs[0] / "report.html", "comparison": root / "comparison.html", **studies}
+
+
+def _study(folder, name):
+    """The page of a study that nobody ran, whose cells have pages."""
+    study = catalogue.study(name)
+    base = recipes.recipe("quickstart", model_dir=str(folder))
+    rng = np.random.default_rng(0)
+    results = made_up.results(name, lambda cell: {PROBE: rng.random(), PROBE_Z: 0.3, ENTROPY: 4.0})
+    settled = plan.Plan(study, base, tuple(results.cells), (0, 1), 10_000)
+    for cell in results.cells:
+        page = folder / "cells" / plan.run_name(cell, 0) / "report.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("x")
+    verdicts = study.conclude(results)
+    pictures = [output.main_picture(settled, results, verdicts)]
+    (folder / "report.html").write_text(output.html(settled, results, verdicts, pictures))
+    return folder / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +77,7 @@ def browser():
     driver.quit()
 
 
-@pytest.fixture(params=["run", "comparison"])
+@pytest.fixture(params=["run", "comparison", "study-augmentation", "study-losses"])
 def name(request):
     return request.param
 
