@@ -15,7 +15,7 @@ from simclr_tf.studies.results import Estimate, Results, difference
 from simclr_tf.studies.verdicts import Verdict, compare
 
 # Depths, and widths as multiples of the base's.
-_DEPTHS = {"small": (18, 34), "paper": (18, 34, 50, 101)}
+_DEPTHS = {"small": (18, 34), "paper": (18, 34, 50, 101, 152)}
 _WIDTHS = {"small": (0.5, 1.0, 2.0), "paper": (1.0, 2.0, 4.0)}
 
 
