@@ -138,6 +138,22 @@ def finish(
         axes.legend(frameon=False, fontsize=8)
 
 
+def logarithmic(axes: Axes, groups: Sequence[Group]) -> None:
+    """Places the numbers of groups on a logarithmic axis, each with its tick."""
+    values = sorted({x for group in groups for x, _ in group.cells})
+    axes.set_xscale("log")
+    axes.set_xticks(values, [plain(value) for value in values])
+    axes.minorticks_off()
+
+
+def on_one_scale(panels: Sequence[Axes]) -> None:
+    """Gives panels that show the same figure the same range, so that they can be compared."""
+    low = min(panel.get_ylim()[0] for panel in panels)
+    high = max(panel.get_ylim()[1] for panel in panels)
+    for panel in panels:
+        panel.set_ylim(low, high)
+
+
 def grouped(cells: Sequence[Cell], by: str, x: str) -> list[Group]:
     """The cells in one group per value of a factor, at their values of another."""
     groups: dict[Any, list[tuple[Any, Cell]]] = {}

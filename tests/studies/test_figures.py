@@ -40,6 +40,18 @@ def test_the_papers_values_are_of_the_figure_that_is_drawn():
     assert axes.get_lines()[-1].get_ydata().tolist() == [90.0]
 
 
+def test_numbers_have_their_ticks_and_panels_one_scale():
+    _, axes = figures.new_figure(4, 3, panels=2)
+    groups = figures.grouped(CELLS, by="kind", x="x")
+    for panel, metric in zip(axes, (None, "train/contrast_acc"), strict=True):
+        figures.lines(panel, groups, RESULTS, metric)
+        figures.logarithmic(panel, groups)
+        assert [text.get_text() for text in panel.get_xticklabels()] == ["1", "2"]
+    axes[1].set_ylim(10, 20)
+    figures.on_one_scale(axes)
+    assert axes[0].get_ylim() == axes[1].get_ylim() and axes[0].get_ylim()[0] <= 10
+
+
 def test_lines_leave_out_what_is_missing():
     _, (axes,) = figures.new_figure(4, 3)
     figures.lines(axes, figures.grouped(CELLS, by="kind", x="x"), RESULTS)

@@ -53,8 +53,9 @@ def _draw(results: Results) -> Figure:
             for group in figures.grouped(cells, by="length", x="batch")
         ]
         figures.lines(panel, groups, results)
-        panel.set_xscale("log", base=2)
+        figures.logarithmic(panel, groups)
         figures.finish(panel, f"Learning rate scaled: {scaling}", "batch size")
+    figures.on_one_scale(axes)
     return figure
 
 

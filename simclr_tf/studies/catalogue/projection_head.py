@@ -39,12 +39,9 @@ def _draw(results: Results) -> Figure:
         figures.lines(panel, groups, results, metric)
         if none is not None:
             panel.axhline(100 * none.value, color="#555555", linestyle="--", label="no head (h)")
-        panel.set_xscale("log", base=2)
+        figures.logarithmic(panel, groups)
         figures.finish(panel, title, "dimensions of z")
-    low = min(panel.get_ylim()[0] for panel in axes)
-    high = max(panel.get_ylim()[1] for panel in axes)
-    for panel in axes:
-        panel.set_ylim(low, high)
+    figures.on_one_scale(axes)
     return figure
 
 

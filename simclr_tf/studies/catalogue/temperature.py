@@ -43,7 +43,7 @@ def _draw(results: Results) -> Figure:
             for group in groups
         ]
         figures.lines(panel, named, results, metric, scale)
-        panel.set_xscale("log")
+        figures.logarithmic(panel, named)
         figures.finish(panel, title, "temperature", unit)
     return figure
 

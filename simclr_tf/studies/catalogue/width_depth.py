@@ -42,7 +42,7 @@ def _draw(results: Results) -> Figure:
             for group in figures.grouped(results.find(method=method), by="depth", x="width")
         ]
         figures.lines(panel, groups, results)
-        panel.set_xscale("log", base=2)
+        figures.logarithmic(panel, groups)
         figures.finish(panel, method, "width multiplier")
     return figure
 
