@@ -180,6 +180,9 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
                 None)  # fmt: skip
     require((values.mode == "study") == bool(values.study), "study",
             "must be given with --mode=study, and only there", values.study)  # fmt: skip
+    for setting in recipes.setting_names(config.StudyConfig):
+        require(values.mode == "study" or not given[setting].present, setting,
+                "must not be given without --mode=study", given[setting].value)  # fmt: skip
     if values.mode in SERVICE_MODES:
         require(bool(values.data_service), "data_service",
                 f"must be given with --mode={values.mode}", None)  # fmt: skip

@@ -55,6 +55,9 @@ class AugmentConfig:
         for name in self.transform_names:
             known = ", ".join(TRANSFORMS)
             require(name in TRANSFORMS, "transforms", f"must be among {known}", name)
+        once = len(set(self.transform_names)) == len(self.transform_names)
+        require(once and bool(self.transform_names) >= bool(self.transforms), "transforms",
+                "must name transformations, each once, or be empty", self.transforms)  # fmt: skip
         require(self.augmentation != "autoaugment" or not self.transforms, "transforms",
                 "must be empty with augmentation=autoaugment", self.transforms)  # fmt: skip
         require(self.is_plain or self.augment_on != "device", "augment_on",

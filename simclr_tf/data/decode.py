@@ -170,7 +170,7 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
             raise
         raise InputError(
             source.location(bad[0]),
-            "must be a readable JPEG, PNG, GIF or BMP image (skip_bad_images leaves such files "
+            "must be a readable JPEG, PNG, GIF or BMP image (--skip_bad_images leaves such files "
             "out)",
             plain_reason(error),
         ) from error

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from simclr_tf import startup
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, one_line
 
 BAD_INPUT, FAILED = 2, 1
 
@@ -33,8 +33,8 @@ def main(words: Sequence[str]) -> int:
 
     try:
         place = given.output
-        if place and os.path.isdir(place):
-            raise InputError("--output", "must be a file, not a folder", place)
+        if place is not None:
+            _check_output(place)
         if len(given.runs) == 1:
             path = run_page.write_report(given.runs[0], given.output)
         else:
@@ -44,10 +44,21 @@ def main(words: Sequence[str]) -> int:
         print(f"simclr_tf.report: error: {error}", file=sys.stderr)
         return BAD_INPUT
     except (OSError, tf.errors.OpError) as error:
-        print(f"simclr_tf.report: error: {' '.join(str(error).split())}", file=sys.stderr)
+        said = f"--output must be a file that can be written: {one_line(error)}"
+        said = said if given.output else one_line(error)
+        print(f"simclr_tf.report: error: {said}", file=sys.stderr)
         return FAILED
     print(path)
     return 0
+
+
+def _check_output(place: str) -> None:
+    """Refuses what can't be a page, or would replace something else than one."""
+    if os.path.isdir(place) or not os.path.basename(place):
+        raise InputError("--output", "must be a file, not a folder", place)
+    if os.path.exists(place) and not place.endswith((".html", ".htm")):
+        raise InputError("--output", "must not be a file that is there, unless it ends in .html",
+                         place)  # fmt: skip
 
 
 if __name__ == "__main__":

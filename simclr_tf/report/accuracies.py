@@ -10,6 +10,7 @@ _TITLES = {
     "linear_probe_accuracy": "Logistic regression on frozen features",
     "linear_probe_accuracy_z": "Logistic regression on z, behind the projection head",
 }
+_MOST_DIGITS = 10
 
 
 def title(name: str) -> str:
@@ -31,4 +32,5 @@ def ordered(metrics: Mapping[str, float]) -> list[str]:
 def _neighbours(accuracy: str) -> int | None:
     kind, _, rest = accuracy.partition("_")
     k = rest.removesuffix("_accuracy")
-    return int(k) if kind == "knn" and k != rest and k.isdecimal() else None
+    is_count = k.isascii() and k.isdecimal() and len(k) < _MOST_DIGITS
+    return int(k) if kind == "knn" and k != rest and is_count else None

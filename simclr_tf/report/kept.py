@@ -19,6 +19,7 @@ VIEWS = os.path.join(FOLDER, "views.npz")
 PREDICTIONS = os.path.join(FOLDER, "predictions.npz")
 _NO_CLASS = -1
 _MOST_CLASSES = 100_000
+_LARGEST = 1e9  # of features and places
 
 
 class Examples(NamedTuple):
@@ -110,8 +111,17 @@ def read_examples(model_dir: str) -> Examples:
     count = len(arrays["images"])
     for name in ("labels", "before", "now", "points", "predicted"):
         require(len(arrays[name]) == count, name, f"must have {count} rows", len(arrays[name]))
+    images = arrays["images"]
+    require(images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 3, "images",
+            "must be uint8 (N, H, W, 3)", f"{images.dtype} {images.shape}")  # fmt: skip
     for name in ("before", "now", "points"):
-        require(bool(np.isfinite(arrays[name]).all()), name, "must be finite", "NaN or infinity")
+        real = arrays[name].ndim == 2 and np.issubdtype(arrays[name].dtype, np.floating)
+        require(real, name, "must be rows of real numbers",
+                f"{arrays[name].dtype} {arrays[name].shape}")  # fmt: skip
+        require(bool((np.abs(arrays[name].astype(np.float64)) < _LARGEST).all()), name,
+                f"must be finite and below {_LARGEST:g}", "a larger one, or NaN")  # fmt: skip
+    require(arrays["points"].shape[1] == 2, "points", "must have two columns",
+            arrays["points"].shape)  # fmt: skip
     for name in ("labels", "predicted"):
         _check_classes(name, arrays[name])
     features = {name: arrays[name].astype(np.float32) for name in ("before", "now")}
@@ -131,6 +141,9 @@ def read_views(model_dir: str) -> ViewSamples:
     with np.load(os.path.join(model_dir, VIEWS)) as kept:
         originals, views = kept["originals"], kept["views"]
         words, epoch = kept["operations"], int(kept["epoch"])
+    require(originals.dtype == views.dtype == np.uint8 and originals.ndim == 4, "originals",
+            "must be uint8 (N, H, W, 3), as views are",
+            f"{originals.dtype} {originals.shape}")  # fmt: skip
     require(views.shape[1:] == originals.shape, "views", f"must have shape {originals.shape}",
             views.shape[1:])  # fmt: skip
     operations = [[str(one).splitlines() for one in view] for view in words]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shlex
 from collections.abc import Sequence
@@ -82,6 +83,8 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
 
 def _address(folder: str, path: str, place: str | None) -> str:
     """Where a page in the folder `place` finds a file of a run."""
+    if fnmatch.fnmatchcase(path, "ckpt-*"):  # a prefix of files
+        path = f"{path}.index"
     file = os.path.join(folder, path)
     if place is None or place == folder:
         return path

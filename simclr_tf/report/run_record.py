@@ -113,6 +113,8 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
         InputError: It is no folder, or holds neither settings nor results nor events of a run.
     """
     folder = os.fspath(folder)
+    plain = folder.encode("utf-8", "backslashreplace").decode()
+    require(plain == folder, "run", "must have a name in UTF-8 to have a page", plain)
     if not tf.io.gfile.isdir(folder):
         raise InputError("run", "must be the folder of a run", folder)
     is_study = tf.io.gfile.exists(os.path.join(folder, STUDY_FILE))
@@ -200,9 +202,11 @@ def _result(path: str) -> dict[str, Any]:
     found = _mapping(path)
     protocols = found.setdefault("protocols", {})
     _require(isinstance(protocols, dict), "protocols must be an object")
-    for value in found.values():
+    for name, value in found.items():
         if isinstance(value, int):
             float(value)  # raises where it is too large
+        if name.startswith(("eval/", "untrained/")):
+            _require(isinstance(value, int | float), f"{name} must be a number")
     for section in protocols.values():
         _require(isinstance(section, dict) and "title" in section, "a protocol must have a title")
         rows = section.setdefault("rows", [])

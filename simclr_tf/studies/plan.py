@@ -95,9 +95,14 @@ def settle(study: Study, run: RunConfig, say: Say) -> Plan:
     with _alone(run.model_dir, say):
         if (recorded := _read(path)) is None:
             steps = _budget(run, run_steps, say)
-            recorded = {"settings": settings, "steps": steps, "run_steps": run_steps}
+            recorded = {"settings": settings, "steps": steps, "run_steps": run_steps,
+                        "data": _data(experiment)}  # fmt: skip
             write_json(path, recorded)
     _check_same(recorded["settings"], settings, run.model_dir)
+    found = _data(experiment)
+    require(recorded["data"] in (None, found), "data_dir", f"must hold the images that the study "
+            f"in {run.model_dir} was started with: their classes or numbers differ",
+            run.data.data_dir)  # fmt: skip
     steps = recorded["steps"]
     return _plan(study, run, experiment, steps / recorded["run_steps"], steps)
 
@@ -181,11 +186,28 @@ def _defining(run: RunConfig) -> dict[str, Any]:
     }
 
 
+def _data(experiment: experiment_lib.Experiment) -> dict[str, Any]:
+    """What tells images of the same settings apart; folders may hold others on another start."""
+    source, names = experiment.source, experiment.source.class_names
+    assert experiment.eval_split is not None
+    return {
+        "class_names": None if names is None else list(names),
+        "train_images": source.num_examples(experiment.run.data.train_split),
+        "eval_images": source.num_examples(experiment.eval_split, "eval_split"),
+    }
+
+
 def _read(path: str) -> dict[str, Any] | None:
     try:
         with open(path) as file:
             recorded = json.load(file)
-        return {name: recorded[name] for name in ("settings", "steps", "run_steps")}
+        found = {name: recorded[name] for name in ("settings", "steps", "run_steps")}
+        if not isinstance(found["settings"], dict):
+            raise TypeError("settings must be an object")
+        for name in ("steps", "run_steps"):
+            if type(found[name]) is not int or found[name] < 1:
+                raise ValueError(f"{name} must be a whole number above 0")
+        return found | {"data": recorded.get("data")}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

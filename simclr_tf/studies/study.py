@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import platform
@@ -139,6 +140,15 @@ def _run(settled: Plan, cell: Cell, seed: int, say: Say) -> dict[str, Any]:
         say(f"{_name(cell, seed)}{', from its last checkpoint' if begun else ''} ...")
         try:
             record = run_cell(run, silent)
+        except InUseError:
+            raise
+        except InputError as error:
+            if error.name != "model_dir":
+                raise
+            # Of the cell, not of the study.
+            raise InputError(run.model_dir, "must be the folder of a run as this cell left it, or "
+                             f"be removed to begin anew ({error.constraint})",
+                             error.received) from None  # fmt: skip
         except (NonFiniteLossError, tf.errors.ResourceExhaustedError) as error:
             record = dict(failure(error))
     require(bool(record.get("failed")) or cell.metric in record["metrics"], "eval_split",
@@ -175,14 +185,31 @@ def _record(settled: Plan, cell: Cell, seed: int) -> dict[str, Any] | None:
     try:
         with open(path) as file:
             record = json.load(file)
-        if not isinstance(record["metrics"], dict):
-            raise TypeError("metrics")
+        _check_record(record, cell)
         return dict(record)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(path, f"must be the result of a cell, or be removed ({error})",
                          path) from None  # fmt: skip
+
+
+def _check_record(record: Any, cell: Cell) -> None:
+    """Raises `ValueError` where a record can't be what a cell wrote."""
+
+    def holds(condition: bool, constraint: str) -> None:
+        if not condition:
+            raise ValueError(constraint)
+
+    holds(isinstance(record, dict) and isinstance(record.get("metrics"), dict),
+          "metrics must be an object")  # fmt: skip
+    for name, value in record["metrics"].items():
+        holds(type(value) in (int, float) and math.isfinite(value), f"{name} must be a number")
+        is_share = name.endswith(("accuracy", "accuracy_z", "contrast_acc"))
+        holds(not is_share or 0 <= value <= 1, f"{name} must lie in [0, 1]")
+    failed = record.get("failed")
+    holds(failed is None or isinstance(failed, str), "failed must be a text")
+    holds(bool(failed) or cell.metric in record["metrics"], f"it has no {cell.metric}")
 
 
 def _result_path(settled: Plan, cell: Cell, seed: int) -> str:

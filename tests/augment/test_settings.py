@@ -14,6 +14,8 @@ from simclr_tf.errors import InputError
         ({"augmentation": "moco"}, "augmentation"),
         ({"transforms": "sharpen"}, "transforms"),
         ({"transforms": "crop, sharpen"}, "transforms"),
+        ({"transforms": "sobel,sobel"}, "transforms"),
+        ({"transforms": ","}, "transforms"),
         ({"augmentation": "autoaugment", "transforms": "sobel"}, "transforms"),
         ({"augmentation": "one_branch", "augment_on": "device"}, "augment_on"),
         ({"transforms": "sobel", "augment_on": "device"}, "augment_on"),

@@ -183,5 +183,7 @@ def test_a_study_is_named_with_its_mode_and_only_there():
     for line in ("--mode=study", "--study=losses", "--mode=eval --study=losses"):
         with pytest.raises(InputError, match="study must be given with --mode=study"):
             parse(line)
+    with pytest.raises(InputError, match="study_seeds must not be given without --mode=study"):
+        parse("--mode=train --study_seeds=3")
     with pytest.raises(InputError, match="strategy must not be multi_worker with --mode=study"):
         parse("--mode=study --study=losses --strategy=multi_worker")

@@ -32,10 +32,27 @@ def test_bad_input_is_one_line(run_folder, tmp_path, monkeypatch, capsys, words)
     assert not (tmp_path / "comparison.html").exists()
 
 
+@pytest.mark.parametrize("place", ["result.json", "pages/", ""])
+def test_a_place_that_is_no_page(place, run_folder, capsys, monkeypatch):
+    folder = run_folder()
+    monkeypatch.chdir(folder)
+    before = sorted(folder.rglob("*")), (folder / "result.json").read_text()
+    assert main([str(folder), f"--output={place}"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--output must" in error
+    assert before == (sorted(folder.rglob("*")), (folder / "result.json").read_text())
+
+
+def test_a_name_that_is_no_text(tmp_path, capsys):
+    assert main([str(tmp_path / "caf\udce9")]) == 2
+    assert "run must have a name in UTF-8" in capsys.readouterr().err
+
+
 def test_a_place_that_cannot_be_written(run_folder, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert main([str(run_folder()), f"--output={tmp_path}/file/x.html"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     for place, status in ((str(tmp_path), 2), ("foo://x/y.html", 1)):
         assert main([str(run_folder()), f"--output={place}"]) == status
-        assert capsys.readouterr().err.count("\n") == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "--output must be a file" in error

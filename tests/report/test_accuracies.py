@@ -14,5 +14,6 @@ def test_in_the_order_of_their_kind_and_k():
 def test_words():
     assert accuracies.title("eval/linear_probe_accuracy").startswith("Logistic regression")
     assert accuracies.title("untrained/knn_20_accuracy") == "kNN, k = 20"
-    for name in ("eval/other", "eval/knn_20", "eval/knn_x_accuracy", "accuracy"):
+    for name in ("eval/other", "eval/knn_20", "eval/knn_x_accuracy", "accuracy",
+                 f"eval/knn_{'9' * 5000}_accuracy"):  # fmt: skip
         assert accuracies.title(name) == name

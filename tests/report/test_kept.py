@@ -39,6 +39,21 @@ def test_parts_that_do_not_fit_are_refused(tmp_path):
     made_up_examples()._replace(labels=np.zeros(3, int)).write(str(tmp_path))
     with pytest.raises(InputError, match="labels must have 30 rows"):
         kept.read_examples(str(tmp_path))
+    whole = made_up_examples()
+    for changed, said in (
+        ({"points": whole.points[:, :1]}, "points must have two columns"),
+        ({"points": whole.points * 1j}, "points must be rows of real numbers"),
+        ({"points": whole.points * 1e300}, "points must be finite and below"),
+        ({"images": whole.images / 255}, "images must be uint8"),
+        ({"images": whole.images[..., 0]}, "images must be uint8"),
+    ):
+        whole._replace(**changed).write(str(tmp_path))
+        with pytest.raises(InputError, match=said):
+            kept.read_examples(str(tmp_path))
+    flat = np.zeros((2, 3, 4), np.uint8)
+    kept.ViewSamples(flat[0], flat, [[[]] * 3] * 2, 0).write(str(tmp_path / "flat"))
+    with pytest.raises(InputError, match="originals must be uint8"):
+        kept.read_views(str(tmp_path / "flat"))
     kept.Predictions(np.arange(5), {"a": np.arange(4)}, 3).write(str(tmp_path))
     with pytest.raises(InputError, match="a must have shape"):
         kept.read_predictions(str(tmp_path))

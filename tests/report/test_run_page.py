@@ -81,7 +81,7 @@ def test_a_whole_run(run_folder):
     assert "<b>owl</b>" not in text and "&lt;b&gt;owl&lt;/b&gt;" in text
     assert "What is not here" not in words
     for link in (one for one in outline.addresses if not one.startswith(("data:", "#"))):
-        assert os.path.exists(folder / link) or os.path.exists(folder / f"{link}.index")
+        assert os.path.exists(folder / link), link
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
 
 
@@ -97,8 +97,7 @@ def test_it_goes_where_it_is_asked_to(place, run_folder, tmp_path, monkeypatch):
     links = [one for one in _outline(text).addresses if not one.startswith(("data:", "#"))]
     assert links
     for link in links:
-        found = os.path.join(place, urllib.parse.unquote(link))
-        assert os.path.exists(found) or os.path.exists(f"{found}.index"), link
+        assert os.path.exists(os.path.join(place, urllib.parse.unquote(link))), link
 
 
 @pytest.mark.parametrize("left", [(), *itertools.combinations(PARTS, 1), PARTS[1:]])
@@ -174,7 +173,8 @@ def test_odd_views_become_a_note(run_folder, views):
     folder = run_folder()
     views.write(str(folder))
     words = " ".join(_outline(run_page.run_html(read_run(folder))).words)
-    assert "report/views.npz can't be shown" in words and "Accuracy per class" in words
+    assert re.search("report/views.npz can't be (read|shown)", words)
+    assert "Accuracy per class" in words
 
 
 @pytest.mark.parametrize("labels", [kept.no_classes(5), np.zeros(0, int)])

@@ -39,6 +39,14 @@ def test_damage_becomes_a_note(run_folder, name, damage):
     assert len(run.notes) == 1 and name in run.notes[0]
 
 
+@pytest.mark.parametrize("value", ['"abc"', "null", "[1]"])
+def test_a_result_that_is_no_number_becomes_a_note(value, run_folder):
+    folder = run_folder()
+    (folder / "result.json").write_text(f'{{"eval/linear_probe_accuracy": {value}}}')
+    (note,) = read_run(folder).notes
+    assert "result.json can't be read: eval/linear_probe_accuracy must be a number" in note
+
+
 def test_events_that_are_no_events(run_folder):
     folder = run_folder()
     for path in folder.glob("*tfevents*"):

@@ -78,11 +78,46 @@ def test_a_plan_that_can_not_be_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "changed", [{"steps": 0}, {"steps": 2.5}, {"steps": None}, {"run_steps": 0}, {"settings": [1]}]
+)
+def test_a_plan_of_other_values_is_named(changed, tmp_path):
+    _settle(tiny(tmp_path))
+    path = tmp_path / STUDY_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    with pytest.raises(InputError, match="must be a readable study") as caught:
+        _settle(tiny(tmp_path))
+    assert caught.value.name == str(path)
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path):
+    """Two folders of images differ by nothing that is a setting of the run."""
+    from PIL import Image
+
+    for name, classes in (("one", "ab"), ("two", "ac"), ("three", "ab")):
+        for split, count in (("train", 4), ("test", 2)):
+            for index in range(count + (name == "three")):
+                path = tmp_path / name / split / classes[index % 2] / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), (60 * index, 0, 0)).save(path)
+
+    def run(name):
+        return tiny(tmp_path / "study", dataset="folder", data_dir=str(tmp_path / name),
+                    train_split="train", eval_split="test", train_batch_size=2)  # fmt: skip
+
+    _settle(run("one"))
+    _settle(run("one"))
+    for name in ("two", "three"):
+        with pytest.raises(InputError, match="data_dir must hold the images that the study"):
+            _settle(run(name))
+
+
+@pytest.mark.parametrize(
     ("settings", "name"),
     [
         ({"train_mode": "supervised"}, "train_mode"),
         ({"eval_split": "train[:64]"}, "eval_split"),
         ({"study": "batch_size", "train_batch_size": 100}, "train_batch_size"),
+        ({"study": "augmentation", "augment_on": "device"}, "augment_on"),
     ],
 )
 def test_what_can_not_be_measured_is_refused(settings, name, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -204,10 +205,30 @@ def test_a_damaged_result_is_named(finished, tmp_path):
     copy = tiny(tmp_path / "heads")
     shutil.copytree(base.model_dir, copy.model_dir)
     path = os.path.join(copy.model_dir, "results", f"{results.cells[0].key}.seed-0.json")
-    pathlib.Path(path).write_text("{")
-    with pytest.raises(InputError) as caught:
+    record = json.loads(pathlib.Path(path).read_text())
+    probe = "eval/linear_probe_accuracy"
+    damaged = [{**record, "metrics": {**record["metrics"], probe: value}}
+               for value in (True, [1], "abc", None, 5.0, -1, math.nan)]  # fmt: skip
+    damaged += [{**record, "metrics": {}}, {**record, "failed": [1]}, [record]]
+    for text in ("{", *map(json.dumps, damaged)):
+        pathlib.Path(path).write_text(text)
+        with pytest.raises(InputError, match="must be the result of a cell") as caught:
+            study.run_study(copy, lambda line: None)
+        assert caught.value.name == path
+
+
+def test_a_damaged_checkpoint_of_a_cell_is_named(finished, tmp_path):
+    base, results, _ = finished
+    copy = tiny(tmp_path / "heads")
+    shutil.copytree(base.model_dir, copy.model_dir)
+    name = f"{results.cells[0].key}.seed-0"
+    os.remove(os.path.join(copy.model_dir, "results", f"{name}.json"))
+    cell = pathlib.Path(copy.model_dir, "cells", name)
+    for path in cell.glob("ckpt-*.data*"):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="or be removed to begin anew") as caught:
         study.run_study(copy, lambda line: None)
-    assert caught.value.name == path
+    assert caught.value.name == str(cell)
 
 
 @pytest.mark.parametrize(

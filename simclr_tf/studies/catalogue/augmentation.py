@@ -26,7 +26,6 @@ def _grid(base: RunConfig, grid: str) -> list[Cell]:
             {"first": first, "second": second},
             {
                 "augmentation": "one_branch",
-                "augment_on": "auto",
                 "transforms": first if first == second else f"{first},{second}",
             },
         )

@@ -21,7 +21,7 @@ def _grid(base: RunConfig, grid: str) -> list[Cell]:
     added = {NONE: (), **{name: (name,) for name in BROADER_TRANSFORMS}, ALL: BROADER_TRANSFORMS}
     return [
         Cell({"added": title},
-             {"augmentation": "simclr", "transforms": ",".join(names), "augment_on": "auto"})
+             {"augmentation": "simclr", "transforms": ",".join(names)})
         for title, names in added.items()
     ]  # fmt: skip
 

@@ -30,7 +30,7 @@ def _grid(base: RunConfig, grid: str) -> list[Cell]:
     """The same in both grids. A supervised network is measured by its own head, as in the paper."""
     cells = []
     for name, (settings, simclr, supervised) in _COLUMNS.items():
-        settings = {"augment_on": "auto", "augmentation": "simclr", "transforms": "", **settings}
+        settings = {"augmentation": "simclr", "transforms": "", **settings}
         cells.append(Cell({"augmentation": name, "method": SIMCLR}, settings, paper=simclr))
         cells.append(
             Cell(

@@ -58,7 +58,7 @@ def _conclude(results: Results) -> Sequence[Verdict]:
     return [
         compare("a temperature between the extremes is better than the lowest", optimum,
                 (f"{temperatures[0]:g}", inner[temperatures[0]])),
-        compare("it is better than the highest", optimum,
+        compare("a temperature between the extremes is better than the highest", optimum,
                 (f"{temperatures[-1]:g}", inner[temperatures[-1]])),
         compare("normalised embeddings are better",
                 ("normalised", results.highest(normalised=True)),
