@@ -156,10 +156,18 @@ def _trained_in(command: parsing.CommandLine) -> str | None:
     return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
 
 
+def _print(text: str) -> None:
+    """Prints to a reader that may stop early, such as `head`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # nor may Python complain when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(words: Sequence[str]) -> int:
     """Runs one command line; returns the exit status."""
     if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in words):
-        print(usage.help_text())
+        _print(usage.help_text())
         return 0
     debug = "--debug" in words or "--debug=True" in words
     command: parsing.CommandLine | None = None

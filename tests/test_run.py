@@ -270,6 +270,13 @@ def test_two_replicas_need_a_batch_that_divides(photos, tmp_path, batch, status)
         assert "--train_batch_size must be a multiple of the 2 replicas" in done.stderr
 
 
+def test_help_for_a_reader_that_stops_early():
+    program = [sys.executable, run.__file__, "--help"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
 def test_help_is_grouped(capsys):
     assert run.main(["--help"]) == 0
     out = capsys.readouterr().out

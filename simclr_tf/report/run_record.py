@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf.errors import InputError, one_line, require
@@ -144,6 +145,7 @@ def _read(record: RunRecord, place: str) -> None:
     if not (record.config or record.result or own):
         raise InputError("run", f"must be the folder of a run: it holds no readable {_CONFIG}, "
                          f"{_RESULT} or events", record.folder)  # fmt: skip
+    record.notes += [f"{name} can't be read to its end." for name in _damaged_events(place)]
     if not any(series.tag.startswith("train/") for series in record.scalars):
         record.notes.append("There are no curves of training in TensorBoard's event files.")
     record.examples = reader.read(kept.EXAMPLES, lambda _: kept.read_examples(place), None)
@@ -151,6 +153,19 @@ def _read(record: RunRecord, place: str) -> None:
     record.predictions = reader.read(
         kept.PREDICTIONS, lambda _: kept.read_predictions(place), None, optional=not labelled
     )
+
+
+def _damaged_events(place: str) -> list[str]:
+    """The event files below a local folder that break off or are damaged, which readers skip."""
+    damaged = []
+    for path in sorted(pathlib.Path(place).rglob("*")):
+        if curves.is_events(path.name) and path.is_file():
+            records = tf.data.TFRecordDataset(str(path))
+            try:
+                records.reduce(np.int64(0), lambda count, _: count + 1)
+            except tf.errors.OpError:
+                damaged.append(path.relative_to(place).as_posix())
+    return damaged
 
 
 class _Reader:

@@ -52,7 +52,21 @@ def test_events_that_are_no_events(run_folder):
     for path in folder.glob("*tfevents*"):
         path.write_bytes(b"nothing of the kind")
     run = read_run(folder)
-    assert run.scalars == [] and "no curves of training" in run.notes[0]
+    assert run.scalars == [] and "can't be read to its end" in run.notes[0]
+    assert "no curves of training" in run.notes[1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_events_that_break_off_become_a_note(damage, run_folder):
+    folder = run_folder()
+    (path,) = folder.glob("*tfevents*")
+    content = path.read_bytes()
+    third = len(content) // 3
+    rest = b"" if damage == "cut" else b"x" * 50 + content[third + 50 :]
+    path.write_bytes(content[:third] + rest)
+    run = read_run(folder)
+    assert run.notes == [f"{path.name} can't be read to its end."]
+    assert len(run.scalars[0].steps) > 5  # what is before
 
 
 def test_named_evaluations_have_their_names(run_folder):
