@@ -20,11 +20,11 @@ def _as_in_the_paper(cell):
 
 def test_the_grids_and_their_settings():
     study = catalogue.study("augmentation")
-    cells = study.grid(made_up.base(augment_on="device"), "paper")
+    cells = study.grid(made_up.base(), "paper")
     assert len({cell.key for cell in cells}) == 49
     assert len(study.grid(made_up.base(), "small")) == 28
     for cell in cells:
-        run = with_settings(made_up.base(augment_on="device"), cell.settings)
+        run = with_settings(made_up.base(), cell.settings)
         names = tuple(dict.fromkeys(cell.factors.values()))
         assert (run.augment.augmentation, run.augment.transform_names) == ("one_branch", names)
 

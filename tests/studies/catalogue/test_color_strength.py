@@ -16,10 +16,13 @@ def _autoaugment_wins(cell):
 
 
 def test_the_grid():
-    cells = catalogue.study("color_strength").grid(made_up.base(augment_on="device"), "small")
+    cells = catalogue.study("color_strength").grid(made_up.base(), "small")
     assert len({cell.key for cell in cells}) == 12
     for cell in cells:
-        run = with_settings(made_up.base(augment_on="device"), cell.settings)
+        # Whatever the base's policy is, the column's counts.
+        run = with_settings(made_up.base(transforms="sobel"), cell.settings)
+        name = "autoaugment" if cell.factors["augmentation"] == "AutoAugment" else "simclr"
+        assert (run.augment.augmentation, run.augment.transforms) == (name, "")
         supervised = cell.factors["method"] == "supervised"
         assert run.model.train_mode == ("supervised" if supervised else "pretrain")
         assert cell.metric == (HEAD if supervised else PROBE)
