@@ -20,7 +20,7 @@ def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path, settings
         "Linear head, top-1",
         "kNN, k = 20 ",
         "kNN, k = 20, untrained encoder",
-        "Logistic regression, untrained encoder",
+        "Logistic regression on frozen features, untrained encoder",
         "Chance",
         "Training",
         "Report ",
