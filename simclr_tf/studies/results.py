@@ -15,24 +15,23 @@ class Estimate(NamedTuple):
     """A figure with its standard error, in its own unit.
 
     An accuracy over N test images has the binomial error sqrt(p (1 - p) / N) even where a single
-    seed was run. With several seeds the largest counts of that, of the seeds' own standard error,
-    and of the one by the scatter between seeds over all cells, since two or three seeds of one cell
-    may agree by chance.
+    seed was run. Where any cell has several seeds, the largest counts of that, of the cell's own
+    standard error over its seeds, and of the one by the scatter between seeds over all cells: two
+    or three seeds of one cell may agree by chance, and a single one shows nothing.
 
     Attributes:
         value: The figure.
         error: Its standard error.
-        seeds: The fewest that one of its cells was run with; one seed's error lacks the chance
-            of training.
+        holds_chance: Whether the error holds the chance of training, which several seeds show.
     """
 
     value: float
     error: float
-    seeds: int = 1
+    holds_chance: bool = False
 
     def __sub__(self, other: Estimate) -> Estimate:
         return Estimate(self.value - other.value, math.hypot(self.error, other.error),
-                        min(self.seeds, other.seeds))  # fmt: skip
+                        self.holds_chance and other.holds_chance)  # fmt: skip
 
 
 def difference(high: Estimate | None, low: Estimate | None) -> Estimate | None:
@@ -81,10 +80,11 @@ class Results:
         errors = [0.0]
         if name.startswith("eval/"):
             errors.append(math.sqrt(mean * (1 - mean) / self.test_images / len(values)))
-        if len(values) > 1:
-            scatter = max(float(values.std(ddof=1)), self._scatter(name))
-            errors.append(scatter / math.sqrt(len(values)))
-        return Estimate(mean, max(errors), len(values))
+        scatter = self._scatter(name)
+        if scatter is not None:
+            own = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            errors.append(max(own, scatter) / math.sqrt(len(values)))
+        return Estimate(mean, max(errors), scatter is not None)
 
     def find(self, **factors: Any) -> list[Cell]:
         """The cells that have these factors."""
@@ -108,20 +108,21 @@ class Results:
             return None
         values = [one.value for one in known if one is not None]
         errors = [one.error for one in known if one is not None]
-        seeds = min(one.seeds for one in known if one is not None)
-        return Estimate(float(np.mean(values)), math.hypot(*errors) / len(errors), seeds)
+        holds_chance = all(one.holds_chance for one in known if one is not None)
+        return Estimate(float(np.mean(values)), math.hypot(*errors) / len(errors), holds_chance)
 
     def _values(self, cell: Cell, name: str) -> np.ndarray:
         """A figure of a cell by seed, (S,)."""
         ran = self.outcomes.get(cell.key, ())
         return np.array([one.metrics[name] for one in ran if name in one.metrics])
 
-    def _scatter(self, name: str) -> float:
-        """Standard deviation of a figure between seeds, pooled over all cells."""
+    def _scatter(self, name: str) -> float | None:
+        """Standard deviation of a figure between seeds, pooled over all cells; None unknown."""
         cells = [self._values(cell, name) for cell in self.cells]
         several = [values for values in cells if len(values) > 1]
         squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in several)
-        return math.sqrt(squares / sum(len(values) - 1 for values in several)) if several else 0.0
+        freedom = sum(len(values) - 1 for values in several)
+        return math.sqrt(squares / freedom) if freedom else None
 
     def _matching(self, factors: Factors) -> Iterator[Cell]:
         for cell in self.cells:

@@ -67,7 +67,7 @@ def compare(
         f"{name} {_number(high.value * scale)} {unit}, {other_name} {_number(low.value * scale)} "
         f"{unit}, difference {difference.value * scale:+.1f} ± {difference.error * scale:.1f}"
     )
-    if difference.seeds == 1 and not scatter:
+    if not (difference.holds_chance or scatter):
         evidence += " (one seed: the error lacks the chance of training)"
     return Verdict(conclusion, answer(difference), evidence)
 

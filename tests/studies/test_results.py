@@ -32,20 +32,21 @@ def test_one_seed_has_the_binomial_error():
 
 def test_several_seeds_have_the_larger_of_both_errors():
     apart = _results({(1, "x"): [0.3, 0.7]}).estimate(CELLS[0])
-    assert apart == Estimate(0.5, pytest.approx(0.2), 2)  # sd 0.2828 / sqrt(2)
+    assert apart == Estimate(0.5, pytest.approx(0.2), True)  # sd 0.2828 / sqrt(2)
     alike = _results({(1, "x"): [0.5, 0.5]}).estimate(CELLS[0])
-    assert alike == Estimate(0.5, pytest.approx(math.sqrt(0.25 / 800)), 2)
+    assert alike == Estimate(0.5, pytest.approx(math.sqrt(0.25 / 800)), True)
 
 
 def test_seeds_that_agree_by_chance_have_the_scatter_of_all_cells():
     results = _results({(1, "x"): [0.5, 0.5], (1, "y"): [0.3, 0.5, 0.7], (2, "x"): [0.4]})
     # Squares 0, 0.04, 0 and 0.04 on one and two degrees of freedom.
     pooled = math.sqrt(0.08 / 3)
-    assert results.estimate(CELLS[0]) == Estimate(0.5, pytest.approx(pooled / math.sqrt(2)), 2)
+    assert results.estimate(CELLS[0]) == Estimate(0.5, pytest.approx(pooled / math.sqrt(2)), True)
     own = pytest.approx(0.2 / math.sqrt(3))
-    assert results.estimate(CELLS[1]) == Estimate(0.5, own, 3)
-    assert results.estimate(CELLS[2]).seeds == 1
-    assert results.mean(CELLS[:2]).seeds == 2 and results.mean(CELLS[:3]).seeds == 1
+    assert results.estimate(CELLS[1]) == Estimate(0.5, own, True)
+    assert results.estimate(CELLS[2]) == Estimate(0.4, pytest.approx(pooled), True)  # one seed
+    assert results.mean(CELLS[:3]).holds_chance
+    assert not _results({(1, "x"): [0.5]}).mean(CELLS[:1]).holds_chance
 
 
 def test_failed_seeds_are_left_out():
@@ -68,6 +69,6 @@ def test_best_find_and_mean():
 
 
 def test_differences_add_their_errors():
-    assert Estimate(0.5, 0.03, 3) - Estimate(0.2, 0.04, 2) == Estimate(
-        pytest.approx(0.3), pytest.approx(0.05), 2
-    )
+    high, low = Estimate(0.5, 0.03, True), Estimate(0.2, 0.04, True)
+    assert high - low == Estimate(pytest.approx(0.3), pytest.approx(0.05), True)
+    assert not (high - low._replace(holds_chance=False)).holds_chance

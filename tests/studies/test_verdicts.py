@@ -25,9 +25,9 @@ def test_two_standard_errors_decide(difference, expected):
 
 def test_the_sentence_holds_the_figures():
     said = "This study supports that a beats b: a 62.0 %, b 55.0 %, difference +7.0 ± 0.5"
-    several = ("a", Estimate(0.62, 0.003, 2)), ("b", Estimate(0.55, 0.004, 3))
+    several = ("a", Estimate(0.62, 0.003, True)), ("b", Estimate(0.55, 0.004, True))
     assert compare("a beats b", *several).sentence == f"{said}."
-    one = several[0], ("b", Estimate(0.55, 0.004, 1))
+    one = several[0], ("b", Estimate(0.55, 0.004))
     assert compare("a beats b", *one).sentence == (
         f"{said} (one seed: the error lacks the chance of training)."
     )
