@@ -44,9 +44,8 @@ def main(words: Sequence[str]) -> int:
         print(f"simclr_tf.report: error: {error}", file=sys.stderr)
         return BAD_INPUT
     except (OSError, tf.errors.OpError) as error:
-        said = f"--output must be a file that can be written: {one_line(error)}"
-        said = said if given.output else one_line(error)
-        print(f"simclr_tf.report: error: {said}", file=sys.stderr)
+        blamed = "--output must be a file that can be written: " if given.output else ""
+        print(f"simclr_tf.report: error: {blamed}{one_line(error)}", file=sys.stderr)
         return FAILED
     print(path)
     return 0

@@ -137,10 +137,9 @@ def _series(runs: Sequence[RunRecord], names: Sequence[str]) -> list[curves.Scal
 
 
 def _link(run: RunRecord, folder: str) -> str | None:
-    path = os.path.join(run.folder, kept.REPORT)
-    if not os.path.isfile(path):
+    if not os.path.isfile(os.path.join(run.folder, kept.REPORT)):
         return None
-    return os.path.relpath(path, folder).replace(os.sep, "/")
+    return run_page.address(run.folder, kept.REPORT, folder)
 
 
 def _map(run: RunRecord) -> Mapping[str, Any] | None:

@@ -150,6 +150,11 @@ def is_events(path: str) -> bool:
     return fnmatch.fnmatchcase(path.rpartition("/")[2], _EVENTS)
 
 
+def event_files(model_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """What is named like an event file in and below a local folder, sorted."""
+    return sorted(pathlib.Path(model_dir).rglob(_EVENTS))
+
+
 def read_scalars(model_dir: str | os.PathLike[str]) -> list[ScalarSeries]:
     """Every scalar in the event files in and below a local folder, sorted by tag and folder.
 
@@ -162,7 +167,7 @@ def read_scalars(model_dir: str | os.PathLike[str]) -> list[ScalarSeries]:
     root = pathlib.Path(model_dir)
     if not root.is_dir():
         raise InputError("model_dir", "must be the folder of a run", str(model_dir))
-    folders = sorted({path.parent for path in root.rglob(_EVENTS)})
+    folders = sorted({path.parent for path in event_files(root)})
     series = []
     for folder in folders:
         series += _read_folder(folder, folder.relative_to(root).as_posix())

@@ -158,8 +158,8 @@ def _read(record: RunRecord, place: str) -> None:
 def _damaged_events(place: str) -> list[str]:
     """The event files below a local folder that break off or are damaged, which readers skip."""
     damaged = []
-    for path in sorted(pathlib.Path(place).rglob("*")):
-        if curves.is_events(path.name) and path.is_file():
+    for path in curves.event_files(place):
+        if path.is_file():
             records = tf.data.TFRecordDataset(str(path))
             try:
                 records.reduce(np.int64(0), lambda count, _: count + 1)

@@ -52,7 +52,9 @@ class Cell:
 
     def paper_of(self, metric: str | None = None) -> float | None:
         """The paper's value of a figure, of the cell's own without `metric`."""
-        return self.paper if metric in (None, self.metric) else self.paper_also.get(str(metric))
+        if metric is None or metric == self.metric:
+            return self.paper
+        return self.paper_also.get(metric)
 
     @property
     def key(self) -> str:

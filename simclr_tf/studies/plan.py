@@ -91,16 +91,15 @@ def settle(study: Study, run: RunConfig, say: Say) -> Plan:
     run_steps = experiment.lengths.total_steps
     _check_cells(_plan(study, run, experiment, 1.0, run_steps), experiment)
     path = os.path.join(run.model_dir, run_config.STUDY_FILE)
-    settings = _defining(run)
+    settings, data = _defining(run), _data(experiment)
     with _alone(run.model_dir, say):
         if (recorded := _read(path)) is None:
             steps = _budget(run, run_steps, say)
             recorded = {"settings": settings, "steps": steps, "run_steps": run_steps,
-                        "data": _data(experiment)}  # fmt: skip
+                        "data": data}  # fmt: skip
             write_json(path, recorded)
     _check_same(recorded["settings"], settings, run.model_dir)
-    found = _data(experiment)
-    require(recorded["data"] in (None, found), "data_dir", f"must hold the images that the study "
+    require(recorded["data"] in (None, data), "data_dir", f"must hold the images that the study "
             f"in {run.model_dir} was started with: their classes or numbers differ",
             run.data.data_dir)  # fmt: skip
     steps = recorded["steps"]
