@@ -38,6 +38,15 @@ def require(condition: bool, name: str, constraint: str, received: Any) -> None:
         raise InputError(name, constraint, received)
 
 
+def require_valid(condition: bool, constraint: str) -> None:
+    """Raises `ValueError(constraint)` unless `condition` holds: for a part of a file's content.
+
+    Whoever reads the file makes it an `InputError` with the file's name, or a note.
+    """
+    if not condition:
+        raise ValueError(constraint)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's text, for use inside another message."""
     lines = str(error).strip().splitlines()

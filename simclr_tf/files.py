@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import glob
 import io
 import json
@@ -82,6 +83,9 @@ def write_bytes_atomically(path: PathLike, data: bytes) -> None:
         path: A local path, or one that `tf.io.gfile` understands (`gs://...`). An object store
             renames by copying: still whole for readers, not a single operation.
         data: The complete content.
+
+    Raises:
+        OSError: It can't be written; the error names `path`, not the temporary file.
     """
     target = os.fspath(path)
     if is_remote(target):
@@ -127,6 +131,8 @@ def write_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _write_local(target: pathlib.Path, data: bytes) -> None:
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(_temporary_name(target.name))
     try:
@@ -135,9 +141,11 @@ def _write_local(target: pathlib.Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename, error.filename2 = os.fspath(target), None
         raise
 
 

@@ -40,6 +40,15 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypa
     assert os.listdir(tmp_path) == ["result.json"]
 
 
+def test_failure_names_the_file_that_was_asked_for(tmp_path):
+    (tmp_path / "page.html").mkdir()
+    for name in ("page.html", "n" * 300):  # a folder, and longer than file systems take
+        with pytest.raises(OSError) as caught:
+            files.write_text_atomically(tmp_path / name, "x")
+        assert str(caught.value).endswith(f"'{tmp_path / name}'")
+    assert os.listdir(tmp_path) == ["page.html"] and os.listdir(tmp_path / "page.html") == []
+
+
 def test_leftovers_of_killed_writes_are_removed(tmp_path):
     files.write_text_atomically(tmp_path / "a[1].txt", "kept")
     (tmp_path / ".a[1].txt.0123abcd.tmp").write_text("half")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import shlex
 from collections.abc import Sequence
@@ -58,7 +57,7 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
         settings=[(name, run.config[name]) for name in _SHOWN_SETTINGS if name in run.config],
         command=run.shown("The command", lambda: _command(run), None),
         facts=run.shown(kept.ABOUT, lambda: facts(run), list[tuple[str, str]]()),
-        links=[(link, address(run.folder, link.path, place)) for link in run.links],
+        links=[(link, address(run.folder, link.file, place)) for link in run.links],
         logdir=shlex.quote(run.folder),
         charts=run.shown(
             "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[Markup]()
@@ -83,8 +82,6 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
 
 def address(folder: str, path: str, place: str | None) -> str:
     """Where a page in the folder `place` (the run's own when None) finds a file of a run."""
-    if fnmatch.fnmatchcase(path, "ckpt-*"):  # a prefix of files
-        path = f"{path}.index"
     if place is None or place == folder:
         return path
     file = os.path.join(folder, path)

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.errors import InputError, one_line, require
+from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import list_files, on_local_disk
 from simclr_tf.report import curves, kept
-from simclr_tf.training.run_config import STUDY_FILE
+from simclr_tf.weights.locate import STUDY_FILE
 
 T = TypeVar("T")
 
@@ -39,15 +39,17 @@ _LINKS = (  # what a reader may want to open, in this order
 
 
 class Link(NamedTuple):
-    """A file of the run.
+    """What a reader may open.
 
     Attributes:
         title: What it is.
-        path: Relative to the page, with `/`.
+        path: What users name it by, relative to the run's folder, with `/`.
+        file: What a browser can open of it: the path itself, or a file of a checkpoint.
     """
 
     title: str
     path: str
+    file: str
 
 
 @dataclasses.dataclass
@@ -202,13 +204,14 @@ def _about(path: str) -> dict[str, Any]:
     """What is known of starts and progress; `hardware` and `versions` of every start are there."""
     found = _mapping(path)
     starts = found.setdefault("starts", [])
-    _require(isinstance(starts, list), "starts must be a list")
+    require_valid(isinstance(starts, list), "starts must be a list")
     for start in starts:
-        _require(isinstance(start, dict), "a start must be an object")
+        require_valid(isinstance(start, dict), "a start must be an object")
         for name in ("hardware", "versions"):
-            _require(isinstance(start.setdefault(name, {}), dict), f"{name} must be an object")
+            require_valid(isinstance(start.setdefault(name, {}), dict), f"{name} must be an object")
     for name in ("step", "total_steps"):
-        _require(isinstance(found.setdefault(name, None), int | None), f"{name} must be a number")
+        known = found.setdefault(name, None)
+        require_valid(isinstance(known, int | None), f"{name} must be a number")
     return found
 
 
@@ -216,27 +219,23 @@ def _result(path: str) -> dict[str, Any]:
     """Figures and protocols, whose rows have `what`, `result` and `how`."""
     found = _mapping(path)
     protocols = found.setdefault("protocols", {})
-    _require(isinstance(protocols, dict), "protocols must be an object")
+    require_valid(isinstance(protocols, dict), "protocols must be an object")
     for name, value in found.items():
         if isinstance(value, int):
             float(value)  # raises where it is too large
         if name.startswith(("eval/", "untrained/")):
-            _require(isinstance(value, int | float), f"{name} must be a number")
+            require_valid(isinstance(value, int | float), f"{name} must be a number")
     for section in protocols.values():
-        _require(isinstance(section, dict) and "title" in section, "a protocol must have a title")
+        titled = isinstance(section, dict) and "title" in section
+        require_valid(titled, "a protocol must have a title")
         rows = section.setdefault("rows", [])
         whole = isinstance(rows, list) and all(
             isinstance(row, dict) and {"what", "result", "how"} <= set(row) for row in rows
         )
-        _require(whole, "rows of a protocol must have what, result and how")
+        require_valid(whole, "rows of a protocol must have what, result and how")
         notes = section.setdefault("notes", [])
-        _require(isinstance(notes, list), "notes of a protocol must be a list")
+        require_valid(isinstance(notes, list), "notes of a protocol must be a list")
     return found
-
-
-def _require(holds: bool, constraint: str) -> None:
-    if not holds:
-        raise ValueError(constraint)
 
 
 def _links(paths: Sequence[str]) -> list[Link]:
@@ -244,13 +243,10 @@ def _links(paths: Sequence[str]) -> list[Link]:
     for title, pattern in _LINKS:
         matching = [pathlib.PurePosixPath(path) for path in paths if _matches(path, pattern)]
         for path in sorted(matching, key=lambda path: (len(path.name), path.name)):
-            shown = path
-            if title == "SavedModel":
-                shown = path.parent
-            if title == "checkpoint":
-                shown = path.with_suffix("")
-            named = f" {path.parent}" if title == "evaluation" else ""
-            found.append(Link(title + named, shown.as_posix()))
+            opened = path.parent if title == "SavedModel" else path
+            named = opened.with_suffix("") if title == "checkpoint" else opened
+            of = f" {path.parent}" if title == "evaluation" else ""
+            found.append(Link(title + of, named.as_posix(), opened.as_posix()))
     return found
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from simclr_tf.studies.cells import run_cell, test_images
 from simclr_tf.studies.grid import Cell, Study, with_settings
 from simclr_tf.training import run_config
 from simclr_tf.training.run_lock import InUseError, lock_run
+from simclr_tf.weights.locate import STUDY_FILE
 
 _TRIAL_STEPS = (8, 40)
 _LABELS_LOOKED_AT = 100
@@ -73,6 +75,12 @@ def run_name(cell: Cell, seed: int) -> str:
     return f"{cell.key}.seed-{seed}"
 
 
+def seed_in(name: str, cell: Cell) -> int | None:
+    """The seed in a `run_name` of the cell, None for another name."""
+    match = re.fullmatch(re.escape(f"{cell.key}.seed-") + r"(\d+)", name)
+    return int(match[1]) if match else None
+
+
 def settle(study: Study, run: RunConfig, say: Say) -> Plan:
     """Reads the plan of the study in `run.model_dir`, or makes it.
 
@@ -90,7 +98,7 @@ def settle(study: Study, run: RunConfig, say: Say) -> Plan:
         say(f"note: {note}")
     run_steps = experiment.lengths.total_steps
     _check_cells(_plan(study, run, experiment, 1.0, run_steps), experiment)
-    path = os.path.join(run.model_dir, run_config.STUDY_FILE)
+    path = os.path.join(run.model_dir, STUDY_FILE)
     settings, data = _defining(run), _data(experiment)
     with _alone(run.model_dir, say):
         if (recorded := _read(path)) is None:

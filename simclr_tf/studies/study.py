@@ -13,7 +13,6 @@ import math
 import os
 import pathlib
 import platform
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf.config import RunConfig
-from simclr_tf.errors import InputError, one_line, require
+from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import is_remote, write_json
 from simclr_tf.modes.common import Say, print_line, silent
 from simclr_tf.studies import catalogue, output, plan
@@ -196,20 +195,16 @@ def _record(settled: Plan, cell: Cell, seed: int) -> dict[str, Any] | None:
 
 def _check_record(record: Any, cell: Cell) -> None:
     """Raises `ValueError` where a record can't be what a cell wrote."""
-
-    def holds(condition: bool, constraint: str) -> None:
-        if not condition:
-            raise ValueError(constraint)
-
-    holds(isinstance(record, dict) and isinstance(record.get("metrics"), dict),
-          "metrics must be an object")  # fmt: skip
+    require_valid(isinstance(record, dict) and isinstance(record.get("metrics"), dict),
+                  "metrics must be an object")  # fmt: skip
     for name, value in record["metrics"].items():
-        holds(type(value) in (int, float) and math.isfinite(value), f"{name} must be a number")
+        is_number = type(value) in (int, float) and math.isfinite(value)
+        require_valid(is_number, f"{name} must be a number")
         is_share = name.endswith(("accuracy", "accuracy_z", "contrast_acc"))
-        holds(not is_share or 0 <= value <= 1, f"{name} must lie in [0, 1]")
+        require_valid(not is_share or 0 <= value <= 1, f"{name} must lie in [0, 1]")
     failed = record.get("failed")
-    holds(failed is None or isinstance(failed, str), "failed must be a text")
-    holds(bool(failed) or cell.metric in record["metrics"], f"it has no {cell.metric}")
+    require_valid(failed is None or isinstance(failed, str), "failed must be a text")
+    require_valid(bool(failed) or cell.metric in record["metrics"], f"it has no {cell.metric}")
 
 
 def _result_path(settled: Plan, cell: Cell, seed: int) -> str:
@@ -219,9 +214,8 @@ def _result_path(settled: Plan, cell: Cell, seed: int) -> str:
 def _seeds_of(settled: Plan, cell: Cell) -> list[int]:
     """The seeds that a cell has a result for."""
     folder = pathlib.Path(settled.base.model_dir, "results")
-    found = [re.fullmatch(re.escape(f"{cell.key}.seed-") + r"(\d+)\.json", path.name)
-             for path in folder.glob("*.json")]  # fmt: skip
-    return sorted(int(match[1]) for match in found if match)
+    found = [plan.seed_in(path.stem, cell) for path in folder.glob("*.json")]
+    return sorted(seed for seed in found if seed is not None)
 
 
 def _number_done(settled: Plan) -> int:

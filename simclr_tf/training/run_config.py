@@ -13,10 +13,8 @@ from simclr_tf import recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
-from simclr_tf.weights.locate import CONFIG_FILE, newest_checkpoint
+from simclr_tf.weights.locate import CONFIG_FILE, STUDY_FILE, newest_checkpoint
 from simclr_tf.weights.network import read_json
-
-STUDY_FILE = "study.json"  # in the folder of a study, beside the runs of its cells
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
 _FREE_SETTINGS = frozenset(

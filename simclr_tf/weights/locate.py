@@ -20,6 +20,7 @@ from simclr_tf.files import is_remote
 from simclr_tf.weights import integrity
 
 CONFIG_FILE = "config.json"
+STUDY_FILE = "study.json"  # in the folder of a study, beside the runs of its cells
 SAVED_MODEL_FILE = "saved_model.pb"
 EXPORTS_FOLDER = "saved_model"  # of a run: one SavedModel per step
 _ARCHIVE = re.compile(r"\.(tar\.gz|tgz)(\?.*)?$")
@@ -121,8 +122,10 @@ def _locate(path: str, choose: Callable[[str], str | None]) -> Location:
         return _checkpoint(prefix)
     folder = _saved_model_in(path)
     if folder is None:
-        raise InputError("checkpoint", "must be a folder that holds a checkpoint or a SavedModel",
-                         path)  # fmt: skip
+        is_study = tf.io.gfile.exists(os.path.join(path, STUDY_FILE))
+        hint = ", such as a run in the cells/ of this study" if is_study else ""
+        raise InputError("checkpoint", "must be a folder that holds a checkpoint or a SavedModel"
+                         + hint, path)  # fmt: skip
     prefix = _variables_of(folder)
     if not tf.io.gfile.exists(f"{prefix}.index"):
         raise InputError("checkpoint", "must be a SavedModel with its variables/ folder", folder)

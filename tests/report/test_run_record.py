@@ -16,8 +16,8 @@ def test_a_whole_run(run_folder):
     assert run.class_names == ["cat", "dog", "<b>owl</b>"]
     assert run.examples.step == run.predictions.step == 60
     assert len(run.views.operations) == 2
-    assert ("SavedModel", "saved_model/60") in run.links
-    assert ("checkpoint", "ckpt-60") in run.links
+    assert ("SavedModel", "saved_model/60", "saved_model/60") in run.links
+    assert ("checkpoint", "ckpt-60", "ckpt-60.index") in run.links
 
 
 PARTS = ("config.json", "result.json", "report/about.json", "report/examples.npz",
@@ -75,7 +75,9 @@ def test_named_evaluations_have_their_names(run_folder):
         (folder / name).mkdir()
         (folder / name / "result.json").write_text("{}")
     links = [link for link in read_run(folder).links if link.title.startswith("evaluation")]
-    assert links == [("evaluation one", "one/result.json"), ("evaluation two", "two/result.json")]
+    assert [(link.title, link.path) for link in links] == [
+        ("evaluation one", "one/result.json"), ("evaluation two", "two/result.json")
+    ]  # fmt: skip
 
 
 def test_a_study_and_a_folder_of_runs_are_no_runs(run_folder, tmp_path):

@@ -15,7 +15,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.studies import catalogue, plan
 from simclr_tf.studies.grid import Cell
 from simclr_tf.training import run_config
-from simclr_tf.training.run_config import STUDY_FILE
+from simclr_tf.weights.locate import STUDY_FILE
 from tests.studies.conftest import tiny
 
 

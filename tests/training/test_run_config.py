@@ -5,6 +5,7 @@ import pytest
 from simclr_tf import recipes
 from simclr_tf.errors import InputError
 from simclr_tf.training import run_config
+from simclr_tf.weights.locate import CONFIG_FILE, STUDY_FILE
 
 
 def settings(tmp_path, **settings):
@@ -36,10 +37,10 @@ def test_where_and_how_a_run_is_evaluated_may_change(tmp_path):
 
 
 def test_broken_config_file_is_named(tmp_path):
-    (tmp_path / run_config.CONFIG_FILE).write_text("{")
+    (tmp_path / CONFIG_FILE).write_text("{")
     with pytest.raises(InputError, match="config.json must be JSON"):
         run_config.check_same_run(settings(tmp_path))
-    (tmp_path / run_config.CONFIG_FILE).write_text(json.dumps({}))
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({}))
     run_config.check_same_run(settings(tmp_path))
 
 
@@ -58,7 +59,7 @@ def test_other_classes_are_refused(tmp_path):
 
 
 def test_the_folder_of_a_study_is_no_run(tmp_path):
-    (tmp_path / run_config.STUDY_FILE).write_text("{}")
+    (tmp_path / STUDY_FILE).write_text("{}")
     run = recipes.recipe("quickstart", model_dir=str(tmp_path))
     with pytest.raises(InputError, match="model_dir must not be the folder of a study"):
         run_config.check_same_run(run)

@@ -73,6 +73,12 @@ def test_paths_without_weights_are_refused(tmp_path, name):
         locate.check(str(tmp_path / name))
 
 
+def test_a_study_says_where_its_runs_lie(tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(InputError, match="such as a run in the cells/ of this study"):
+        locate.check(str(tmp_path))
+
+
 def test_a_missing_file_system_names_the_package():
     with pytest.raises(InputError, match="pip install 'tensorflow-io'"):
         locate.locate("nothing://bucket/ckpt-1")
