@@ -166,8 +166,7 @@ def serve_dispatcher(port: int) -> NoReturn:
     )
     server = _start(tf.data.experimental.service.DispatchServer, config, _SETTING)
     bound = server.target.rpartition(":")[2]
-    print(f"dispatcher at {_PROTOCOL}://{socket.gethostname()}:{bound}", flush=True)
-    _end_at_signal()
+    _serve_until_signal(f"dispatcher at {_PROTOCOL}://{socket.gethostname()}:{bound}")
 
 
 def serve_worker(dispatcher: str, port: int = 0, host: str | None = None) -> NoReturn:
@@ -199,8 +198,7 @@ def serve_worker(dispatcher: str, port: int = 0, host: str | None = None) -> NoR
     )
     server = _start(tf.data.experimental.service.WorkerServer, config, "worker_address")
     bound = server._address.rpartition(":")[2]  # there is no public name for it
-    print(f"worker at {host}:{bound} for {dispatcher}", flush=True)
-    _end_at_signal()
+    _serve_until_signal(f"worker at {host}:{bound} for {dispatcher}")
 
 
 class _Watch:
@@ -306,11 +304,12 @@ def _start(server: Callable[[Any], Any], config: Any, setting: str) -> Any:
         raise InputError(setting, constraint, port) from error
 
 
-def _end_at_signal() -> NoReturn:
-    """Ends the process at SIGTERM or SIGINT."""
+def _serve_until_signal(announcement: str) -> NoReturn:
+    """Says what runs here, and ends the process at SIGTERM or SIGINT from then on."""
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
+    print(announcement, flush=True)
     # Not signal.pause: it sleeps on when another thread of the process gets the signal.
     while not asked.wait(_TICK_SECONDS):
         pass

@@ -199,10 +199,23 @@ def ask():
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
 threading.Thread(target=ask, daemon=True).start()
-service._end_at_signal()
+service._serve_until_signal("ready")
 """
 
 
 def test_a_signal_that_another_thread_receives(start):
     server = start(SIGNAL_IN_A_THREAD)
     assert server.process.wait(timeout=DEADLINE) == 0
+
+
+SIGNAL_AT_ONCE = """
+import builtins, os, signal
+from simclr_tf.data import service
+
+builtins.print = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+service.serve_dispatcher(0)
+"""
+
+
+def test_whoever_reads_the_announcement_may_end_the_server(start):
+    assert start(SIGNAL_AT_ONCE).process.wait(timeout=DEADLINE) == 0

@@ -20,10 +20,13 @@ def main():
     try:
         with lock_run(sys.argv[1], say):
             if "fork" in sys.argv:
+                ready, begun = os.pipe()
                 child = os.fork()
                 if child == 0:
+                    os.write(begun, b"1")
                     time.sleep(60)
                     return
+                os.read(ready, 1)  # only then has the child let go
                 say(f"child {child}")
             say("locked")
             sys.stdin.read()
