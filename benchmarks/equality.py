@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,13 +43,19 @@ def first_weights(folder: str) -> str:
 
 
 def measure(
-    setting: str, weights: str, *, shuffled: bool = False, local_negatives: bool = False
+    setting: str,
+    weights: str,
+    *,
+    tasks: Sequence[str] = TASKS,
+    shuffled: bool = False,
+    local_negatives: bool = False,
 ) -> dict[str, dict[str, np.ndarray]]:
     """What each task comes to, in processes of its own.
 
     Args:
         setting: One of `SETTINGS`.
         weights: From `first_weights`.
+        tasks: Of `TASKS`.
         shuffled: Whether each batch's images come in another order.
         local_negatives: Whether every replica keeps its negatives to itself, an error.
 
@@ -58,16 +65,16 @@ def measure(
     processes, replicas = SETTINGS[setting]
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "found.npz")
-        words = ["--worker", str(replicas), weights, path]
+        words = ["--worker", str(replicas), weights, path, "--tasks", *tasks]
         words += ["--shuffled"] if shuffled else []
         words += ["--local_negatives"] if local_negatives else []
         workers.run_module("benchmarks.equality", words, processes)
-        tasks: dict[str, dict[str, np.ndarray]] = {}
+        by_task: dict[str, dict[str, np.ndarray]] = {}
         with np.load(path) as found:
             for key in found.files:
                 task, name = key.split(":", 1)
-                tasks.setdefault(task, {})[name] = found[key]
-    return tasks
+                by_task.setdefault(task, {})[name] = found[key]
+    return by_task
 
 
 def deviations(
@@ -88,8 +95,15 @@ def deviations(
     return {quantity: (min(found), max(found)) for quantity, found in worst.items()}
 
 
-def _work(replicas: int, weights: str, path: str, shuffled: bool, local_negatives: bool) -> None:
-    """One process: computes every task and, on the chief, writes what it found."""
+def _work(
+    replicas: int,
+    weights: str,
+    path: str,
+    tasks: Sequence[str],
+    shuffled: bool,
+    local_negatives: bool,
+) -> None:
+    """One process: computes the tasks and, on the chief, writes what it found."""
     from simclr_tf import distribution
     from simclr_tf.config import StrategyConfig
     from simclr_tf.objectives import nt_xent
@@ -101,7 +115,7 @@ def _work(replicas: int, weights: str, path: str, shuffled: bool, local_negative
     with np.load(weights) as stored:
         first = dict(stored)
     found = {}
-    for task in TASKS:
+    for task in tasks:
         for name, value in _run_task(strategy, task, first, order).items():
             found[f"{task}:{name}"] = value
     if distribution.is_chief(strategy):
@@ -222,6 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     hidden = argparse.SUPPRESS
     parser.add_argument("--worker", nargs=3, metavar=("REPLICAS", "WEIGHTS", "PATH"), help=hidden)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help=hidden)
     parser.add_argument("--first", metavar="PATH", help=hidden)
     parser.add_argument("--shuffled", action="store_true", help=hidden)
     parser.add_argument("--local_negatives", action="store_true", help=hidden)
@@ -232,7 +247,7 @@ def main() -> None:
         startup.load_tensorflow()
     if given.worker:
         replicas, weights, path = given.worker
-        _work(int(replicas), weights, path, given.shuffled, given.local_negatives)
+        _work(int(replicas), weights, path, given.tasks, given.shuffled, given.local_negatives)
     elif given.first:
         _train_first(given.first)
     else:

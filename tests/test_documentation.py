@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,6 +24,8 @@ from export.__main__ import main as export_main
 from flags import parsing
 from simclr_tf import recipes
 from simclr_tf.report.__main__ import main as report_main
+from simclr_tf.studies import catalogue
+from simclr_tf.studies.grid import Study
 from tests.weights import foreign_checkpoints
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
@@ -118,6 +121,18 @@ def snippets() -> list[str]:
         calls = re.findall(r"`(simclr_tf\.\w+\([^`]*\))`", plain)
         found += [f"import simclr_tf\n{' '.join(call.split())}\n" for call in calls]
     return list(dict.fromkeys(found))
+
+
+@pytest.fixture(autouse=True)
+def two_cells(monkeypatch):
+    """The first two cells of a study show that its command runs; tests/studies has whole ones."""
+    whole = catalogue.study
+
+    def shortened(name: str) -> Study:
+        study = whole(name)
+        return dataclasses.replace(study, grid=lambda base, grid: study.grid(base, grid)[:2])
+
+    monkeypatch.setattr(catalogue, "study", shortened)
 
 
 @pytest.fixture(scope="module")

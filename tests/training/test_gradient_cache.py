@@ -64,8 +64,7 @@ def test_chunks_work_without_a_projection_head(found):
 @pytest.mark.slow
 def test_chunks_work_on_several_replicas(found, tmp_path):
     on_two = measure(2, tmp_path)
-    assert_same(on_two["whole frozen"], on_two["chunks of 4 frozen"])
-    assert deviation(found["whole frozen"], on_two["chunks of 4 frozen"], "gradient") < 1e-5
+    assert_same(found["whole frozen"], on_two["chunks of 4 frozen"])
 
 
 @pytest.mark.slow
