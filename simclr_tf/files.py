@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import glob
 import io
 import json
@@ -131,8 +130,6 @@ def write_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _write_local(target: pathlib.Path, data: bytes) -> None:
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(_temporary_name(target.name))
     try:
@@ -145,7 +142,7 @@ def _write_local(target: pathlib.Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and error.filename is not None:
-            error.filename, error.filename2 = os.fspath(target), None
+            raise OSError(error.errno, error.strerror, os.fspath(target)) from None
         raise
 
 
