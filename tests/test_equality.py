@@ -9,6 +9,11 @@ from benchmarks import equality
 # Relative to each array's largest value where that is above 1. See `benchmarks.equality` for why
 # the best of three draws counts.
 TOLERANCE = 1e-5
+TASKS = {  # `python -m benchmarks.equality` has all of each setting
+    "2 replicas": equality.TASKS,
+    "4 replicas": ("pretrain",),
+    "2 processes": ("pretrain", "finetune"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +27,11 @@ def one(weights):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("setting", "tasks"),  # `python -m benchmarks.equality` has all of each
-    [
-        ("2 replicas", equality.TASKS),
-        ("4 replicas", ("pretrain",)),
-        ("2 processes", ("pretrain", "finetune")),
-    ],
-    ids=["2 replicas", "4 replicas", "2 processes"],
-)
-def test_replicas_equal_one_device(one, weights, setting, tasks):
-    found = equality.measure(setting, weights, tasks=tasks)
-    assert set(found) == set(tasks)
-    for task in tasks:
+@pytest.mark.parametrize("setting", TASKS)
+def test_replicas_equal_one_device(one, weights, setting):
+    found = equality.measure(setting, weights, tasks=TASKS[setting])
+    assert set(found) == set(TASKS[setting])
+    for task in TASKS[setting]:
         for quantity, (smallest, _) in equality.deviations(one[task], found[task]).items():
             assert smallest < TOLERANCE, f"{task}, {quantity}"
 

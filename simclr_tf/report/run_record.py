@@ -16,7 +16,7 @@ import tensorflow as tf
 from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import list_files, on_local_disk
 from simclr_tf.report import curves, kept
-from simclr_tf.weights.locate import STUDY_FILE
+from simclr_tf.weights.locate import is_study
 
 T = TypeVar("T")
 
@@ -120,8 +120,7 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
     require(plain == folder, "run", "must have a name in UTF-8 to have a page", plain)
     if not tf.io.gfile.isdir(folder):
         raise InputError("run", "must be the folder of a run", folder)
-    is_study = tf.io.gfile.exists(os.path.join(folder, STUDY_FILE))
-    require(not is_study, "run", "must be the folder of a run, not of a study, whose page "
+    require(not is_study(folder), "run", "must be the folder of a run, not of a study, whose page "
             "--mode=study writes", folder)  # fmt: skip
     record = RunRecord(folder)
     with on_local_disk(folder, _is_read) as place:

@@ -19,7 +19,7 @@ from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.data import pipeline, sources
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, require, require_valid
 from simclr_tf.files import write_json
 from simclr_tf.modes.common import Say, silent
 from simclr_tf.studies.cells import run_cell, test_images
@@ -209,11 +209,10 @@ def _read(path: str) -> dict[str, Any] | None:
         with open(path) as file:
             recorded = json.load(file)
         found = {name: recorded[name] for name in ("settings", "steps", "run_steps")}
-        if not isinstance(found["settings"], dict):
-            raise TypeError("settings must be an object")
+        require_valid(isinstance(found["settings"], dict), "settings must be an object")
         for name in ("steps", "run_steps"):
-            if type(found[name]) is not int or found[name] < 1:
-                raise ValueError(f"{name} must be a whole number above 0")
+            is_count = type(found[name]) is int and found[name] >= 1
+            require_valid(is_count, f"{name} must be a whole number above 0")
         return found | {"data": recorded.get("data")}
     except FileNotFoundError:
         return None

@@ -13,7 +13,7 @@ from simclr_tf import recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
-from simclr_tf.weights.locate import CONFIG_FILE, STUDY_FILE, newest_checkpoint
+from simclr_tf.weights.locate import CONFIG_FILE, is_study, newest_checkpoint
 from simclr_tf.weights.network import read_json
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
@@ -96,9 +96,8 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
     Raises:
         InputError: Lists every difference, or the folder is a study's.
     """
-    is_study = tf.io.gfile.exists(os.path.join(run.model_dir, STUDY_FILE))
     require(
-        not is_study or run.study.study is not None,
+        run.study.study is not None or not is_study(run.model_dir),
         "model_dir",
         "must not be the folder of a study",
         run.model_dir,

@@ -47,6 +47,11 @@ def checkpoint_step(prefix: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def is_study(folder: str) -> bool:
+    """Whether a local or remote folder is a study's, whose runs lie below it."""
+    return tf.io.gfile.exists(os.path.join(folder, STUDY_FILE))
+
+
 def list_checkpoints(folder: str) -> list[str]:
     """Prefixes of the checkpoints in a folder, oldest first; [] where there is no such folder.
 
@@ -122,8 +127,7 @@ def _locate(path: str, choose: Callable[[str], str | None]) -> Location:
         return _checkpoint(prefix)
     folder = _saved_model_in(path)
     if folder is None:
-        is_study = tf.io.gfile.exists(os.path.join(path, STUDY_FILE))
-        hint = ", such as a run in the cells/ of this study" if is_study else ""
+        hint = ", such as a run in the cells/ of this study" if is_study(path) else ""
         raise InputError("checkpoint", "must be a folder that holds a checkpoint or a SavedModel"
                          + hint, path)  # fmt: skip
     prefix = _variables_of(folder)
