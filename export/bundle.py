@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-import tensorflow as tf
-
 from export.card import model_card
-from export.folders import appearing, check_apart, check_target
+from export.folders import SAVED_MODEL, appearing, check_apart, check_target
 from export.history import History, read_history
 from export.hub import write_archive
 from export.keras_file import write_keras_file
 from export.saved_model import describe, write_saved_model
 from simclr_tf.errors import require
 from simclr_tf.files import write_text_atomically
+from simclr_tf.removal import remove_tree
 from simclr_tf.weights.load import LoadedModel, load_model
 
 LARGEST_IMAGE = 4096  # pixels; a signature for more could not run
@@ -100,7 +99,7 @@ def _write_all(
         write_archive(saved_model, os.path.join(folder, "encoder.tar.gz"))
         names.append("encoder.tar.gz")
         if "saved_model" not in formats:
-            tf.io.gfile.rmtree(saved_model)
+            remove_tree(saved_model, SAVED_MODEL)
     if "saved_model" in formats:
         names.append("saved_model")
     if "keras" in formats:

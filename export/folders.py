@@ -6,13 +6,15 @@ import contextlib
 import os
 import re
 import socket
+import uuid
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.experiment import check_writable
-from simclr_tf.files import is_remote, list_files
+from simclr_tf.files import is_remote
+from simclr_tf.removal import Kind, held, is_kind, make_scratch, remove_tree, unmarked
 from simclr_tf.weights.network import read_json
 
 # The files of each kind of folder that is written here, and one that no other folder has.
@@ -22,10 +24,12 @@ _MODULE = (
 )
 _BUNDLE = rf"README\.md|encoder\.(tar\.gz|keras)|saved_model/({_MODULE})"
 _CONVERTED = r"config\.json|ckpt-\d+\.(index|data-\d+-of-\d+)"
+SAVED_MODEL = Kind(_MODULE, r"assets\.extra/simclr_tf\.json")
+_CONVERSION = Kind(_CONVERTED, r"config\.json")
 _KINDS = (
-    (_MODULE, r"assets\.extra/simclr_tf\.json"),
-    (_BUNDLE, r"encoder\.(tar\.gz|keras)|saved_model/assets\.extra/simclr_tf\.json"),
-    (_CONVERTED, r"config\.json"),
+    SAVED_MODEL,
+    Kind(_BUNDLE, r"encoder\.(tar\.gz|keras)|saved_model/assets\.extra/simclr_tf\.json"),
+    _CONVERSION,
 )
 
 
@@ -53,15 +57,15 @@ def appearing(directory: str, overwrite: bool = False, name: str = "output") -> 
     parent, base = os.path.split(directory)
     # Host and process in the name tell the leftovers of a killed export from one under way.
     stem = f".{base}.partial-{socket.gethostname()}-"
-    partial = os.path.join(parent, f"{stem}{os.getpid()}")
+    partial = os.path.join(parent, f"{stem}{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
-        _remove(partial)
         _remove_leftovers(parent, stem)
         _make_folder(partial, name, directory)
         yield partial
-        _move_into_place(partial, directory)
+        with unmarked(partial):
+            _move_into_place(partial, directory)
     finally:
-        _remove(partial)
+        remove_tree(partial, *_KINDS)
 
 
 def _remove_leftovers(parent: str, stem: str) -> None:
@@ -69,9 +73,10 @@ def _remove_leftovers(parent: str, stem: str) -> None:
     if not tf.io.gfile.isdir(parent or "."):
         return
     for name in tf.io.gfile.listdir(parent or "."):
-        number = name.rstrip("/").removeprefix(stem).removesuffix(".old")
-        if name.startswith(stem) and number.isdecimal() and not _is_running(int(number)):
-            _remove(os.path.join(parent, name.rstrip("/")))
+        name = name.rstrip("/")
+        found = re.fullmatch(re.escape(stem) + r"(\d{1,9})(-[0-9a-f]{8})?(\.old)?", name)
+        if found and not _is_running(int(found[1])):
+            remove_tree(os.path.join(parent, name), *_KINDS)
 
 
 def _is_running(process: int) -> bool:
@@ -101,19 +106,19 @@ def check_target(directory: str, overwrite: bool, name: str = "output") -> None:
     try:
         exists = tf.io.gfile.exists(directory)
         is_folder = tf.io.gfile.isdir(directory)
-        held = list_files(directory) if is_folder else []
-    except tf.errors.OpError as error:
+        names = held(directory) if is_folder else []
+    except (OSError, tf.errors.OpError) as error:
         raise InputError(name, f"must be a folder that can be written ({first_line(error)})",
                          directory) from None  # fmt: skip
     require(is_folder or not exists, name, "must name a folder", directory)
     if not is_remote(directory):
         check_writable(directory, name)
-    if not held:
+    if not names:
         return
     require(overwrite, name, "must not exist yet (--overwrite replaces an earlier export)",
             directory)  # fmt: skip
-    if not any(_is_kind(directory, held, *kind) for kind in _KINDS):
-        shown = ", ".join(_strange_first(held)[:3])
+    if not any(_is_kind(directory, names, kind) for kind in _KINDS):
+        shown = ", ".join(_strange_first(names)[:3])
         raise InputError(name, "must be an earlier export and nothing else to be replaced (it "
                          f"holds {shown})", directory)  # fmt: skip
 
@@ -131,26 +136,26 @@ def check_apart(source: str, output: str) -> None:
     require(not inside, "output", "must be another folder than the one that is read", output)
 
 
-def _strange_first(held: list[str]) -> list[str]:
-    known = "|".join(files for files, _ in _KINDS)
-    return sorted(held, key=lambda name: (bool(re.fullmatch(known, name)), name))
+def _strange_first(names: list[str]) -> list[str]:
+    known = "|".join(kind.files for kind in _KINDS)
+    return sorted(names, key=lambda name: (bool(re.fullmatch(known, name)), name))
 
 
-def _is_kind(directory: str, held: list[str], files: str, marker: str) -> bool:
-    if not all(re.fullmatch(files, name) for name in held):
+def _is_kind(directory: str, names: list[str], kind: Kind) -> bool:
+    if not is_kind(names, kind):
         return False
-    if files == _CONVERTED:  # a run of ours has the same names; only a conversion says this
+    if kind == _CONVERSION:  # a run of ours has the same names; only a conversion says this
         try:
             return "imported_from" in read_json(os.path.join(directory, "config.json"))
         except InputError:
             return False
-    return any(re.fullmatch(marker, name) for name in held)
+    return True
 
 
 def _make_folder(path: str, name: str, directory: str) -> None:
     try:
-        tf.io.gfile.makedirs(path)
-    except tf.errors.OpError as error:
+        make_scratch(path)
+    except (OSError, tf.errors.OpError) as error:
         raise InputError(name, f"must be a folder that can be written ({first_line(error)})",
                          directory) from None  # fmt: skip
 
@@ -166,10 +171,5 @@ def _move_into_place(partial: str, directory: str) -> None:
     except BaseException:
         tf.io.gfile.rename(old, directory)
         raise
-    tf.io.gfile.rmtree(old)
-
-
-def _remove(path: str) -> None:
-    if tf.io.gfile.exists(path):
-        with contextlib.suppress(tf.errors.NotFoundError):  # an object store may list it still
-            tf.io.gfile.rmtree(path)
+    if not remove_tree(old, *_KINDS):  # came to lie in it since it was looked at
+        raise InputError(directory, f"was replaced; what else it held is in {old} now", directory)

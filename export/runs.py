@@ -5,22 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from export.card import model_card
+from export.folders import SAVED_MODEL
 from export.history import History, data_name, read_history
 from export.saved_model import CARD_FILE, export_encoder
 from simclr_tf.errors import require
-from simclr_tf.files import write_text_atomically
+from simclr_tf.files import is_remote, write_text_atomically
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.removal import is_ours, remove_tree
 from simclr_tf.weights.network import EXPORT_RECORD
+
+_BESIDE = ".simclr_tf"  # behind the step, where another program's SavedModel has its place
 
 
 @dataclasses.dataclass(frozen=True)
 class RunExport:
     """Writes `model_dir/saved_model/<step>`; an `Export` of `simclr_tf.modes.common`.
+
+    Where another program's SavedModel of the step lies there, ours goes beside it, as
+    `<step>.simclr_tf`.
 
     Attributes:
         model_dir: Folder of the run.
@@ -81,7 +89,8 @@ class RunExport:
         return os.path.join(self.model_dir, "saved_model")
 
     def _folder(self, global_step: int) -> str:
-        return os.path.join(self._parent, str(global_step))
+        folder = os.path.join(self._parent, str(global_step))
+        return folder if _is_free(folder) else folder + _BESIDE
 
     def _history(self, known: History) -> History:
         results = os.path.join(self.model_dir, self.eval_name or "")
@@ -89,18 +98,42 @@ class RunExport:
 
 
 def export_steps(directory: str) -> list[int]:
-    """The steps with a SavedModel, oldest first; other entries of the folder do not count."""
+    """The steps with a SavedModel of ours, oldest first; what else is there does not count."""
+    return [step for step, _ in _exports(directory)]
+
+
+def _exports(directory: str) -> list[tuple[int, str]]:
+    """Step and path of what was written here and holds nothing else, oldest first."""
     if not tf.io.gfile.isdir(directory):
         return []
-    names = (name.rstrip("/") for name in tf.io.gfile.listdir(directory))
-    return sorted(int(name) for name in names if name.isdigit())
+    found = []
+    for name in (name.rstrip("/") for name in tf.io.gfile.listdir(directory)):
+        path = os.path.join(directory, name)
+        step = re.fullmatch(rf"(\d{{1,18}})({re.escape(_BESIDE)})?", name)
+        if step and not _is_link(path) and tf.io.gfile.isdir(path) and is_ours(path, SAVED_MODEL):
+            found.append((int(step[1]), path))
+    return sorted(found)
+
+
+def _is_free(folder: str) -> bool:
+    """Whether nothing of others would be replaced there."""
+    if _is_link(folder):
+        return False
+    return not tf.io.gfile.exists(folder) or (
+        tf.io.gfile.isdir(folder) and is_ours(folder, SAVED_MODEL)
+    )
+
+
+def _is_link(path: str) -> bool:
+    return not is_remote(path) and os.path.islink(path)
 
 
 def prune_exports(directory: str, keep: int) -> list[str]:
     """Removes all but the newest exports, sub-folders named by their step.
 
     Args:
-        directory: The folder with one numeric sub-folder per export; others are left alone.
+        directory: The folder with one sub-folder per export; links, exports of other programs, and
+            those in which somebody put a file are left alone.
         keep: How many stay.
 
     Returns:
@@ -110,7 +143,4 @@ def prune_exports(directory: str, keep: int) -> list[str]:
         InputError: `keep` is less than 1.
     """
     require(keep >= 1, "keep_hub_module_max", "must be at least 1", keep)
-    removed = [os.path.join(directory, str(step)) for step in export_steps(directory)[:-keep]]
-    for path in removed:
-        tf.io.gfile.rmtree(path)
-    return removed
+    return [path for _, path in _exports(directory)[:-keep] if remove_tree(path, SAVED_MODEL)]

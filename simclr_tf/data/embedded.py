@@ -10,8 +10,7 @@ import contextlib
 import io
 import os
 import pathlib
-import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -22,6 +21,7 @@ from etils import epath
 
 from simclr_tf.data import patterns
 from simclr_tf.errors import InputError
+from simclr_tf.removal import make_scratch, remove_tree
 
 _TEST_EVERY = 5  # every fifth scan of each digit is a test image
 
@@ -112,8 +112,9 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> tfds.core.D
 
 def _write(name: str, root: pathlib.Path, final: pathlib.Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix=".incomplete_", dir=root))
+    scratch = root / f".incomplete_{uuid.uuid4().hex[:8]}"
     try:
+        make_scratch(scratch)
         builder = BUILDERS[name](data_dir=os.fspath(scratch))
         with quiet():
             builder.download_and_prepare()
@@ -123,7 +124,8 @@ def _write(name: str, root: pathlib.Path, final: pathlib.Path) -> None:
             if not (final / "dataset_info.json").is_file():
                 raise
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(scratch)
 
 
 @contextlib.contextmanager

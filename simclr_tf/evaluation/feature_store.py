@@ -14,9 +14,8 @@ import json
 import os
 import pathlib
 import re
-import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -31,6 +30,7 @@ from simclr_tf.evaluation.features import (
     labels_or_none,
 )
 from simclr_tf.files import is_remote, write_json
+from simclr_tf.removal import Kind, make_scratch, remove_tree, unmarked
 
 DESCRIPTION = "features.json"
 LABELS = "labels.npy"
@@ -40,6 +40,7 @@ FORMAT_VERSION = 1
 # A younger scratch folder may belong to a process that is still writing.
 _ABANDONED_AFTER_SECS = 24 * 3600
 _SCRATCH_FOLDER = re.compile(r"\.[0-9a-f]{32}\.\w{8}")
+_ENTRY = Kind(r"[^/]+\.float32|labels\.npy|features\.json", r"[^/]+\.float32|features\.json")
 
 
 class FeatureStore:
@@ -117,18 +118,20 @@ def _key(identity: Mapping[str, Any]) -> str:
 def _write(
     place: pathlib.Path, identity: Mapping[str, Any], batches: Iterator[FeatureBatch]
 ) -> None:
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    scratch = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
     try:
+        make_scratch(scratch)
         shapes, labels = _stream(scratch, batches)
         if labels is not None:
             np.save(scratch / LABELS, labels)
         described = {"identity": dict(identity), "shapes": shapes, "labels": labels is not None}
         write_json(scratch / DESCRIPTION, described)
         # Another process may have been faster; its features are the same.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), unmarked(scratch):
             os.rename(scratch, place)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(scratch, _ENTRY)
 
 
 def _stream(
@@ -173,19 +176,11 @@ def _read(place: pathlib.Path) -> Features | None:
             raise ValueError(place)
         labels = np.load(place / LABELS, allow_pickle=False) if has_labels else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
-        _discard(place)  # damaged: made again
+        with contextlib.suppress(OSError):
+            remove_tree(place, _ENTRY)  # damaged: made again
         return None
     first = FINAL_ENDPOINT if FINAL_ENDPOINT in arrays else next(iter(arrays))
     return Features(arrays[first], labels, arrays)
-
-
-def _discard(place: pathlib.Path) -> None:
-    """Removes a folder, or whatever lies in its place; not what a link points to."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-        return
-    with contextlib.suppress(OSError):
-        place.unlink()
 
 
 def _remove_abandoned(folder: pathlib.Path) -> None:
@@ -196,4 +191,4 @@ def _remove_abandoned(folder: pathlib.Path) -> None:
                 files = list(scratch.iterdir()) or [scratch]
                 newest = max(path.stat().st_mtime for path in files)
                 if time.time() - newest > _ABANDONED_AFTER_SECS:
-                    _discard(scratch)
+                    remove_tree(scratch, _ENTRY)

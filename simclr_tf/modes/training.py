@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -84,12 +84,23 @@ def train(
     experiment = experiment_lib.prepare(run, trains=True)
     say = say_as_chief(experiment.strategy, say)
     chief = distribution.is_chief(experiment.strategy)
-    with lock_run(run.model_dir, say) if chief else contextlib.nullcontext(), naming_lost_worker():
-        return _train(experiment, export, flags, say)
+    lock = lock_run(run.model_dir, say) if chief else contextlib.nullcontext(_nothing)
+    with lock as check_folder, naming_lost_worker():
+        return _train(experiment, export, flags, say, check_folder)
 
 
-def _train(experiment: Experiment, export: Export | None, flags: Flags | None, say: Say) -> Trained:
-    """Trains in a folder that belongs to this run alone."""
+def _nothing() -> None:
+    """What workers other than the chief check of a folder that they don't write."""
+
+
+def _train(
+    experiment: Experiment,
+    export: Export | None,
+    flags: Flags | None,
+    say: Say,
+    check_folder: Callable[[], None],
+) -> Trained:
+    """Trains in a folder that belongs to this run alone, as `check_folder` sees to."""
     run, strategy = experiment.run, experiment.strategy
     chief = distribution.is_chief(strategy)
     model, optimizer = _start(experiment, say)
@@ -114,9 +125,10 @@ def _train(experiment: Experiment, export: Export | None, flags: Flags | None, s
         report.begin(start_step)
     try:
         with decode.naming_bad_image(experiment.source, run.data.train_split):
-            means = _train_loop(experiment, model, optimizer, store, report)
+            means = _train_loop(experiment, model, optimizer, store, report, check_folder)
     except loop.NonFiniteLossError as error:
         raise loop.NonFiniteLossError(f"{error}. {_last_good(store)}") from None
+    check_folder()
     global_step = int(optimizer.iterations.numpy())
     write_export(export, experiment, model, global_step, say)
     if chief:
@@ -201,6 +213,7 @@ def _train_loop(
     optimizer: keras.optimizers.Optimizer,
     store: checkpoints.CheckpointStore,
     report: reporting.Reporter,
+    check_folder: Callable[[], None],
 ) -> dict[str, float]:
     """Runs the steps that are left; returns the means of the last summary, if one was written."""
     run, lengths = experiment.run, experiment.lengths
@@ -233,6 +246,7 @@ def _train_loop(
             summaries.scalars(at, {**values, **beside})
 
     def on_checkpoint(at: int, values: Mapping[str, float]) -> None:
+        check_folder()
         _check_weights(model, at)
         batch_norm.sync_statistics(model)
         store.save(values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -32,6 +31,7 @@ from simclr_tf.protocols import (
 )
 from simclr_tf.protocols.context import PREDICTIONS_FOLDER, Context, Row, Section
 from simclr_tf.protocols.settings import PROTOCOLS
+from simclr_tf.removal import Kind, remove_tree
 from simclr_tf.report import scoreboard_table
 from simclr_tf.report.units import format_duration
 from simclr_tf.training.summaries import Summaries
@@ -52,6 +52,7 @@ assert tuple(MODULES) == PROTOCOLS
 # These need no label of the data set at hand.
 _WITHOUT_LABELS = ("attributes", "transfer")
 # These have extracted the features of the test split, so that a map of them costs little.
+_PREDICTIONS = Kind(r".+\.npz", r".+\.npz")
 _WITH_TEST_FEATURES = ("linear", "knn", "logreg")
 
 
@@ -108,7 +109,9 @@ def _open_folder(context: Context) -> None:
     if not results.is_same(context.folder, context.about()):
         context.say("note: the results in this folder are of another encoder or other data: "
                     "they are replaced")  # fmt: skip
-        shutil.rmtree(context.path(PREDICTIONS_FOLDER), ignore_errors=True)
+        folder = context.path(PREDICTIONS_FOLDER)
+        require(remove_tree(folder, _PREDICTIONS), "model_dir", "must be a folder of an evaluation "
+                f"(its {PREDICTIONS_FOLDER}/ holds other files)", context.folder)  # fmt: skip
 
 
 def check(context: Context) -> None:

@@ -8,8 +8,8 @@ import json
 import math
 import os
 import re
-import shutil
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +22,7 @@ from simclr_tf.data import pipeline, sources
 from simclr_tf.errors import InputError, require, require_valid
 from simclr_tf.files import write_json
 from simclr_tf.modes.common import Say, silent
+from simclr_tf.removal import make_scratch, remove_tree
 from simclr_tf.studies.cells import run_cell, test_images
 from simclr_tf.studies.grid import Cell, Study, with_settings
 from simclr_tf.training import run_config
@@ -29,6 +30,7 @@ from simclr_tf.training.run_lock import InUseError, lock_run
 from simclr_tf.weights.locate import STUDY_FILE
 
 _TRIAL_STEPS = (8, 40)
+_TRIAL_FOLDER = re.compile(r"\.trial\.[0-9a-f]{8}\.tmp")
 _LABELS_LOOKED_AT = 100
 _WAIT_SECONDS = 2.0
 
@@ -284,11 +286,14 @@ def _rate(trials: tuple[int, int], seconds: tuple[float, float] | list[float]) -
 
 
 def _trial(run: RunConfig, steps: int) -> float:
-    folder = os.path.join(run.model_dir, "trial")
-    shutil.rmtree(folder, ignore_errors=True)
+    for name in filter(_TRIAL_FOLDER.fullmatch, os.listdir(run.model_dir)):
+        remove_tree(os.path.join(run.model_dir, name))  # of a start that was killed
+    folder = os.path.join(run.model_dir, f".trial.{uuid.uuid4().hex[:8]}.tmp")
+    make_scratch(folder)
     trial = with_settings(run, {"model_dir": folder, "train_steps": steps,
                                 "checkpoint_steps": steps, "warmup_epochs": 0})  # fmt: skip
     try:
         return run_cell(trial, silent)["seconds"]
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -17,6 +18,7 @@ import tf_keras as keras
 
 from simclr_tf.errors import InputError, RunError, first_line
 from simclr_tf.files import is_remote, write_text_atomically
+from simclr_tf.removal import Kind, make_scratch, remove_tree
 from simclr_tf.weights import integrity
 from simclr_tf.weights.locate import checkpoint_step, damage, list_checkpoints
 
@@ -30,6 +32,9 @@ _LEFTOVER = re.compile(
     r"|\.(ckpt-\d+|checkpoint)\.[0-9a-f]{8}\.tmp"
 )
 _PART = re.compile(r"(ckpt-\d+)\.(data-\d{5}-of-\d{5}|manifest\.json)")
+# Folders among them that carry no mark: TensorFlow's, and those of older versions.
+_PARTS = r"(ckpt-\d+_temp\w*/)?(part-\d{5}-of-\d{5}|ckpt-\d+)\.[\w.-]+"
+_LEFTOVER_FOLDER = Kind(_PARTS, _PARTS)
 
 
 class CheckpointError(RunError):
@@ -214,15 +219,15 @@ class CheckpointStore:
         tf.io.gfile.makedirs(self._folder)
         self._remove_leftovers()
         try:
-            tf.io.gfile.makedirs(scratch)
+            make_scratch(scratch)
             written = os.path.join(scratch, name)
             self._write_variables(written)
             _sync(integrity.files_of(written))
             integrity.write_manifest(written, step, values)
             self._publish(written, prefix)
         finally:
-            with contextlib.suppress(tf.errors.OpError):
-                tf.io.gfile.rmtree(scratch)
+            with contextlib.suppress(OSError, tf.errors.OpError):
+                remove_tree(scratch)
         self._verified.add(prefix)
         self._rotate(prefix)
 
@@ -296,19 +301,25 @@ class CheckpointStore:
             part = _PART.fullmatch(name)
             if _LEFTOVER.fullmatch(name) or (part and f"{part.group(1)}.index" not in names):
                 path = os.path.join(self._folder, name)
-                delete = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
-                self._try(delete, path)
+                self._try(_remove_leftover, path)
 
     def _try(self, delete: Callable[[str], None], path: str) -> None:
         """What can't be deleted is in no one's way."""
         try:
             delete(path)
-        except tf.errors.OpError as error:
+        except (OSError, tf.errors.OpError) as error:
             self._say(f"warning: {path} could not be deleted ({_reason(error)})")
 
 
 def _step(prefix: str) -> int:
     return checkpoint_step(prefix) or 0
+
+
+def _remove_leftover(path: str) -> None:
+    if not tf.io.gfile.isdir(path):
+        tf.io.gfile.remove(path)
+    elif not remove_tree(path, _LEFTOVER_FOLDER):
+        raise OSError(errno.EPERM, "it holds other files")
 
 
 def _remove(prefix: str) -> None:

@@ -10,14 +10,17 @@ import json
 import os
 import shlex
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterator
 
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, RunError
 from simclr_tf.files import is_remote
 
 LOCK_FILE = "run.lock"
 _MAX_OWNER_BYTES = 1 << 16
+# A link is not followed: what it leads to would be overwritten.
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 # Descriptors of the locks that this process holds.
 _held: set[int] = set()
@@ -28,7 +31,7 @@ class InUseError(InputError):
 
 
 @contextlib.contextmanager
-def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[None]:
+def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[Callable[[], None]]:
     """Keeps other training runs out of a folder while the block runs.
 
     The lock is `flock` on `model_dir/run.lock`, which names its owner. It ends with the process,
@@ -44,9 +47,13 @@ def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[Non
             came to lie in it.
         say: Receives the notes.
 
+    Yields:
+        A check, for the block to call before it writes: raises `RunError` once the folder, or the
+        lock in it, has been removed or replaced.
+
     Raises:
         InUseError: Another run holds the lock.
-        InputError: The folder can't be written.
+        InputError: The folder can't be written, or something else is in the lock's place.
     """
     descriptor = None
     is_new = not is_remote(model_dir) and not os.path.isdir(model_dir)
@@ -54,11 +61,18 @@ def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[Non
         say(f"note: {model_dir} can't be locked: nothing keeps a second run out of it")
     else:
         descriptor = _acquire(model_dir, say)
+    path = os.path.join(model_dir, LOCK_FILE)
+
+    def check() -> None:
+        if descriptor is not None and not _is_at(path, descriptor):
+            raise RunError(f"{model_dir} was removed or replaced while the run was at work in it; "
+                           "nothing more is written")  # fmt: skip
+
     try:
-        yield
+        yield check
     finally:
         if descriptor is not None and descriptor in _held:  # not so in a forked child
-            _release(os.path.join(model_dir, LOCK_FILE), descriptor)
+            _release(path, descriptor)
         if is_new:
             with contextlib.suppress(OSError):  # it is in use
                 os.rmdir(model_dir)
@@ -71,10 +85,11 @@ def _acquire(model_dir: str, say: Callable[[str], None]) -> int | None:
     while True:
         try:
             os.makedirs(model_dir, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(path, _OPEN_FLAGS, 0o666)
         except OSError as error:
             raise InputError("model_dir", "must be a folder that can be written "
-                             f"({error.strerror})", model_dir) from None  # fmt: skip
+                             f"({LOCK_FILE}: {error.strerror})", model_dir) from None  # fmt: skip
+        _require_plain(descriptor, path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -97,6 +112,14 @@ def _acquire(model_dir: str, say: Callable[[str], None]) -> int | None:
     return descriptor
 
 
+def _require_plain(descriptor: int, path: str) -> None:
+    """Refuses a lock that is somebody's file by another name: its owner is written into it."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise InputError(path, "must be a plain file of its own, or be removed", path)
+
+
 def _release(path: str, descriptor: int) -> None:
     """Removes the file while it is locked, so that no one else can hold it."""
     _held.discard(descriptor)
@@ -116,8 +139,8 @@ def _remove_unused(path: str, descriptor: int) -> None:
 
 def _is_at(path: str, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except OSError:
         return False
 
 

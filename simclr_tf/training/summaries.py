@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +13,9 @@ class Summaries:
     """Scalars and a picture of the augmented views in `model_dir`."""
 
     def __init__(self, folder: str):
-        self._writer = tf.summary.create_file_writer(folder)
+        # Nobody can guess the file's name, and put a link in its place.
+        suffix = f".{uuid.uuid4().hex[:8]}.v2"
+        self._writer = tf.summary.create_file_writer(folder, filename_suffix=suffix)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars by tag."""

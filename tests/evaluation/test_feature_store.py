@@ -119,22 +119,29 @@ def test_labels_that_do_not_belong_there_are_damage(tmp_path):
     assert make.calls == 2
 
 
-@pytest.mark.parametrize("kind", ["file", "dangling link", "link to a folder"])
-def test_what_lies_in_the_place_of_an_entry_is_replaced(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["dangling link", "link to a folder"])
+def test_a_link_in_the_place_of_an_entry_is_replaced(tmp_path, kind):
     cache, make = tmp_path / "cache", Counter()
     FeatureStore(str(cache)).get(IDENTITY, make)
     (entry,) = cache.iterdir()
     elsewhere = tmp_path / "elsewhere"
     entry.rename(elsewhere)
-    if kind == "file":
-        entry.write_text("in the way")
-    else:
-        entry.symlink_to(elsewhere if kind == "link to a folder" else tmp_path / "nothing")
+    entry.symlink_to(elsewhere if kind == "link to a folder" else tmp_path / "nothing")
     (elsewhere / "features.json").unlink()
     for _ in range(2):
         check(FeatureStore(str(cache)).get(IDENTITY, make))
     assert make.calls == 2 and not entry.is_symlink()
     assert (elsewhere / "final_avg_pool.float32").is_file(), "what a link points to stays"
+
+
+def test_what_others_put_into_a_damaged_entry_stays(tmp_path):
+    FeatureStore(str(tmp_path)).get(IDENTITY, Counter())
+    (entry,) = tmp_path.iterdir()
+    (entry / "features.json").unlink()
+    (entry / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="feature_cache must be a folder whose files"):
+        FeatureStore(str(tmp_path)).get(IDENTITY, Counter())
+    assert (entry / "notes.txt").read_text() == "mine"
 
 
 def test_an_entry_that_cannot_be_read_back_is_reported(tmp_path):

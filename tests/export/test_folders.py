@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -174,3 +175,27 @@ def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path):
         _write(partial)
     assert not left.exists()
     assert running.exists() and elsewhere.exists() and target.exists()
+
+
+def test_links_and_folders_of_others_under_our_names_cost_nothing(tmp_path):
+    host = socket.gethostname()
+    documents = tmp_path / "documents"
+    foreign = tmp_path / f".module.partial-{host}-999999.old"
+    for folder in (documents, foreign):
+        folder.mkdir()
+        _write(folder, "notes.txt", text="mine")
+    for number in ("999999", "99999999999999999999"):  # no process has these numbers
+        (tmp_path / f".module.partial-{host}-{number}").symlink_to(documents)
+    with appearing(str(tmp_path / "module")) as partial:
+        _write(partial)
+    assert (documents / "notes.txt").read_text() == (foreign / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / f".module.partial-{host}-999999").is_symlink()
+
+
+def test_a_link_in_an_export_makes_it_somebodys(tmp_path):
+    target, documents = tmp_path / "module", tmp_path / "documents"
+    _module(target)
+    documents.mkdir()
+    (target / "assets" / "more").symlink_to(documents)
+    with pytest.raises(InputError, match="nothing else to be replaced .*assets/more .a link"):
+        check_target(str(target), overwrite=True)

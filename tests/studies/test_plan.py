@@ -12,6 +12,7 @@ import tensorflow as tf
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.data.sources import WrappedSource
 from simclr_tf.errors import InputError
+from simclr_tf.removal import make_scratch
 from simclr_tf.studies import catalogue, plan
 from simclr_tf.studies.grid import Cell
 from simclr_tf.training import run_config
@@ -185,7 +186,29 @@ def test_minutes_are_tried_with_real_cells(tmp_path, monkeypatch):
     settled = plan.settle(catalogue.study("temperature"), run, said.append)
     assert settled.base.train.train_steps > 10
     assert any("trying how many steps take 5 minutes" in line for line in said)
-    assert not (tmp_path / "trial").exists()
+    assert not list(pathlib.Path(run.model_dir).glob(".trial*"))
+
+
+def test_trials_leave_nothing_and_what_others_put_there_stays(tmp_path, monkeypatch):
+    left, planted, foreign = (tmp_path / f".trial.0000000{digit}.tmp" for digit in "012")
+    make_scratch(left)
+    for folder in (tmp_path / "trial", tmp_path / "documents", foreign):
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+    planted.symlink_to(tmp_path / "documents")
+
+    def run_cell(trial, say):
+        assert list(pathlib.Path(trial.model_dir).iterdir())  # it is marked
+        return {"seconds": 3.0}
+
+    monkeypatch.setattr(plan, "run_cell", run_cell)
+    run = tiny(tmp_path, study="temperature")
+    run = dataclasses.replace(run, model_dir=str(tmp_path))
+    assert plan._trial(run, 1) == 3.0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        foreign.name, "documents", "trial"]  # fmt: skip
+    for folder in (tmp_path / "trial", tmp_path / "documents", foreign):
+        assert (folder / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -215,4 +238,3 @@ def test_minutes_are_tried_once(tmp_path, monkeypatch):
     assert first.base.train.train_steps == 56
     assert _settle(tiny(tmp_path, study_budget="1min")).base == first.base
     assert tried == [8, 40]
-    assert not pathlib.Path(tmp_path / "trial").exists()

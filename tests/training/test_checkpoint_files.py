@@ -173,6 +173,23 @@ def test_leftovers_go_at_a_resume_or_save_and_foreign_files_stay(tmp_path, resum
     assert all(after[name] == data for name, data in before.items() if name != "checkpoint")
 
 
+def test_links_and_folders_of_others_under_our_names_cost_nothing(tmp_path):
+    documents, run = tmp_path / "documents", tmp_path / "run"
+    for folder in (documents, run / ".ckpt-7.0a1b2c3d.tmp", run / "ckpt-7_temp"):
+        folder.mkdir(parents=True)
+        (folder / "notes.txt").write_text("mine")
+    filled(run, [2])
+    for name in (".ckpt-2.00000000.tmp", "ckpt-2_temp", ".checkpoint.0a1b2c3d.tmp"):
+        (run / name).symlink_to(documents)
+    said = []
+    at_step(3, run, say=said.append).save()
+    assert [line.split()[1] for line in said] == [
+        f"{run}/.ckpt-7.0a1b2c3d.tmp", f"{run}/ckpt-7_temp"]  # fmt: skip
+    assert not [path for path in run.iterdir() if path.is_symlink()]
+    for folder in (documents, run / ".ckpt-7.0a1b2c3d.tmp", run / "ckpt-7_temp"):
+        assert (folder / "notes.txt").read_text() == "mine"
+
+
 class Killed(BaseException):
     pass
 

@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, RunError
 from simclr_tf.training import run_lock
 
 PROGRAM = pathlib.Path(__file__).with_name("lock_program.py")
@@ -195,6 +195,41 @@ def test_a_folder_that_can_not_be_written_is_refused(tmp_path):
         run_lock.lock_run(str(tmp_path / "file")).__enter__()
     with pytest.raises(InputError, match="must be a folder that can be written"):
         run_lock.lock_run(str(tmp_path / "file" / "run")).__enter__()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "fifo", "folder"])
+def test_what_is_no_file_of_its_own_is_never_written_into(tmp_path, kind):
+    notes, lock = tmp_path / "notes.txt", tmp_path / "run" / run_lock.LOCK_FILE
+    notes.write_text("mine")
+    lock.parent.mkdir()
+    if kind == "hard link":
+        lock.hardlink_to(notes)
+    elif kind == "fifo":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(notes if kind == "link" else tmp_path / "absent")
+    with pytest.raises(InputError, match=run_lock.LOCK_FILE):
+        run_lock.lock_run(str(lock.parent)).__enter__()
+    assert notes.read_text() == "mine" and not (tmp_path / "absent").exists()
+    assert os.path.lexists(lock)
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced", "lock removed"])
+def test_a_folder_that_goes_under_way_is_noticed(tmp_path, what):
+    folder = tmp_path / "run"
+    with run_lock.lock_run(str(folder)) as check:
+        check()
+        if what == "lock removed":
+            (folder / run_lock.LOCK_FILE).unlink()
+        else:
+            folder.rename(tmp_path / "gone")
+        if what == "replaced":
+            folder.mkdir()
+            (folder / run_lock.LOCK_FILE).touch()
+        with pytest.raises(RunError, match=f"{folder} was removed or replaced"):
+            check()
 
 
 def test_a_new_folder_in_which_nothing_was_written_goes_with_the_lock(tmp_path):
