@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from simclr_tf.text import printable_name
+
 
 class InputError(ValueError):
     """A value from outside (a setting, a file, a data set) breaks a constraint.
@@ -28,8 +30,11 @@ class InputError(ValueError):
         return self.describe(self.name)
 
     def describe(self, name: str) -> str:
-        """The message with the setting spelled as `name` (a command line writes `--name`)."""
-        return f"{name} {self.constraint}. Received: {self.received!r}"
+        """The message with the setting spelled as `name` (a command line writes `--name`).
+
+        It is printable: escapes stand for what a terminal would act upon.
+        """
+        return printable_name(f"{name} {self.constraint}. Received: {self.received!r}")
 
 
 def require(condition: bool, name: str, constraint: str, received: Any) -> None:
