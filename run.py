@@ -12,6 +12,7 @@ from typing import Any
 
 from flags import parsing, usage
 from simclr_tf import startup
+from simclr_tf.console import run_command, say
 from simclr_tf.errors import InputError, Preempted, RunError, WorkerLostError
 
 # Exit statuses. After the last three the same command goes on where the run stopped.
@@ -156,27 +157,19 @@ def _trained_in(command: parsing.CommandLine) -> str | None:
     return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
 
 
-def _print(text: str) -> None:
-    """Prints to a reader that may stop early, such as `head`."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # nor may Python complain when it flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main(words: Sequence[str]) -> int:
     """Runs one command line; returns the exit status."""
     if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in words):
-        _print(usage.help_text())
+        say(usage.help_text())
         return 0
     debug = "--debug" in words or "--debug=True" in words
     command: parsing.CommandLine | None = None
     try:
         command = parsing.parse_command_line(words)
         debug = command.debug
-        print(f"simclr_tf: {_what(command)}", flush=True)
+        say(f"simclr_tf: {_what(command)}")
         for note in command.notes:
-            print(f"note: {note}", flush=True)
+            say(f"note: {note}")
         with _sigterm_raises():
             _dispatch(command)
         return 0
@@ -208,9 +201,9 @@ def main(words: Sequence[str]) -> int:
             raise
         status = FAILED
         text = f"{type(error).__name__}: {parsing.describe_error(error)} (--debug: traceback)"
-    print(f"run.py: error: {text}", file=sys.stderr, flush=True)
+    say(f"run.py: error: {text}", sys.stderr)
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

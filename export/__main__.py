@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from simclr_tf import startup
+from simclr_tf.console import run_command, say
 from simclr_tf.errors import InputError
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -104,10 +105,10 @@ def _export(words: Sequence[str]) -> Callable[[], None]:
             overwrite=values.overwrite,
             image_size=values.image_size,
             ft_proj_selector=values.ft_proj_selector,
-            say=_say,
+            say=say,
         )
         for path in written:
-            _say(f"wrote {path}")
+            say(f"wrote {path}")
 
     return act
 
@@ -124,15 +125,11 @@ def _import(words: Sequence[str]) -> Callable[[], None]:
             os.path.expanduser(values.output),
             overwrite=values.overwrite,
             ft_proj_selector=values.ft_proj_selector,
-            say=_say,
+            say=say,
         )
-        _say(f"wrote {prefix}")
+        say(f"wrote {prefix}")
 
     return act
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 def _describe(error: Exception, imports: bool) -> str:
@@ -146,7 +143,7 @@ def _describe(error: Exception, imports: bool) -> str:
 def main(words: Sequence[str]) -> int:
     """Runs one command line; returns the exit status."""
     if not words or any(word in _HELP_WORDS for word in words):
-        print(_USAGE)
+        say(_USAGE)
         return 0
     debug = "--debug" in words
     imports = words[0] == "import"
@@ -168,11 +165,11 @@ def main(words: Sequence[str]) -> int:
         text = f"{type(error).__name__}: {_describe(error, imports)} (--debug: traceback)"
         if debug:
             raise
-    print(f"python -m export: error: {text}", file=sys.stderr, flush=True)
+    say(f"python -m export: error: {text}", sys.stderr)
     return status
 
 
 if __name__ == "__main__":
     # `kill` ends like Ctrl-C: what is half-written is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

@@ -11,6 +11,7 @@ from export.history import History, read_history
 from export.hub import write_archive
 from export.keras_file import write_keras_file
 from export.saved_model import describe, write_saved_model
+from simclr_tf import console
 from simclr_tf.errors import require
 from simclr_tf.files import write_text_atomically
 from simclr_tf.removal import remove_tree
@@ -28,7 +29,7 @@ def export_checkpoint(
     overwrite: bool = False,
     image_size: int | None = None,
     ft_proj_selector: int = 0,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = console.say,
 ) -> list[str]:
     """Exports the model of a checkpoint; needs neither its data nor an evaluation.
 

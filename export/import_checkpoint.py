@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from export.folders import appearing, check_apart, check_target
-from simclr_tf import recipes
+from simclr_tf import console, recipes
 from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.files import write_json
 from simclr_tf.weights.load import LoadedModel, load_model
@@ -21,7 +21,7 @@ def convert(
     output: str,
     overwrite: bool = False,
     ft_proj_selector: int = 0,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = console.say,
 ) -> str:
     """Writes `output/ckpt-<step>` and `output/config.json` from weights of any format.
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from simclr_tf.text import printable_name
 
+_LONGEST_RECEIVED = 1000
+
 
 class InputError(ValueError):
     """A value from outside (a setting, a file, a data set) breaks a constraint.
@@ -34,7 +36,17 @@ class InputError(ValueError):
 
         It is printable: escapes stand for what a terminal would act upon.
         """
-        return printable_name(f"{name} {self.constraint}. Received: {self.received!r}")
+        return printable_name(f"{name} {self.constraint}. Received: {_shown(self.received)}")
+
+
+def _shown(value: Any) -> str:
+    """`repr`, shortened: what a file holds may be of any length."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of over 4300 digits
+        return f"a {type(value).__name__} that is too long to print"
+    longest = _LONGEST_RECEIVED
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
 
 
 def require(condition: bool, name: str, constraint: str, received: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import pathlib
@@ -311,3 +313,25 @@ def test_a_random_head_is_neither_scored_nor_exported(finished, tmp_path, capsys
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert "eval/knn_20_accuracy" in result and "eval/label_top_1_accuracy" not in result
     assert "SavedModel" not in capsys.readouterr().out
+
+
+class _ReaderGone(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def test_a_training_that_nobody_hears_ends_as_any_other(photos, tmp_path, monkeypatch):
+    """`python run.py | head -7`, or a log on a full disk."""
+    line = f"--mode=train --dataset=folder:{photos}/labelled --model_dir={tmp_path} {TINY}"
+    monkeypatch.setattr(sys, "stdout", _ReaderGone())
+    monkeypatch.setattr(sys, "stderr", _ReaderGone())
+    assert run.main(line.split()) == 0
+    assert (tmp_path / "ckpt-3.index").exists() and (tmp_path / "saved_model" / "3").is_dir()
+    (events,) = tmp_path.glob("*tfevents*")
+    notes = [
+        value.tensor.string_val[0].decode()
+        for event in tf.compat.v1.train.summary_iterator(str(events))
+        for value in event.summary.value
+        if value.tag == "note"
+    ]
+    assert notes == ["the output could not be written (Broken pipe): lines are lost"]

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import tensorflow as tf
 
+from simclr_tf import console
+
 T = TypeVar("T")
 
 # What may be gone at the next try: a refused or broken connection (Unavailable), EIO (Unknown), a
@@ -56,7 +58,7 @@ class Backoff:
         factor: float = 2.0,
         longest: float = 60.0,
         sleep: Callable[[float], object] = time.sleep,
-        say: Callable[[str], object] = print,
+        say: Callable[[str], object] = console.say,
     ):
         self._limit, self._longest = limit, longest
         self._first, self._factor = first_seconds, factor

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import tensorflow as tf
 
-from simclr_tf import cluster
+from simclr_tf import cluster, console
 from simclr_tf.data.retry import plain_reason
 from simclr_tf.errors import InputError, require
 
@@ -187,7 +187,7 @@ def serve_worker(dispatcher: str, port: int = 0, host: str | None = None) -> NoR
     local = target.rpartition(":")[0] in ("localhost", "127.0.0.1")
     host = host or ("localhost" if local else socket.gethostname())
     if not _answers(target):
-        print(f"waiting for the dispatcher at {dispatcher}", flush=True)
+        console.say(f"waiting for the dispatcher at {dispatcher}")
         while not _answers(target):
             time.sleep(1)
     config = tf.data.experimental.service.WorkerConfig(
@@ -309,7 +309,7 @@ def _serve_until_signal(announcement: str) -> NoReturn:
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
-    print(announcement, flush=True)
+    console.say(announcement)
     # Not signal.pause: it sleeps on when another thread of the process gets the signal.
     while not asked.wait(_TICK_SECONDS):
         pass

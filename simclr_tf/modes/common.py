@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from simclr_tf import distribution
+from simclr_tf import console, distribution
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.simclr import SimCLR
 
@@ -31,7 +31,7 @@ class Export(Protocol):
 
 def print_line(text: str) -> None:
     """The usual `Say`: a line on standard output, at once."""
-    print(text, flush=True)
+    console.say(text)
 
 
 def silent(text: str) -> None:

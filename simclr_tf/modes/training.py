@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf import distribution
+from simclr_tf import console, distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.data import decode, subset
@@ -244,6 +244,8 @@ def _train_loop(
         if summaries is not None:
             beside = {**speed, **peak_memory(), "learning_rate": learning_rate(at)}
             summaries.scalars(at, {**values, **beside})
+            for loss in console.take_losses():
+                summaries.note(at, loss)
 
     def on_checkpoint(at: int, values: Mapping[str, float]) -> None:
         check_folder()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import distribution
+from simclr_tf import console, distribution
 from simclr_tf.augment import policy
 from simclr_tf.config import AugmentConfig, OptimizerConfig, TrainConfig
 from simclr_tf.data import decode, pipeline
@@ -91,7 +91,7 @@ class Context:
     eval_batch_size: int = 256
     data_dir: str | None = None
     ft_proj_selector: int = 0
-    say: Say = print
+    say: Say = console.say
 
     @property
     def num_classes(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from simclr_tf import console
 from simclr_tf.config import DataConfig
 from simclr_tf.data import sources
 from simclr_tf.errors import InputError
@@ -31,7 +32,7 @@ def evaluate_protocols(
     test_split: str = "test",
     folder: str | None = None,
     strategy: tf.distribute.Strategy | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = console.say,
     **settings: Any,
 ) -> dict[str, Section]:
     """Evaluates an encoder by the paper's protocols.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from simclr_tf import startup
+from simclr_tf.console import run_command, say
 from simclr_tf.errors import InputError, one_line
 
 BAD_INPUT, FAILED = 2, 1
@@ -41,13 +42,13 @@ def main(words: Sequence[str]) -> int:
             path = given.output or "comparison.html"
             comparison.write_comparison(given.runs, path)
     except InputError as error:
-        print(f"simclr_tf.report: error: {error}", file=sys.stderr)
+        say(f"simclr_tf.report: error: {error}", sys.stderr)
         return BAD_INPUT
     except (OSError, tf.errors.OpError) as error:
         blamed = "--output must be a file that can be written: " if given.output else ""
-        print(f"simclr_tf.report: error: {blamed}{one_line(error)}", file=sys.stderr)
+        say(f"simclr_tf.report: error: {blamed}{one_line(error)}", sys.stderr)
         return FAILED
-    print(path)
+    say(path)
     return 0
 
 
@@ -61,4 +62,4 @@ def _check_output(place: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

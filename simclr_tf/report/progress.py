@@ -13,7 +13,9 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from simclr_tf.console import SafeStream, say
 from simclr_tf.report.units import format_duration, format_rate
+from simclr_tf.text import printable
 
 _WINDOW_SECS = 30.0
 
@@ -59,7 +61,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._total, self._label, self._unit = total, label, unit
-        self._stream = sys.stdout if stream is None else stream
+        self._stream = SafeStream(sys.stdout if stream is None else stream)
         self._interval_secs, self._clock = interval_secs, clock
         self._window: collections.deque[tuple[float, int, int]] = collections.deque()
         self._step = initial
@@ -98,9 +100,9 @@ class Progress:
     def note(self, text: str) -> None:
         """Writes a line of its own, above the bar where there is one."""
         if self._bar is not None and not self._closed:
-            self._bar.write(text, file=self._stream)
+            self._bar.write(printable(text), file=self._stream)
         else:
-            print(text, file=self._stream, flush=True)
+            say(text, self._stream)
 
     def close(self) -> None:
         """Shows the last state; further calls do nothing."""
@@ -161,16 +163,16 @@ class Progress:
 
     def _write_line(self, now: float) -> None:
         self._last_line = (now, self._step)
-        print(f"{self._label}: {self._text}", file=self._stream, flush=True)
+        say(f"{self._label}: {self._text}", self._stream)
 
 
-def _size_settings(stream: TextIO) -> dict[str, Any]:
+def _size_settings(stream: SafeStream) -> dict[str, Any]:
     """Size settings for tqdm: fixed where the terminal says 0, as pseudo-terminals of some job
     runners do. tqdm would show nothing there.
     """
     try:
         size = os.get_terminal_size(stream.fileno())
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return {"dynamic_ncols": True}
     if size.columns > 0 and size.lines > 0:
         return {"dynamic_ncols": True}

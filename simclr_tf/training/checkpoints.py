@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import tensorflow as tf
 import tf_keras as keras
 
+from simclr_tf import console
 from simclr_tf.errors import InputError, RunError, first_line
 from simclr_tf.files import is_remote, write_text_atomically
 from simclr_tf.removal import Kind, make_scratch, remove_tree
@@ -62,7 +63,7 @@ class CheckpointStore:
         keep: int = 5,
         keep_best: str | None = None,
         writes: bool = True,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = console.say,
     ):
         """Connects the objects; nothing is read or written yet.
 

@@ -14,6 +14,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 
+from simclr_tf import console
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.files import is_remote
 
@@ -31,7 +32,9 @@ class InUseError(InputError):
 
 
 @contextlib.contextmanager
-def lock_run(model_dir: str, say: Callable[[str], None] = print) -> Iterator[Callable[[], None]]:
+def lock_run(
+    model_dir: str, say: Callable[[str], None] = console.say
+) -> Iterator[Callable[[], None]]:
     """Keeps other training runs out of a folder while the block runs.
 
     The lock is `flock` on `model_dir/run.lock`, which names its owner. It ends with the process,

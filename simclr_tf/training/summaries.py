@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 class Summaries:
-    """Scalars and a picture of the augmented views in `model_dir`."""
+    """Scalars, notes and a picture of the augmented views in `model_dir`."""
 
     def __init__(self, folder: str):
         # Nobody can guess the file's name, and put a link in its place.
@@ -27,6 +27,11 @@ class Summaries:
         """Writes a picture (H, W, 3) uint8 under the tag `image`."""
         with self._writer.as_default(step=step):
             tf.summary.image("image", grid[np.newaxis])
+
+    def note(self, step: int, text: str) -> None:
+        """Writes a sentence under the tag `note`."""
+        with self._writer.as_default(step=step):
+            tf.summary.text("note", text)
 
     def flush(self) -> None:
         """Makes what was written visible to readers."""
