@@ -14,8 +14,8 @@ import tensorflow as tf
 from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.experiment import check_writable
 from simclr_tf.files import is_remote
+from simclr_tf.json_files import read_json
 from simclr_tf.removal import Kind, held, is_kind, make_scratch, remove_tree, unmarked
-from simclr_tf.weights.network import read_json
 
 # The files of each kind of folder that is written here, and one that no other folder has.
 _MODULE = (

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simclr_tf.errors import InputError
-from simclr_tf.weights.network import read_json
+from simclr_tf.json_files import read_json
 
 
 @dataclasses.dataclass(frozen=True)

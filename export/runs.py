@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from export.history import History, data_name, read_history
 from export.saved_model import CARD_FILE, export_encoder
 from simclr_tf.errors import require
 from simclr_tf.files import is_remote, write_text_atomically
+from simclr_tf.json_files import read_json
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.removal import is_ours, remove_tree
 from simclr_tf.weights.network import EXPORT_RECORD
@@ -78,8 +78,7 @@ class RunExport:
         folder = self._folder(global_step)
         if not tf.io.gfile.exists(os.path.join(folder, EXPORT_RECORD)):
             return
-        with tf.io.gfile.GFile(os.path.join(folder, EXPORT_RECORD)) as file:
-            record = json.load(file)
+        record = read_json(os.path.join(folder, EXPORT_RECORD))
         images = f"{data_name(dataset)}, split `{split}`"
         history = self._history(History(global_step=global_step, evaluated_on=images))
         write_text_atomically(os.path.join(folder, CARD_FILE), model_card(record, history))

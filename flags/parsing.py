@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from flags import definitions
 from simclr_tf import cluster, config, recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, require
+from simclr_tf.json_files import find_json
 
 # Modes that take any encoder instead of a run.
 _ENCODER_MODES = ("evaluate", "embed", "neighbors")
@@ -78,13 +78,7 @@ def _read(words: Sequence[str]) -> flags.FlagValues:
 def _recorded_flags(folder: str) -> dict[str, Any]:
     """The flags that an existing run was started with, {} where there is none."""
     path = os.path.join(folder, "flags.json")
-    if not os.path.isfile(path):
-        return {}
-    try:
-        with open(path) as file:
-            recorded = dict(json.load(file))
-    except (TypeError, ValueError) as error:
-        raise InputError(path, f"must be a JSON object ({error})", folder) from None
+    recorded = find_json(path) or {}
     try:
         _read(_words(recorded))
     except UsageError as error:

@@ -6,12 +6,11 @@ Needs no TensorFlow, so that a command line can be refused before it is loaded.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from simclr_tf.errors import InputError, require
+from simclr_tf.json_files import parse_json
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 TASK_TYPES = ("chief", "worker")
@@ -90,11 +89,7 @@ def read_cluster(text: str) -> dict[str, list[str]]:
         InputError: No JSON object, a type other than chief and worker, addresses other than
             different host:port, or a task that the cluster does not have.
     """
-    try:
-        parsed: Any = json.loads(text)
-    except ValueError as error:
-        raise InputError("TF_CONFIG", f"must be a JSON object ({error})", text) from None
-    require(isinstance(parsed, dict), "TF_CONFIG", "must be a JSON object", text)
+    parsed = parse_json(text, "TF_CONFIG")
     cluster, task = parsed.get("cluster", {}), parsed.get("task", {})
     lists = isinstance(cluster, dict) and all(isinstance(hosts, list) for hosts in cluster.values())
     require(lists, "TF_CONFIG", "must have a cluster with a list of host:port for each type of "

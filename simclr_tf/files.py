@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import glob
 import io
 import json
@@ -11,6 +12,7 @@ import math
 import os
 import pathlib
 import posixpath
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, first_line, require
 
 PathLike = str | os.PathLike[str]
 
@@ -65,6 +67,24 @@ def on_local_disk(folder: PathLike, wanted: Callable[[str], bool]) -> Iterator[s
             with contextlib.suppress(tf.errors.NotFoundError):  # just replaced, or given up
                 tf.io.gfile.copy(f"{source.rstrip('/')}/{name}", target)
         yield place
+
+
+def read_regular(path: PathLike, max_bytes: int) -> bytes:
+    """All of a local or remote file, with bounds: a pipe or a device would never end.
+
+    Args:
+        path: A regular file; a link to one is followed.
+        max_bytes: The largest size that is read.
+
+    Raises:
+        FileNotFoundError: There is nothing at this path.
+        InputError: It is no regular file, too large, or can't be read; names the path.
+    """
+    name = os.fspath(path)
+    read = _read_remote if is_remote(name) else _read_local
+    data = read(name, max_bytes)
+    require(len(data) <= max_bytes, name, f"must have at most {max_bytes} bytes", "more")
+    return data
 
 
 def write_text_atomically(path: PathLike, text: str) -> None:
@@ -127,6 +147,45 @@ def write_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     np.savez_compressed(buffer, **named)
     write_bytes_atomically(path, buffer.getvalue())
+
+
+def _read_local(path: str, max_bytes: int) -> bytes:
+    """At most one byte more than allowed."""
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for who writes it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+    except (OSError, ValueError) as error:  # ValueError: a character that no path can have
+        raise InputError(path, "must be a file that can be read", _why(error)) from None
+    try:
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        require(is_regular, path, "must be a regular file", "another kind")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(max_bytes + 1)
+    except OSError as error:
+        raise InputError(path, "must be a file that can be read", _why(error)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _read_remote(path: str, max_bytes: int) -> bytes:
+    """At most one byte more than allowed."""
+    import tensorflow as tf  # Only remote paths need it; the import takes seconds.
+
+    try:
+        found = tf.io.gfile.stat(path)
+        require(not found.is_directory, path, "must be a regular file", "a folder")
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read(min(found.length, max_bytes + 1))
+    except tf.errors.NotFoundError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+    except tf.errors.OpError as error:
+        raise InputError(path, "must be a file that can be read", first_line(error)) from None
+
+
+def _why(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or first_line(error)
 
 
 def _write_local(target: pathlib.Path, data: bytes) -> None:

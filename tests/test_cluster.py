@@ -31,8 +31,8 @@ def test_the_launcher_says_how_many_tasks_there_are(environment, expected):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"TF_CONFIG": "{"}, "must be a JSON object"),
-        ({"TF_CONFIG": "[1]"}, "must be a JSON object"),
+        ({"TF_CONFIG": "{"}, "must be JSON"),
+        ({"TF_CONFIG": "[1]"}, "must be JSON"),
         (tf_config(cluster=3), "a list of host:port for each type of task"),
         (tf_config(cluster={"worker": "a:1"}), "a list of host:port for each type of task"),
         (tf_config(cluster={"worker": ["a", "b"]}), "every task as host:port"),

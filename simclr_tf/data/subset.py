@@ -11,25 +11,25 @@ import collections
 import dataclasses
 import functools
 import hashlib
-import json
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.data.sources import FOLDER, Source, WrappedSource, require_single_label
-from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.errors import InputError, require
 from simclr_tf.files import PathLike, write_json
+from simclr_tf.json_files import field, read_json, texts
 
 SETTING = "label_subset"
 _PER_CLASS = "_per_class"
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
 _MOST_NAMES = 5  # Of classes, in a note.
+_MAX_BYTES = 2**30  # Of a subset file: the ids of ImageNet take 60 MiB.
 
 # The subsets that the paper's authors published, as TFDS data sets of their own.
 _PUBLISHED = {0.01: "imagenet2012_subset/1pct", 0.1: "imagenet2012_subset/10pct"}
@@ -417,21 +417,22 @@ def _data_set_name(source: Source) -> str:
 
 def _parse_file(name: str) -> Subset:
     expected = "must be a subset file, JSON with dataset, split, rule, seed, class_counts and ids"
-    try:
-        with open(name, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(name, f"{expected} ({first_line(error)})", type(error).__name__) from error
-    fields = [field.name for field in dataclasses.fields(Subset)]
-    present = isinstance(content, dict) and all(field in content for field in fields)
-    require(present, name, expected, _summary(content))
-    ids, counts = content["ids"], content["class_counts"]
-    good = isinstance(ids, list) and ids and all(isinstance(value, str) for value in ids)
-    require(bool(good), name, "must list the ids of at least one image", _summary(ids))
+    content = read_json(name, _MAX_BYTES)
+    missing = [member.name for member in dataclasses.fields(Subset) if member.name not in content]
+    require(not missing, name, expected, f"none of {', '.join(missing)}")
+    ids, counts = texts(content, "ids", name), field(content, "class_counts", list, name)
+    require(len(ids) > 0, name, "must list the ids of at least one image", ids)
     require(len(set(ids)) == len(ids), name, "must not hold the same id twice", len(ids))
-    require(isinstance(counts, list), name, expected, _summary(counts))
-    values = {field: content[field] for field in fields}
-    return Subset(**{**values, "ids": tuple(ids), "class_counts": tuple(counts)})
+    whole = len(counts) > 0 and all(type(count) is int and count >= 0 for count in counts)
+    require(whole, name, "must have the numbers of images as class_counts", len(counts))
+    return Subset(
+        dataset=field(content, "dataset", str, name),
+        split=field(content, "split", str, name),
+        rule=field(content, "rule", str, name),
+        seed=field(content, "seed", int, name),
+        class_counts=tuple(counts),
+        ids=tuple(ids),
+    )
 
 
 def _shortage(short: Sequence[str], absent: Sequence[str], total: int, measure: str) -> str | None:
@@ -451,7 +452,3 @@ def _shortage(short: Sequence[str], absent: Sequence[str], total: int, measure: 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _summary(content: Any) -> str:
-    return repr(content)[:80]

@@ -30,6 +30,7 @@ from simclr_tf.evaluation.features import (
     labels_or_none,
 )
 from simclr_tf.files import is_remote, write_json
+from simclr_tf.json_files import read_json
 from simclr_tf.removal import Kind, make_scratch, remove_tree, unmarked
 
 DESCRIPTION = "features.json"
@@ -164,7 +165,7 @@ def _read(place: pathlib.Path) -> Features | None:
     if not os.path.lexists(place):
         return None
     try:
-        described = json.loads((place / DESCRIPTION).read_text())
+        described = read_json(place / DESCRIPTION)
         arrays: dict[str, np.ndarray] = {}
         for name, shape in described["shapes"].items():
             path = _rows_file(place, name)

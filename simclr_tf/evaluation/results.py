@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from simclr_tf.errors import InputError
 from simclr_tf.files import write_json
+from simclr_tf.json_files import find_json
 
 
 def write_results(
@@ -100,8 +98,6 @@ def _step_of(result: Mapping[str, Any]) -> int:
 def _read(path: str) -> dict[str, Any]:
     """The content of a result file, {} without a readable one."""
     try:
-        with tf.io.gfile.GFile(path) as file:
-            content = json.load(file)
-    except (tf.errors.OpError, ValueError):
+        return find_json(path) or {}
+    except InputError:
         return {}
-    return content if isinstance(content, dict) else {}

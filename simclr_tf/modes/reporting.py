@@ -26,11 +26,11 @@ from simclr_tf.evaluation.features import (
 )
 from simclr_tf.experiment import Experiment, SampleViews
 from simclr_tf.files import is_remote, remove_leftovers, write_json
+from simclr_tf.json_files import read_json
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Say
 from simclr_tf.report import kept, machine, pictures
 from simclr_tf.report.embedding_map import embedding_map
-from simclr_tf.weights.network import read_json
 
 # Shares of the time that training takes, and guesses of the first time in seconds: looking at
 # the encoder, and writing the page.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import list_files, on_local_disk
+from simclr_tf.json_files import find_json
 from simclr_tf.report import curves, kept
 from simclr_tf.weights.locate import is_study
 
@@ -192,10 +192,9 @@ class _Reader:
 
 
 def _mapping(path: str) -> dict[str, Any]:
-    with open(path) as file:
-        found = json.load(file)
-    if not isinstance(found, dict):
-        raise ValueError("it must hold a JSON object")
+    found = find_json(path)
+    if found is None:
+        raise FileNotFoundError(path)
     return found
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.files import is_remote
+from simclr_tf.json_files import parse_json, texts
 from simclr_tf.retrieval.columns import Columns, RowWriter
 
 PathLike = str | os.PathLike[str]
@@ -261,14 +262,14 @@ def read_embeddings(path: PathLike, setting: str = "embeddings") -> Embeddings:
     module = _module(source)
     try:
         columns = module.read(source)
-        header = json.loads(columns.header)
+        header = parse_json(columns.header, "its metadata")
         _check_columns(columns, header)
+        names = texts(header, "class_names", "its metadata", None)
     except module.ERRORS as error:  # every refusal of ours and of JSON is a ValueError
         raise InputError(
             text, "must be a complete file of embeddings, as mode=embed writes it",
             first_line(error)[:200],
         ) from error  # fmt: skip
-    names = header["class_names"]
     metadata = {key: value for key, value in header.items() if key not in _RESERVED}
     return Embeddings(
         columns.ids, columns.labels, None if names is None else tuple(names), columns.vectors,
@@ -307,8 +308,8 @@ def _check_rows(
         raise InputError("vectors", "must be finite", ids[int(np.argmin(finite))])
 
 
-def _check_columns(columns: Columns, header: Any) -> None:
-    if not isinstance(header, dict) or not {*_RESERVED} <= set(header):
+def _check_columns(columns: Columns, header: Mapping[str, Any]) -> None:
+    if not {*_RESERVED} <= set(header):
         raise ValueError(f"its metadata lacks {', '.join(_RESERVED)}")
     if header["format_version"] != FORMAT_VERSION:
         raise ValueError(f"its format has version {header['format_version']}, not {FORMAT_VERSION}")

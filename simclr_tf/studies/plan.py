@@ -19,8 +19,9 @@ from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.data import pipeline, sources
-from simclr_tf.errors import InputError, require, require_valid
+from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
+from simclr_tf.json_files import field, find_json
 from simclr_tf.modes.common import Say, silent
 from simclr_tf.removal import make_scratch, remove_tree
 from simclr_tf.studies.cells import run_cell, test_images
@@ -207,19 +208,14 @@ def _data(experiment: experiment_lib.Experiment) -> dict[str, Any]:
 
 
 def _read(path: str) -> dict[str, Any] | None:
-    try:
-        with open(path) as file:
-            recorded = json.load(file)
-        found = {name: recorded[name] for name in ("settings", "steps", "run_steps")}
-        require_valid(isinstance(found["settings"], dict), "settings must be an object")
-        for name in ("steps", "run_steps"):
-            is_count = type(found[name]) is int and found[name] >= 1
-            require_valid(is_count, f"{name} must be a whole number above 0")
-        return found | {"data": recorded.get("data")}
-    except FileNotFoundError:
+    recorded = find_json(path)
+    if recorded is None:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(path, f"must be a readable study ({error})", path) from None
+    found: dict[str, Any] = {"settings": field(recorded, "settings", dict, path)}
+    for name in ("steps", "run_steps"):
+        found[name] = field(recorded, name, int, path)
+        require(found[name] >= 1, path, f"must have a number above 0 as {name}", found[name])
+    return found | {"data": recorded.get("data")}
 
 
 def _check_same(recorded: Mapping[str, Any], settings: Mapping[str, Any], folder: str) -> None:

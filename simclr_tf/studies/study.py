@@ -8,7 +8,6 @@ cell's last checkpoint, and processes that share the folder never do the same ce
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import pathlib
@@ -23,6 +22,7 @@ import tensorflow as tf
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import is_remote, write_json
+from simclr_tf.json_files import find_json
 from simclr_tf.modes.common import Say, print_line, silent
 from simclr_tf.studies import catalogue, output, plan
 from simclr_tf.studies.cells import failure, run_cell
@@ -182,13 +182,11 @@ def _claim(settled: Plan, cell: Cell, seed: int) -> Iterator[bool]:
 def _record(settled: Plan, cell: Cell, seed: int) -> dict[str, Any] | None:
     path = _result_path(settled, cell, seed)
     try:
-        with open(path) as file:
-            record = json.load(file)
-        _check_record(record, cell)
-        return dict(record)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = find_json(path)
+        if record is not None:
+            _check_record(record, cell)
+        return record
+    except ValueError as error:
         raise InputError(path, f"must be the result of a cell, or be removed ({error})",
                          path) from None  # fmt: skip
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
-import math
 import os
 import re
 import tempfile
@@ -19,6 +17,7 @@ import tf_keras as keras
 from simclr_tf import console
 from simclr_tf.errors import InputError, RunError, first_line
 from simclr_tf.files import is_remote, write_text_atomically
+from simclr_tf.json_files import field, read_json
 from simclr_tf.removal import Kind, make_scratch, remove_tree
 from simclr_tf.weights import integrity
 from simclr_tf.weights.locate import checkpoint_step, damage, list_checkpoints
@@ -334,11 +333,9 @@ def _remove(prefix: str) -> None:
 def _read_result(path: str, name: str) -> float | None:
     """A metric in a result file; None where it is not in it (yet)."""
     try:
-        with tf.io.gfile.GFile(path) as file:
-            value = float(json.load(file)[name])
-    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+        return field(read_json(path), name, float, path)
+    except InputError:
         return None
-    return value if math.isfinite(value) else None
 
 
 def _sync(paths: Sequence[str]) -> None:

@@ -7,14 +7,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from simclr_tf import recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
+from simclr_tf.json_files import find_json
 from simclr_tf.weights.locate import CONFIG_FILE, is_study, newest_checkpoint
-from simclr_tf.weights.network import read_json
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
 _FREE_SETTINGS = frozenset(
@@ -71,8 +69,7 @@ def read_config(model_dir: str) -> dict[str, Any] | None:
     Raises:
         InputError: The file can't be read.
     """
-    path = os.path.join(model_dir, CONFIG_FILE)
-    return read_json(path) if tf.io.gfile.exists(path) else None
+    return find_json(os.path.join(model_dir, CONFIG_FILE))
 
 
 def recorded_precision(model_dir: str) -> str | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from simclr_tf import console
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.files import is_remote
+from simclr_tf.json_files import field, parse_json
 
 LOCK_FILE = "run.lock"
 _MAX_OWNER_BYTES = 1 << 16
@@ -162,9 +163,11 @@ def _write_owner(descriptor: int) -> None:
 def _describe_owner(descriptor: int) -> str | None:
     """The owner recorded in the file, None where there is none (yet)."""
     try:
-        owner = json.loads(os.pread(descriptor, _MAX_OWNER_BYTES, 0))
-        return f"process {owner['pid']} on host {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        owner = parse_json(os.pread(descriptor, _MAX_OWNER_BYTES, 0), LOCK_FILE)
+        pid = field(owner, "pid", int, LOCK_FILE)
+        host, since = (field(owner, key, str, LOCK_FILE) for key in ("host", "since"))
+        return f"process {pid} on host {host} since {since}"
+    except (OSError, InputError):
         return None
 
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf.errors import first_line
+from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.files import write_json
+from simclr_tf.json_files import field, read_json
 
 MANIFEST_SUFFIX = ".manifest.json"
 _CHUNK_BYTES = 1 << 20
@@ -84,14 +83,8 @@ def problem(prefix: str, contents: bool = True) -> str | None:
     if not has_manifest(prefix):
         return _reading_problem(prefix) if contents else None
     try:
-        files = dict(_read(prefix)["files"])
-        recorded = {
-            prefix + suffix: (int(entry["size"]), str(entry["sha256"]))
-            for suffix, entry in files.items()
-        }
-        if f"{prefix}.index" not in recorded:
-            raise ValueError("the index is not in it")
-    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+        recorded = _recorded(prefix)
+    except InputError:
         return f"{os.path.basename(manifest_path(prefix))} can't be read"
     try:
         return _difference(recorded, contents)
@@ -101,10 +94,11 @@ def problem(prefix: str, contents: bool = True) -> str | None:
 
 def read_values(prefix: str) -> dict[str, float]:
     """The metrics in the manifest of a checkpoint; {} without a readable one."""
+    path = manifest_path(prefix)
     try:
-        values = dict(_read(prefix)["values"])
-        return {str(name): float(value) for name, value in values.items()}
-    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+        values = field(read_json(path), "values", dict, path)
+        return {name: field(values, name, float, path) for name in values}
+    except InputError:
         return {}
 
 
@@ -140,15 +134,18 @@ def _sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def _read(prefix: str) -> dict[str, Any]:
-    """The manifest's content.
+def _recorded(prefix: str) -> dict[str, tuple[int, str]]:
+    """Size and sha256 of every file in the manifest, by path.
 
     Raises:
-        ValueError: It is not a JSON object.
-        tf.errors.OpError: It can't be read.
+        InputError: It can't be read, or misses the index.
     """
-    with tf.io.gfile.GFile(manifest_path(prefix), "rb") as file:
-        content = json.loads(file.read())
-    if not isinstance(content, dict):
-        raise ValueError("no JSON object")
-    return content
+    path = manifest_path(prefix)
+    files = field(read_json(path), "files", dict, path)
+    recorded = {}
+    for suffix in files:
+        entry = field(files, suffix, dict, path)
+        size, digest = field(entry, "size", int, path), field(entry, "sha256", str, path)
+        recorded[prefix + suffix] = (size, digest)
+    require(f"{prefix}.index" in recorded, path, "must list the index", list(files))
+    return recorded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import tensorflow as tf
 from simclr_tf import recipes
 from simclr_tf.config import EncoderConfig, ModelConfig, RunConfig
 from simclr_tf.errors import InputError, require
+from simclr_tf.json_files import read_json
 from simclr_tf.weights import infer, layout, locate, stored
 
 # Written beside the graph of an exported SavedModel, where TensorFlow ignores it.
@@ -195,22 +195,6 @@ def read_record(location: locate.Location) -> Record | None:
         path = os.path.join(location.saved_model, EXPORT_RECORD)
         return _read_export(path) if tf.io.gfile.exists(path) else None
     return None
-
-
-def read_json(path: str) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        InputError: It can't be read as one.
-    """
-    try:
-        with tf.io.gfile.GFile(path) as file:
-            value = json.load(file)
-    except (ValueError, tf.errors.OpError) as error:
-        raise InputError(path, f"must be JSON ({error})", path) from None
-    if not isinstance(value, dict):
-        raise InputError(path, "must hold a JSON object", value)
-    return value
 
 
 def _read_run(path: str) -> Record:

@@ -411,7 +411,7 @@ def test_broken_files(folder, tmp_path, change):
 
 
 def test_absent_file(folder, tmp_path):
-    assert "FileNotFoundError" in _refusal(tmp_path / "absent.json", folder)
+    assert "no such file" in _refusal(tmp_path / "absent.json", folder)
 
 
 # The published subsets.

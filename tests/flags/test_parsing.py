@@ -90,7 +90,7 @@ def test_errors_are_one_line_with_the_flag():
 
 def test_broken_flags_file_is_named(tmp_path):
     (tmp_path / "flags.json").write_text("{")
-    with pytest.raises(InputError, match=r"flags\.json must be a JSON object"):
+    with pytest.raises(InputError, match=r"flags\.json must be JSON"):
         parse(f"--model_dir={tmp_path}")
 
 

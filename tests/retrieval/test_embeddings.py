@@ -223,7 +223,9 @@ def save(path, **changes):
     ("change", "text"),
     [
         ({"metadata": {}}, "metadata lacks format_version"),
-        ({"metadata": [1]}, "metadata lacks format_version"),
+        ({"metadata": [1]}, "metadata must be JSON, an object"),
+        ({"metadata": {"format_version": 1, "class_names": 5}}, "list of texts as class_names"),
+        ({"metadata": {"format_version": 1, "class_names": [5]}}, "list of texts as class_names"),
         ({"metadata": {"format_version": 2, "class_names": None}}, "version 2, not 1"),
         ({"ids": ["a", "b"]}, "2 ids for 1 embeddings"),
         ({"embeddings": np.ones((1, 2))}, "float64"),

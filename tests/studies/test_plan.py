@@ -85,7 +85,7 @@ def test_a_plan_of_other_values_is_named(changed, tmp_path):
     _settle(tiny(tmp_path))
     path = tmp_path / STUDY_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
-    with pytest.raises(InputError, match="must be a readable study") as caught:
+    with pytest.raises(InputError, match="must have an? ") as caught:
         _settle(tiny(tmp_path))
     assert caught.value.name == str(path)
 
