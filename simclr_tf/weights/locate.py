@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import http.client
 import os
 import re
-import tarfile
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +15,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError, first_line, one_line, require
 from simclr_tf.files import is_remote
-from simclr_tf.weights import integrity
+from simclr_tf.weights import archives, integrity
 
 CONFIG_FILE = "config.json"
 STUDY_FILE = "study.json"  # in the folder of a study, beside the runs of its cells
@@ -227,7 +225,7 @@ def unpacked(path: str) -> Iterator[str]:
 
     Args:
         path: Any path; a local `.tar.gz` (unpacked while the block runs), or an http(s) URL of
-            one, which TF-Hub fetches into its cache (`TFHUB_CACHE_DIR`).
+            one, which is fetched once (`archives.cache_folder`).
 
     Raises:
         InputError: The archive can't be fetched or read.
@@ -236,7 +234,7 @@ def unpacked(path: str) -> Iterator[str]:
     if not is_archive(path):
         yield path
     elif path.startswith(("http://", "https://")):
-        yield _fetch(path)
+        yield archives.fetch(path)
     else:
         with tempfile.TemporaryDirectory() as folder:
             _unpack(path, folder)
@@ -263,21 +261,12 @@ def _archive_in(path: str) -> str:
     return archive
 
 
-def _fetch(url: str) -> str:
-    import tensorflow_hub  # only remote archives need it
-
-    try:
-        return tensorflow_hub.resolve(url)
-    except (OSError, ValueError, RuntimeError, http.client.HTTPException, tarfile.TarError,
-            tf.errors.OpError) as error:  # fmt: skip
-        raise InputError("checkpoint", f"must be an archive that can be fetched "
-                         f"({first_line(error)})", url) from None  # fmt: skip
-
-
 def _unpack(path: str, folder: str) -> None:
+    require(is_remote(path) or os.path.isfile(path), "checkpoint", "must be a regular file", path)
     try:
-        with tf.io.gfile.GFile(path, "rb") as file, tarfile.open(fileobj=file) as archive:
-            archive.extractall(folder, filter="data")
-    except (OSError, EOFError, tarfile.TarError, tf.errors.OpError) as error:
+        size = tf.io.gfile.stat(path).length
+        with tf.io.gfile.GFile(path, "rb") as file:
+            archives.unpack(file, size, folder, path)
+    except tf.errors.OpError as error:
         raise InputError("checkpoint", f"must be a readable .tar.gz ({one_line(error)})",
                          path) from None  # fmt: skip

@@ -132,12 +132,16 @@ def test_a_keras_file_is_for_keras(tmp_path):
         locate.locate(str(tmp_path / "encoder.keras"))
 
 
-def test_bad_archives_are_refused(tmp_path):
+def test_bad_archives_are_refused(tmp_path, monkeypatch):
     (tmp_path / "bad.tar.gz").write_bytes(b"not an archive")
     with pytest.raises(InputError, match="must be a readable"):
         locate.unpacked(str(tmp_path / "bad.tar.gz")).__enter__()
     with pytest.raises(InputError, match="must exist"):
         locate.check(str(tmp_path / "absent.tar.gz"))
+    os.mkfifo(tmp_path / "pipe.tar.gz")
+    with pytest.raises(InputError, match="must be a regular file"):
+        locate.unpacked(str(tmp_path / "pipe.tar.gz")).__enter__()
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     with pytest.raises(InputError, match="must be an archive that can be fetched"):
         locate.unpacked("http://127.0.0.1:9/x.tar.gz").__enter__()
 
