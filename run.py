@@ -21,7 +21,7 @@ BAD_INPUT, FAILED, WORKER_LOST, INTERRUPTED, PREEMPTED = 2, 1, 75, 130, 143
 
 def _dispatch(command: parsing.CommandLine) -> None:
     # TensorFlow takes seconds to load; the user has read the first line by then.
-    startup.load_tensorflow()
+    startup.load_tensorflow(command.verbosity)
     if command.mode in parsing.SERVICE_MODES:
         _serve(command)
     elif command.mode in ("evaluate", "embed", "neighbors"):
@@ -68,7 +68,7 @@ def _use_encoder(command: parsing.CommandLine) -> None:
 
     config, chosen = command.config, command.config.retrieval
     if command.mode == "evaluate":
-        scoreboard.evaluate(config, command.image_size)
+        scoreboard.evaluate(config, command.image_size, ft_proj_selector=command.ft_proj_selector)
     elif command.mode == "embed":
         embed.embed(
             config.data,
@@ -165,6 +165,7 @@ def main(words: Sequence[str]) -> int:
     debug = "--debug" in words or "--debug=True" in words
     command: parsing.CommandLine | None = None
     try:
+        startup.check_process()
         command = parsing.parse_command_line(words)
         debug = command.debug
         say(f"simclr_tf: {_what(command)}")

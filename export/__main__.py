@@ -148,6 +148,7 @@ def main(words: Sequence[str]) -> int:
     debug = "--debug" in words
     imports = words[0] == "import"
     try:
+        startup.check_process()
         act = _import(words[1:]) if imports else _export(words)
         startup.load_tensorflow()
         act()

@@ -32,7 +32,7 @@ class RunExport:
 
     Attributes:
         model_dir: Folder of the run.
-        keep: SavedModels to keep, at least 1.
+        keep: SavedModels to keep; 0 keeps all.
         image_size: Side in pixels of the run's images.
         eval_name: Sub-folder of `model_dir` with the results of its evaluation.
         trained_in: Folder of the run that trained the weights, when it is another one: with
@@ -59,7 +59,7 @@ class RunExport:
             Its folder; None, with nothing written, when enough newer ones are there.
         """
         newer = [step for step in export_steps(self._parent) if step > global_step]
-        if len(newer) >= self.keep:
+        if 0 < self.keep <= len(newer):
             return None
         known = History(self.image_size, class_names, global_step)
         history = self._history(known)
@@ -133,13 +133,14 @@ def prune_exports(directory: str, keep: int) -> list[str]:
     Args:
         directory: The folder with one sub-folder per export; links, exports of other programs, and
             those in which somebody put a file are left alone.
-        keep: How many stay.
+        keep: How many stay; 0 keeps all.
 
     Returns:
         The paths that were removed, oldest first.
 
     Raises:
-        InputError: `keep` is less than 1.
+        InputError: `keep` is less than 0.
     """
-    require(keep >= 1, "keep_hub_module_max", "must be at least 1", keep)
-    return [path for _, path in _exports(directory)[:-keep] if remove_tree(path, SAVED_MODEL)]
+    require(keep >= 0, "keep_hub_module_max", "must be at least 0", keep)
+    old = _exports(directory)[:-keep] if keep else []
+    return [path for _, path in old if remove_tree(path, SAVED_MODEL)]

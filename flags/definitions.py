@@ -45,7 +45,7 @@ _DATA = {
     "data_dir": "Folder of prepared TFDS data sets, or of images with --dataset=folder.",
     "train_split": "TFDS split expression for training.",
     "label_subset": "Class-balanced part of train_split to train on (few labels): 1%, 10%, "
-    "25_per_class, or a subset file.",
+    "25_per_class, or a file: a subset's, or the names of the images, one a line.",
     "eval_split": "TFDS split expression for evaluation. Default: validation, else test.",
     "image_size": "Height and width of the views in pixels.",
     "cache_dataset": "Keep the encoded images in memory.",
@@ -76,7 +76,7 @@ _MODEL = {
     "proj_head_mode": "Projection head: none, linear, nonlinear.",
     "proj_out_dim": "Dimensions of the embedding z.",
     "num_proj_layers": "Layers of the nonlinear projection head.",
-    "ft_proj_selector": "Layers of the projection head kept in fine-tuning.",
+    "ft_proj_selector": "Layers of the projection head kept in fine-tuning; -1: all of them.",
     "batch_norm_decay": "Decay of the batch norm statistics.",
     "global_bn": "Batch norm statistics over all replicas.",
     "train_mode": "pretrain, finetune, supervised (labels alone, pretraining's views) or "
@@ -136,10 +136,11 @@ _EVALUATION = {
     "eval_steps": "Evaluation batches; 0 takes the whole split.",
     "eval_name": "Sub-folder of model_dir for this evaluation's events and results.",
     "knn": "Evaluate k nearest neighbours too.",
-    "knn_bank_size": "Training images that serve as neighbours, at most.",
+    "knn_bank_size": "Training images that serve as neighbours, at most. Default: 50000, and no "
+    "more than eval_steps takes.",
     "linear_probe": "Fit a logistic regression on the features of those images too.",
     "eval_timeout_secs": "With --mode=eval: end when no new checkpoint came for so long.",
-    "keep_hub_module_max": "SavedModels kept.",
+    "keep_hub_module_max": "SavedModels kept; 0 keeps all.",
 }
 _SCOREBOARD = {
     "protocols": "With --mode=evaluate: all, or among " + ", ".join(PROTOCOLS) + ".",
@@ -199,13 +200,26 @@ _REPORT = {
 _HARDWARE = {
     "strategy": "one_device, mirrored (several GPUs or logical CPUs), multi_worker (TF_CONFIG or "
     "Slurm), tpu, or auto.",
-    "use_tpu": "Run on a TPU.",
+    "use_tpu": "Run on a TPU; off, --tpu_name and --master do not count. Default: what they say.",
     "tpu_name": "Name or grpc:// address of the TPU.",
     "tpu_zone": "Zone of the TPU.",
     "gcp_project": "Project of the TPU.",
     "master": "Address of the TPU worker; an older spelling of --tpu_name.",
     "num_logical_cpus": "Split the CPU into so many replicas (to try several on one machine).",
 }
+
+LOGGING_AREA = "Logging"
+# Flags that every program with absl has: name -> (type, help). Only the first does something here.
+LOGGING: dict[str, tuple[type, str]] = {
+    "verbosity": (int, "What TensorFlow may say besides: -2 errors, -1 warnings, 0 information, 1 "
+                  "and more for debugging; also -v. Default: errors."),
+    "logtostderr": (bool, "Accepted for old command lines; has no effect."),
+    "alsologtostderr": (bool, "Accepted for old command lines; has no effect."),
+    "log_dir": (str, "Accepted for old command lines; has no effect."),
+    "logger_levels": (str, "Accepted for old command lines; has no effect."),
+    "stderrthreshold": (str, "Accepted for old command lines; has no effect."),
+    "showprefixforinfo": (bool, "Accepted for old command lines; has no effect."),
+}  # fmt: skip
 
 # Title -> (configuration class, help texts), in the order in which --help shows them.
 AREAS: dict[str, list[tuple[type, dict[str, str]]]] = {
@@ -240,7 +254,8 @@ def _define(values: flags.FlagValues, area: str, name: str, kind: Any, default: 
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
     }
-    definers[kinds[0]](name, default, text, flag_values=values, module_name=area)
+    short = "v" if name == "verbosity" else None
+    definers[kinds[0]](name, default, text, flag_values=values, module_name=area, short_name=short)
 
 
 def define_flags() -> flags.FlagValues:
@@ -253,6 +268,8 @@ def define_flags() -> flags.FlagValues:
         for config_class, texts in classes:
             for name, kind, default in recipes.setting_fields(config_class):
                 _define(values, area, name, kind, default, texts[name])
+    for name, (kind, text) in LOGGING.items():
+        _define(values, LOGGING_AREA, name, kind, None, text)
     return values
 
 

@@ -6,15 +6,16 @@ import dataclasses
 import datetime
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
-from flags import definitions
-from simclr_tf import cluster, config, recipes
+from flags import definitions, flagfile
+from simclr_tf import cluster, config, overrides, recipes
 from simclr_tf.config import RunConfig
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.json_files import find_json
 
 # Modes that take any encoder instead of a run.
@@ -39,6 +40,8 @@ class CommandLine:
         split: The evaluation split where one was asked for.
         worker_address: Of a worker of the tf.data service.
         num_workers: Processes of the job that this one is part of.
+        ft_proj_selector: With `evaluate`, of the encoder's own projection head.
+        verbosity: What TensorFlow may say, by absl's numbers; None leaves it to us.
     """
 
     mode: str
@@ -50,6 +53,8 @@ class CommandLine:
     split: str | None = None
     worker_address: str | None = None
     num_workers: int = 1
+    ft_proj_selector: int | None = None
+    verbosity: int | None = None
 
     @property
     def image_folder(self) -> str | None:
@@ -68,7 +73,7 @@ def _read(words: Sequence[str]) -> flags.FlagValues:
     values = definitions.define_flags()
     try:
         rest = values(["run.py", *words])[1:]
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:
         raise UsageError(" ".join(str(error).split())) from None
     if rest:
         raise UsageError(f"flags have the form --name=value. Received: {rest[0]!r}")
@@ -83,6 +88,14 @@ def _recorded_flags(folder: str) -> dict[str, Any]:
         _read(_words(recorded))
     except UsageError as error:
         raise InputError(path, f"must hold valid flags ({error})", folder) from None
+    return _of_now(recorded)
+
+
+def _of_now(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Recorded flags as they are meant today: `use_tpu` was off by default, beside a TPU's name."""
+    asks = recorded.get("strategy") == "tpu" or recorded.get("tpu_name") or recorded.get("master")
+    if asks and recorded.get("use_tpu") is False:
+        return {name: value for name, value in recorded.items() if name != "use_tpu"}
     return recorded
 
 
@@ -157,18 +170,92 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         UsageError: A flag is unknown, or its text can't be read as its type.
         InputError: A value breaks its constraint.
     """
+    words = flagfile.expand(words)
     given = _read(words)
-    require(given.mode in definitions.MODES, "mode",
-            f"must be one of {', '.join(definitions.MODES)}", given.mode)  # fmt: skip
+    _check_texts(given)
+    require_choice("mode", given.mode, definitions.MODES)
     name, base = _foundation(given)
+    base, notes = _without_overridden(base, given, "run" if name == "recorded" else "recipe")
     values = _read([*base, *words])
-    require(values.mode in definitions.MODES, "mode",
-            f"must be one of {', '.join(definitions.MODES)}", values.mode)  # fmt: skip
+    require_choice("mode", values.mode, definitions.MODES)
     for path in _PATHS:
         if values[path].value:  # shells leave the ~ of --name=~/x alone
             values[path].value = os.path.expanduser(values[path].value)
     if values.mode == "evaluate":
         _require_encoder(values, base)
+    _check_mode(values, given)
+    strategy = _strategy(values)
+    if unused := strategy.unused_names:
+        reason = "with --use_tpu=False" if strategy.use_tpu is False else "without a TPU"
+        notes.append(f"{_listed(unused)} no effect {reason}")
+        for unused_name in unused:  # a record of the run shall not name what it does not use
+            values[unused_name].value = None
+    several = strategy.is_multi_worker(os.environ)
+    require(not several or values.mode not in (*_ENCODER_MODES, "study"), "strategy",
+            f"must not be multi_worker with --mode={values.mode}, which runs on one machine",
+            "multi_worker")  # fmt: skip
+    if not values.model_dir:
+        require(not several or values.mode in SERVICE_MODES, "model_dir",
+                "must be given with several workers, which have to share it", None)  # fmt: skip
+        require(values.mode != "eval", "model_dir", "must name the run to evaluate with mode=eval",
+                values.model_dir)  # fmt: skip
+        values.model_dir = _default_model_dir(f"{values.study}-{name}" if values.study else name)
+    if given["recipe"].value is None and name == "quickstart":
+        values.recipe = name
+    left_out = {"help", "?", *definitions.LOGGING, "v"}
+    everything = {key: values[key].value for key in values if key not in left_out}
+    owned = set(definitions.run_flag_names()) - {"model_dir", "checkpoint"}
+    settings = {key: value for key, value in everything.items() if key not in owned}
+    if values.mode == "evaluate":  # the head that it counts in is the encoder's
+        del settings["ft_proj_selector"]
+    return CommandLine(
+        values.mode,
+        recipes.build_run_config(settings),
+        everything,
+        (*notes, *_without_effect(given)),
+        values.debug,
+        image_size=values.image_size if given["image_size"].present else None,
+        split=values.eval_split if given["eval_split"].present else None,
+        worker_address=values.worker_address,
+        num_workers=cluster.num_tasks(os.environ) if several else 1,
+        ft_proj_selector=values.ft_proj_selector if values.mode == "evaluate" else None,
+        verbosity=values.verbosity,
+    )
+
+
+def _check_texts(given: flags.FlagValues) -> None:
+    """Refuses texts that can't be meant: empty ones, and those that are no text here."""
+    for name in given:
+        value = given[name].value
+        if not given[name].present or not isinstance(value, str):
+            continue
+        recipes.require_filled(name, value)
+        if value.isascii():
+            continue
+        require(sys.getfilesystemencoding() == "utf-8", name, "must be plain ASCII with the "
+                "language that is set here (PYTHONUTF8=1 or LC_ALL=C.UTF-8 allows more)",
+                value)  # fmt: skip
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(name, "must be a text in UTF-8", value) from None
+
+
+def _without_overridden(
+    base: Sequence[str], given: flags.FlagValues, origin: str
+) -> tuple[list[str], list[str]]:
+    """The words of a recipe or run that still count beside the given flags, and notes."""
+    settings = dict(word.removeprefix("--").split("=", 1) for word in base)
+    asked = {name: given[name].value for name in given if given[name].present}
+    off = overrides.switched_off(settings, asked)
+    changed = {name: by for name, by in off.items() if settings[name] != str(given[name].default)}
+    notes = [f"--{by} is given: the {origin}'s --{name}={settings[name]} does not count"
+             for name, by in changed.items()]  # fmt: skip
+    return [f"--{name}={text}" for name, text in settings.items() if name not in off], notes
+
+
+def _check_mode(values: flags.FlagValues, given: flags.FlagValues) -> None:
+    """Refuses what a mode needs and lacks, or must not have."""
     if values.mode == "embed":
         require(given["dataset"].present, "dataset", "must name the images with --mode=embed",
                 None)  # fmt: skip
@@ -183,39 +270,37 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         address = values.worker_address
         require(address is None or cluster.is_address(address), "worker_address",
                 "must have the form host:port, the port from 1 to 65535", address)  # fmt: skip
-    strategy = {name: values[name].value for name in recipes.setting_names(config.StrategyConfig)}
-    several = config.StrategyConfig(**strategy).is_multi_worker(os.environ)
-    require(not several or values.mode not in (*_ENCODER_MODES, "study"), "strategy",
-            f"must not be multi_worker with --mode={values.mode}, which runs on one machine",
-            "multi_worker")  # fmt: skip
-    if not values.model_dir:
-        require(not several or values.mode in SERVICE_MODES, "model_dir",
-                "must be given with several workers, which have to share it", None)  # fmt: skip
-        require(values.mode != "eval", "model_dir", "must name the run to evaluate with mode=eval",
-                values.model_dir)  # fmt: skip
-        values.model_dir = _default_model_dir(f"{values.study}-{name}" if values.study else name)
-    if given["recipe"].value is None and name == "quickstart":
-        values.recipe = name
-    everything = {key: values[key].value for key in values if key not in ("help", "?")}
-    owned = set(definitions.run_flag_names()) - {"model_dir", "checkpoint"}
-    settings = {key: value for key, value in everything.items() if key not in owned}
+
+
+def _strategy(values: flags.FlagValues) -> config.StrategyConfig:
+    names = recipes.setting_names(config.StrategyConfig)
+    return config.StrategyConfig(**{name: values[name].value for name in names})
+
+
+def _without_effect(given: flags.FlagValues) -> list[str]:
+    """Notes on given flags that do nothing, or that were given several times."""
     notes = []
     if given["train_summary_steps"].present:
         notes.append("--train_summary_steps has no effect here; summaries follow the run's length")
     if given["variable_schema"].present:
         notes.append("--variable_schema has no effect here; what fits is restored, and said")
-    notes += _ignored(given)
-    return CommandLine(
-        values.mode,
-        recipes.build_run_config(settings),
-        everything,
-        tuple(notes),
-        values.debug,
-        image_size=values.image_size if given["image_size"].present else None,
-        split=values.eval_split if given["eval_split"].present else None,
-        worker_address=values.worker_address,
-        num_workers=cluster.num_tasks(os.environ) if several else 1,
-    )
+    ignored = [name for name in definitions.LOGGING if given[name].present and name != "verbosity"]
+    if ignored:
+        notes.append(f"{_listed(ignored)} no effect here: lines go to the standard output, errors "
+                     "to the standard error stream")  # fmt: skip
+    for name in dict.fromkeys(given[name].name for name in given):
+        if given[name].present > 1:
+            notes.append(f"--{name} is given {given[name].present} times; the last one counts, "
+                         f"{given[name].value!r}")  # fmt: skip
+    folder = given.dataset or ""
+    if folder.startswith("folder:") and given["data_dir"].present and given.mode != "evaluate":
+        notes.append("--data_dir has no effect with --dataset=folder:PATH")
+    return notes + _ignored(given)
+
+
+def _listed(names: Sequence[str]) -> str:
+    verb = "has" if len(names) == 1 else "have"
+    return f"{', '.join(f'--{name}' for name in names)} {verb}"
 
 
 def _ignored(given: flags.FlagValues) -> list[str]:
@@ -224,12 +309,12 @@ def _ignored(given: flags.FlagValues) -> list[str]:
         return []
     used = {"ft_proj_selector"} if given.mode == "evaluate" else set()
     names = set(recipes.setting_names(config.ModelConfig)) - used
-    present = [f"--{name}" for name in given if name in names and given[name].present]
+    present = [name for name in given if name in names and given[name].present]
     if not present:
         return []
     hint = " (--finetune_after_block is the protocol's)"
-    return [f"{', '.join(present)} have no effect with --mode={given.mode}: the weights decide"
-            + (hint if "--fine_tune_after_block" in present else "")]  # fmt: skip
+    return [f"{_listed(present)} no effect with --mode={given.mode}: the weights decide"
+            + (hint if "fine_tune_after_block" in present else "")]  # fmt: skip
 
 
 def _require_encoder(values: flags.FlagValues, base: Sequence[str]) -> None:
@@ -245,6 +330,6 @@ def _require_encoder(values: flags.FlagValues, base: Sequence[str]) -> None:
 def describe_error(error: Exception) -> str:
     """One line for stderr; settings are spelled as flags."""
     if isinstance(error, InputError):
-        is_flag = error.name in definitions.define_flags()
+        is_flag = error.name == "flagfile" or error.name in definitions.define_flags()
         return error.describe(f"--{error.name}" if is_flag else error.name)
     return " ".join(str(error).split())

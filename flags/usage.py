@@ -34,7 +34,7 @@ def help_text() -> str:
     values = definitions.define_flags()
     by_area = values.flags_by_module_dict()
     parts = [_HEADER]
-    for area in ("Run", *definitions.AREAS):
+    for area in ("Run", *definitions.AREAS, definitions.LOGGING_AREA):
         parts.append(f"{area}:")
         parts += [_entry(flag.name, flag.default, flag.help or "") for flag in by_area[area]]
         parts.append("")

@@ -9,26 +9,29 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.json_files import parse_json
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+TPU_NAMES = ("tpu_name", "tpu_zone", "gcp_project", "master")
 TASK_TYPES = ("chief", "worker")
 SERVICE_FORM = "must have the form grpc://host:port, the port from 1 to 65535"
 SLURM_PORT = 8888  # of the first task on a host; further ones count up
+_MOST_TASKS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
 class StrategyConfig:
     """Where to run: see `simclr_tf.distribution`.
 
-    `auto` is `tpu` with `use_tpu`, `tpu_name` or `master`; `multi_worker` where `TF_CONFIG` or
+    `auto` is `tpu` with `use_tpu`, `tpu_name` or `master`, unless `use_tpu` is off: the switch
+    decides, and None leaves it to the names; `multi_worker` where `TF_CONFIG` or
     Slurm's variables name several tasks; `mirrored` with several GPUs or `num_logical_cpus` above
     1; else `one_device`.
     """
 
     strategy: str = "auto"
-    use_tpu: bool = False
+    use_tpu: bool | None = None
     tpu_name: str | None = None
     tpu_zone: str | None = None
     gcp_project: str | None = None
@@ -36,21 +39,30 @@ class StrategyConfig:
     num_logical_cpus: int = 1
 
     def __post_init__(self) -> None:
-        require(self.strategy in STRATEGIES, "strategy",
-                f"must be one of {', '.join(STRATEGIES)}", self.strategy)  # fmt: skip
+        require_choice("strategy", self.strategy, STRATEGIES)
         require(1 <= self.num_logical_cpus < 2**31, "num_logical_cpus",
                 "must be at least 1 and below 2^31", self.num_logical_cpus)  # fmt: skip
         if self.strategy not in ("auto", "tpu"):
             require(not self.use_tpu, "use_tpu", f"must be off with strategy={self.strategy}",
                     self.use_tpu)  # fmt: skip
+        require(self.strategy != "tpu" or self.use_tpu is not False, "use_tpu",
+                "must not be off with strategy=tpu", self.use_tpu)  # fmt: skip
         if self.strategy not in ("auto", "mirrored"):
             require(self.num_logical_cpus == 1, "num_logical_cpus",
                     "needs strategy=mirrored", self.num_logical_cpus)  # fmt: skip
 
     @property
     def names_tpu(self) -> bool:
-        """Whether a setting names a TPU, which `auto` takes before anything else."""
-        return bool(self.use_tpu or self.tpu_name or self.master)
+        """Whether a setting asks for a TPU, which `auto` takes before anything else."""
+        if self.use_tpu is not None:
+            return self.use_tpu
+        return bool(self.tpu_name or self.master)
+
+    @property
+    def unused_names(self) -> tuple[str, ...]:
+        """The settings that describe a TPU although none is asked for."""
+        wanted = self.strategy == "tpu" or (self.strategy == "auto" and self.names_tpu)
+        return () if wanted else tuple(name for name in TPU_NAMES if getattr(self, name))
 
     def is_multi_worker(self, environment: Mapping[str, str]) -> bool:
         """Whether this process is one of a job's.
@@ -67,19 +79,38 @@ def num_tasks(environment: Mapping[str, str]) -> int:
     """Tasks of the job, by `TF_CONFIG` or else by Slurm's variables inside `srun`; 1 without.
 
     Raises:
-        InputError: `TF_CONFIG` is malformed.
+        InputError: A variable is malformed.
     """
     if text := environment.get("TF_CONFIG"):
         cluster = read_cluster(text)
         return sum(len(hosts) for hosts in cluster.values()) or 1
     if is_slurm_task(environment):
-        return int(environment["SLURM_STEP_NUM_TASKS"])
+        tasks = _slurm_number(environment, "SLURM_STEP_NUM_TASKS", 1, _MOST_TASKS)
+        slurm_rank(environment)
+        return tasks
     return 1
 
 
 def is_slurm_task(environment: Mapping[str, str]) -> bool:
     """Whether `srun` started this process (an interactive allocation alone is no task)."""
-    return "SLURM_PROCID" in environment and environment.get("SLURM_STEP_NUM_TASKS", "").isdecimal()
+    return all(environment.get(name) for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+
+
+def slurm_rank(environment: Mapping[str, str]) -> int:
+    """The number of this task in its Slurm step, from 0.
+
+    Raises:
+        InputError: It is no number below that of the tasks.
+    """
+    tasks = _slurm_number(environment, "SLURM_STEP_NUM_TASKS", 1, _MOST_TASKS)
+    return _slurm_number(environment, "SLURM_PROCID", 0, tasks - 1)
+
+
+def _slurm_number(environment: Mapping[str, str], name: str, low: int, high: int) -> int:
+    text = environment.get(name, "")
+    number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
+    require(low <= number <= high, name, f"must be a whole number from {low} to {high}", text)
+    return number
 
 
 def read_cluster(text: str) -> dict[str, list[str]]:
@@ -148,7 +179,7 @@ def expand_hosts(text: str) -> list[str]:
     Raises:
         InputError: The text is no such list.
     """
-    hosts = []
+    hosts: list[str] = []
     items = re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text)
     require(",".join(items) == text, "SLURM_STEP_NODELIST", "must be a list of hosts like a[1-3],b",
             text)  # fmt: skip
@@ -159,6 +190,8 @@ def expand_hosts(text: str) -> list[str]:
         prefix, ranges, suffix = found.groups()
         numbers = [""] if ranges is None else _expand_ranges(ranges, text)
         hosts += [f"{prefix}{number}{suffix or ''}" for number in numbers]
+        require(len(hosts) <= _MOST_TASKS, "SLURM_STEP_NODELIST",
+                f"must name at most {_MOST_TASKS} hosts", text)  # fmt: skip
     require(bool(hosts), "SLURM_STEP_NODELIST", "must name the hosts of the step", text)
     return hosts
 
@@ -170,6 +203,8 @@ def _expand_ranges(ranges: str, text: str) -> list[str]:
         first, _, last = item.partition("-")
         if not first.isdecimal() or not (last or first).isdecimal():
             raise InputError("SLURM_STEP_NODELIST", "must be a list of hosts like a[1-3],b", text)
+        if len(first) > 9 or len(last) > 9 or int(last or first) - int(first) >= _MOST_TASKS:
+            raise InputError("SLURM_STEP_NODELIST", f"must name at most {_MOST_TASKS} hosts", text)
         for number in range(int(first), int(last or first) + 1):
             numbers.append(str(number).zfill(len(first)))
     return numbers
@@ -179,9 +214,13 @@ def _expand_counts(text: str) -> list[int]:
     """`2(x3),1` -> 2, 2, 2, 1."""
     counts: list[int] = []
     for item in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", item)
+        found = re.fullmatch(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?", item)
         if found is None:
             raise InputError("SLURM_STEP_TASKS_PER_NODE", "must be a list of counts like 2(x3),1",
                              text)  # fmt: skip
-        counts += [int(found[1])] * int(found[2] or 1)
+        count, hosts = int(found[1]), int(found[2] or 1)
+        require(sum(counts) + count * hosts <= _MOST_TASKS and hosts <= _MOST_TASKS,
+                "SLURM_STEP_TASKS_PER_NODE", f"must count at most {_MOST_TASKS} tasks",
+                text)  # fmt: skip
+        counts += [count] * hosts
     return counts

@@ -11,11 +11,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Any
 
 from simclr_tf.augment.settings import AugmentConfig
 from simclr_tf.cluster import SERVICE_FORM, StrategyConfig, is_service
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.report.settings import ReportConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
@@ -41,11 +40,7 @@ LEARNING_RATE_SCALINGS = ("linear", "sqrt")
 DATA_SHARDINGS = ("auto", "batch", "split")
 JIT_COMPILE = ("auto", "on", "off")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
-
-
-def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    listed = ", ".join(str(choice) for choice in choices)
-    require(value in choices, name, f"must be one of {listed}", value)
+_BANK_SIZE = 50_000
 
 
 def _require_finite(name: str, value: float, low: float, high: float, constraint: str) -> None:
@@ -94,7 +89,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.dataset), "dataset", "must name a data set", self.dataset)
-        _require_choice("data_sharding", self.data_sharding, DATA_SHARDINGS)
+        require_choice("data_sharding", self.data_sharding, DATA_SHARDINGS)
         service = self.data_service
         require(service is None or is_service(service), "data_service", SERVICE_FORM, service)
         _require_at_least("read_retries", self.read_retries, 0)
@@ -125,14 +120,14 @@ class EncoderConfig:
     stem: str = "auto"
 
     def __post_init__(self) -> None:
-        _require_choice("resnet_depth", self.resnet_depth, RESNET_DEPTHS)
+        require_choice("resnet_depth", self.resnet_depth, RESNET_DEPTHS)
         _require_positive("width_multiplier", self.width_multiplier)
         require(int(64 * self.width_multiplier) >= 4, "width_multiplier",
                 "must leave at least 4 channels in the first block (1/16 of the full width)",
                 self.width_multiplier)  # fmt: skip
         _require_finite("sk_ratio", self.sk_ratio, 0, 1, "must lie in [0, 1]")
         _require_finite("se_ratio", self.se_ratio, 0, 1, "must lie in [0, 1]")
-        _require_choice("stem", self.stem, STEMS)
+        require_choice("stem", self.stem, STEMS)
 
     def resolve_stem(self, image_size: int) -> EncoderConfig:
         """The same encoder with `auto` replaced: `cifar` up to 32 px, `imagenet` above.
@@ -150,12 +145,26 @@ class EncoderConfig:
         return dataclasses.replace(self, stem=stem)
 
 
+def kept_layers(ft_proj_selector: int, depth: int) -> int:
+    """How many of a projection head's `depth` layers a selector keeps; -1 keeps all.
+
+    Raises:
+        InputError: The head does not have so many.
+    """
+    kept = ft_proj_selector + depth + 1 if ft_proj_selector < 0 else ft_proj_selector
+    require(0 <= kept <= depth, "ft_proj_selector", f"must lie between 0 and the head's {depth} "
+            f"layers, or count from its end (-1 for all, down to {-depth - 1})",
+            ft_proj_selector)  # fmt: skip
+    return kept
+
+
 @dataclasses.dataclass(frozen=True)
 class ProjectionConfig:
     """The projection head g (section 4.2; three layers as in SimCLRv2).
 
     `ft_proj_selector` counts the head's layers that fine-tuning keeps below the linear head:
-    0 drops the projection head, 1 fine-tunes from its first layer (SimCLRv2).
+    0 drops the projection head, 1 fine-tunes from its first layer (SimCLRv2), -1 keeps all of them
+    and -2 all but the last. It becomes the number that it stands for.
     """
 
     proj_head_mode: str = "nonlinear"
@@ -164,12 +173,11 @@ class ProjectionConfig:
     ft_proj_selector: int = 0
 
     def __post_init__(self) -> None:
-        _require_choice("proj_head_mode", self.proj_head_mode, PROJ_HEAD_MODES)
+        require_choice("proj_head_mode", self.proj_head_mode, PROJ_HEAD_MODES)
         _require_at_least("proj_out_dim", self.proj_out_dim, 1)
         _require_at_least("num_proj_layers", self.num_proj_layers, 1)
-        depth = self.depth
-        _require_finite("ft_proj_selector", self.ft_proj_selector, 0, depth,
-                        f"must lie between 0 and the head's {depth} layers")  # fmt: skip
+        object.__setattr__(self, "ft_proj_selector",
+                           kept_layers(self.ft_proj_selector, self.depth))  # fmt: skip
 
     @property
     def depth(self) -> int:
@@ -218,9 +226,9 @@ class ModelConfig:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        _require_choice("train_mode", self.train_mode, TRAIN_MODES)
-        _require_choice("precision", self.precision, PRECISIONS)
-        _require_choice("fine_tune_after_block", self.fine_tune_after_block, (-1, 0, 1, 2, 3, 4))
+        require_choice("train_mode", self.train_mode, TRAIN_MODES)
+        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("fine_tune_after_block", self.fine_tune_after_block, (-1, 0, 1, 2, 3, 4))
         if self.train_mode != "finetune":
             require(self.fine_tune_after_block == -1, "fine_tune_after_block",
                     "needs train_mode=finetune (the other modes train everything: -1)",
@@ -260,8 +268,8 @@ class ObjectiveConfig:
     loss_block_size: int = 0
 
     def __post_init__(self) -> None:
-        _require_choice("objective", self.objective, OBJECTIVES)
-        _require_choice("negatives", self.negatives, NEGATIVES)
+        require_choice("objective", self.objective, OBJECTIVES)
+        require_choice("negatives", self.negatives, NEGATIVES)
         _require_positive("temperature", self.temperature)
         _require_at_least("margin", self.margin, 0)
         require(not (self.semi_hard and self.objective == "nt_xent"), "semi_hard",
@@ -315,8 +323,8 @@ class OptimizerConfig:
     weight_decay: float = 1e-6
 
     def __post_init__(self) -> None:
-        _require_choice("optimizer", self.optimizer, OPTIMIZERS)
-        _require_choice("learning_rate_scaling", self.learning_rate_scaling,
+        require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        require_choice("learning_rate_scaling", self.learning_rate_scaling,
                         LEARNING_RATE_SCALINGS)  # fmt: skip
         _require_positive("learning_rate", self.learning_rate)
         _require_at_least("warmup_epochs", self.warmup_epochs, 0)
@@ -384,8 +392,8 @@ class TrainConfig:
         require(bool(plain), "keep_best", "must name a metric, train/NAME or eval/NAME",
                 self.keep_best)  # fmt: skip
         _require_at_least("skip_nonfinite_steps", self.skip_nonfinite_steps, 0)
-        _require_choice("jit_compile", self.jit_compile, JIT_COMPILE)
-        _require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
+        require_choice("jit_compile", self.jit_compile, JIT_COMPILE)
+        require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
         _require_at_least("gradient_cache_chunk", self.gradient_cache_chunk, 0)
         chunk = self.gradient_cache_chunk
         require(chunk > 0 or self.gradient_cache_bn == "chunk", "gradient_cache_bn",
@@ -402,17 +410,18 @@ class EvalConfig:
         eval_batch_size: Images per forward pass, over all replicas.
         eval_steps: Batches of the evaluation split to use; 0 takes all of it.
         knn: Whether to run the weighted k-nearest-neighbour classifier on frozen features.
-        knn_bank_size: At most so many training images serve as neighbours.
+        knn_bank_size: At most so many training images serve as neighbours. None takes 50,000, and
+            with `eval_steps` no more than these evaluate.
         linear_probe: Whether to fit a logistic regression on the features of the same images.
         eval_timeout_secs: `mode=eval` ends when no new checkpoint came for so long.
-        keep_hub_module_max: SavedModels kept under `saved_model/`.
+        keep_hub_module_max: SavedModels kept under `saved_model/`; 0 keeps all.
     """
 
     eval_batch_size: int = 256
     eval_steps: int = 0
     eval_name: str | None = None
     knn: bool = True
-    knn_bank_size: int = 50_000
+    knn_bank_size: int | None = None
     linear_probe: bool = False
     eval_timeout_secs: int = 3600
     keep_hub_module_max: int = 1
@@ -420,11 +429,24 @@ class EvalConfig:
     def __post_init__(self) -> None:
         _require_at_least("eval_batch_size", self.eval_batch_size, 1)
         _require_at_least("eval_steps", self.eval_steps, 0)
-        _require_at_least("knn_bank_size", self.knn_bank_size, 1)
+        if self.knn_bank_size is not None:
+            _require_at_least("knn_bank_size", self.knn_bank_size, 1)
         _require_at_least("eval_timeout_secs", self.eval_timeout_secs, 0)
-        _require_at_least("keep_hub_module_max", self.keep_hub_module_max, 1)
+        _require_at_least("keep_hub_module_max", self.keep_hub_module_max, 0)
         plain = self.eval_name is None or re.fullmatch(r"\w[\w.-]*", self.eval_name)
         require(bool(plain), "eval_name", "must be a plain folder name", self.eval_name)
+
+    @property
+    def max_examples(self) -> int | None:
+        """Images of the evaluation split, at most; None takes all."""
+        return self.eval_steps * self.eval_batch_size or None
+
+    @property
+    def bank_size(self) -> int:
+        """Training images that serve as neighbours, at most."""
+        if self.knn_bank_size is not None:
+            return self.knn_bank_size
+        return min(_BANK_SIZE, self.max_examples or _BANK_SIZE)
 
 
 @dataclasses.dataclass(frozen=True)

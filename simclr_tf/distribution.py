@@ -104,7 +104,7 @@ def _multi_worker_strategy() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({"worker": cluster.slurm_addresses(os.environ)}),
             task_type="worker",
-            task_id=int(os.environ["SLURM_PROCID"]),
+            task_id=cluster.slurm_rank(os.environ),
             rpc_layer="grpc",
         )
     try:

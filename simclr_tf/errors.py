@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from typing import Any
 
 from simclr_tf.text import printable_name
 
-_LONGEST_RECEIVED = 1000
+_LONGEST_RECEIVED = 300
 
 
 class InputError(ValueError):
@@ -53,6 +55,20 @@ def require(condition: bool, name: str, constraint: str, received: Any) -> None:
     """Raises `InputError(name, constraint, received)` unless `condition` holds."""
     if not condition:
         raise InputError(name, constraint, received)
+
+
+def require_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """Raises `InputError` with the nearest choice unless `value` is one of `choices`."""
+    if value not in choices:
+        listed = ", ".join(str(choice) for choice in choices)
+        raise InputError(name, f"must be one of {listed}{did_you_mean(value, choices)}", value)
+
+
+def did_you_mean(value: Any, choices: Collection[Any]) -> str:
+    """` (did you mean NAME?)` for a text that is close to one of the choices, else nothing."""
+    names = [choice for choice in choices if isinstance(choice, str)]
+    close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def require_valid(condition: bool, constraint: str) -> None:

@@ -22,7 +22,7 @@ from simclr_tf.data import decode, labels, pipeline, service, sources, splits, v
 from simclr_tf.data.spread import spread
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require
-from simclr_tf.files import is_remote
+from simclr_tf.files import check_length, check_reachable, is_remote
 from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
@@ -76,8 +76,10 @@ def check_writable(model_dir: str, name: str = "model_dir") -> None:
     Raises:
         InputError: Names the folder.
     """
+    check_reachable(model_dir, name)
     if is_remote(model_dir):
         return
+    check_length(model_dir, name)
     path = os.path.abspath(model_dir)
     while not os.path.lexists(path):
         path = os.path.dirname(path)

@@ -24,10 +24,70 @@ from simclr_tf.errors import InputError, first_line, require
 
 PathLike = str | os.PathLike[str]
 
+_PACKAGES = {"gs": "tensorflow[gcs-filesystem]"}
+_MOST_BELOW = 255  # of the names of what is written in a folder
+
 
 def is_remote(path: PathLike) -> bool:
     """Whether a path lies where only `tf.io.gfile` reaches (`gs://...`)."""
     return "://" in os.fspath(path)
+
+
+def check_local(path: PathLike, name: str) -> None:
+    """Refuses a path that is not on this machine's own file system.
+
+    Raises:
+        InputError: Names the setting.
+    """
+    require(not is_remote(path), name, "must be a local path", os.fspath(path))
+
+
+def check_reachable(path: PathLike, name: str) -> None:
+    """Refuses a path on a file system that TensorFlow can't reach here.
+
+    Args:
+        path: Any path; nothing need be there.
+        name: The setting that holds it.
+
+    Raises:
+        InputError: Says which package reads such paths.
+    """
+    import tensorflow as tf  # Takes seconds; a command line is parsed without it.
+
+    text = os.fspath(path)
+    scheme = text.split("://")[0]
+    try:
+        tf.io.gfile.exists(text)
+    except tf.errors.UnimplementedError:
+        package = _PACKAGES.get(scheme, "tensorflow-io")
+        raise InputError(name, f"must be on a file system that TensorFlow reads: {scheme}:// needs "
+                         f"`pip install '{package}'`, or copy the files here",
+                         text) from None  # fmt: skip
+    except tf.errors.OpError as error:
+        raise InputError(name, f"must be on a path that can be read ({first_line(error)})",
+                         text) from None  # fmt: skip
+
+
+def check_length(path: PathLike, name: str) -> None:
+    """Refuses a local path that is too long for the file system, and for what goes below it.
+
+    Raises:
+        InputError: Names the setting.
+    """
+    text = os.path.abspath(os.fspath(path))
+    place = text
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    longest = max(len(os.fsencode(part)) for part in text.split(os.sep))
+    limits = {"PC_NAME_MAX": 255, "PC_PATH_MAX": 4096}
+    for limit in limits:
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # as on Windows
+            limits[limit] = os.pathconf(place, limit)
+    require(longest <= limits["PC_NAME_MAX"], name,
+            f"must be made of names of at most {limits['PC_NAME_MAX']} bytes", text)  # fmt: skip
+    most = limits["PC_PATH_MAX"] - _MOST_BELOW
+    require(len(os.fsencode(text)) <= most, name, f"must have at most {most} bytes",
+            text)  # fmt: skip
 
 
 def list_files(folder: PathLike) -> list[str]:

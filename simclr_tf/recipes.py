@@ -14,10 +14,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simclr_tf import config as config_lib
-from simclr_tf.errors import InputError
+from simclr_tf import overrides
+from simclr_tf.cluster import TPU_NAMES
+from simclr_tf.errors import InputError, require, require_choice
 
 Config = typing.TypeVar("Config")
 
+# No transforms; no TPU by that name.
+_MAY_BE_EMPTY = ("transforms", *TPU_NAMES)
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 # An installed wheel carries the recipes inside the package, a checkout beside it.
 _FOLDERS = (_PACKAGE / "recipe_files", _PACKAGE.parent / "flags" / "recipes")
@@ -49,7 +53,22 @@ def build_run_config(settings: Mapping[str, Any]) -> config_lib.RunConfig:
     Raises:
         InputError: A name is no setting, or a value breaks its constraint.
     """
+    for name, value in settings.items():
+        require_filled(name, value)
     return build_config(config_lib.RunConfig, settings)
+
+
+def require_filled(name: str, value: Any) -> None:
+    """Refuses an empty text for a setting, but for the few where it says something.
+
+    Elsewhere an empty text is a variable of a script that was not set, and would mean the present
+    folder, or the default.
+
+    Raises:
+        InputError: Names the setting.
+    """
+    empty = isinstance(value, str) and not value.strip()
+    require(not empty or name in _MAY_BE_EMPTY, name, "must not be empty", value)
 
 
 def build_config(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
@@ -99,12 +118,13 @@ def recipe_lines(name: str) -> list[str]:
     Raises:
         InputError: There is no such recipe.
     """
+    require_choice("recipe", name, recipe_names())
     for folder in _FOLDERS:
         path = folder / f"{name}.flags"
         if path.is_file():
-            lines = (line.strip() for line in path.read_text().splitlines())
+            lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
             return [line for line in lines if line and not line.startswith("#")]
-    raise InputError("recipe", f"must be one of {', '.join(recipe_names())}", name)
+    return []
 
 
 def _parse(text: str, hint: Any) -> Any:
@@ -116,6 +136,9 @@ def _parse(text: str, hint: Any) -> Any:
 
 def recipe(name: str, **changes: Any) -> config_lib.RunConfig:
     """A recipe as a configuration object, with the given settings changed.
+
+    A change counts: what the recipe sets against it goes back to its default (`train_epochs`
+    switches off a recipe's `train_steps`; see `simclr_tf.overrides`).
 
     Example:
         `recipe("cifar10_cpu", model_dir="runs/mine", data_dir="~/data", train_steps=100)`
@@ -130,4 +153,6 @@ def recipe(name: str, **changes: Any) -> config_lib.RunConfig:
     for line in recipe_lines(name):
         key, _, text = line.removeprefix("--").partition("=")
         settings[key] = _parse(text, types[key])
+    for key in overrides.switched_off(settings, changes):
+        del settings[key]
     return build_run_config({**settings, **changes})

@@ -5,6 +5,29 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import re
+
+from simclr_tf.errors import InputError, require
+
+# Variables that TensorFlow reads as numbers -> the largest that means anything.
+_NUMBERS = {"TF_NUM_INTRAOP_THREADS": 1024, "TF_NUM_INTEROP_THREADS": 1024}
+
+
+def check_process() -> None:
+    """Refuses a process that can't work: no working directory, or variables that mean nothing.
+
+    Raises:
+        InputError: Names the variable.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError("working directory", f"must exist ({error.strerror}); go to another one",
+                         os.environ.get("PWD")) from None  # fmt: skip
+    for name, most in _NUMBERS.items():
+        text = os.environ.get(name, "")
+        sound = text == "" or (re.fullmatch("[0-9]{1,9}", text) and int(text) <= most)
+        require(bool(sound), name, f"must be a whole number from 0 to {most}", text)
 
 
 def choose_environment() -> None:
@@ -28,20 +51,38 @@ def choose_environment() -> None:
         os.environ["TF_NUM_INTRAOP_THREADS"] = "2"
 
 
-def load_tensorflow() -> None:
+def load_tensorflow(verbosity: int | None = None) -> None:
     """Imports TensorFlow, without its complaints about CUDA where there is no GPU to use.
 
     Must come before anything else imports it. See `choose_environment`.
+
+    Args:
+        verbosity: What it may say, by absl's numbers: -3 nothing, -2 errors, -1 warnings, 0
+            information, 1 more. None: errors, unless the environment says otherwise.
+
+    Raises:
+        InputError: See `check_process`.
     """
+    check_process()
+    if verbosity is not None:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = str(min(max(-verbosity, 0), 3))
     choose_environment()
-    _import_tensorflow()
+    _import_tensorflow(quietly=verbosity is None or verbosity < -1)
     # The same for what it says from Python.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    level = logging.ERROR if verbosity is None else _python_level(verbosity)
+    for name in ("tensorflow",) if verbosity is None else ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(level)
 
 
-def _import_tensorflow() -> None:
-    if glob.glob("/dev/nvidia*") or os.path.exists("/dev/dxg"):
-        return  # what it says about drivers and libraries is needed then
+def _python_level(verbosity: int) -> int:
+    """The level of Python's logging for one of absl: -3 is critical, 1 and more debug."""
+    return logging.INFO - 10 * min(max(verbosity, -3), 1)
+
+
+def _import_tensorflow(quietly: bool) -> None:
+    # What it says about drivers and libraries is needed where there is a GPU.
+    if not quietly or glob.glob("/dev/nvidia*") or os.path.exists("/dev/dxg"):
+        return
     # The lines come from C++ before its logging can be set up, so the file itself is redirected.
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)

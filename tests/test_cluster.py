@@ -22,6 +22,7 @@ def tf_config(**changes):
         ({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8"}, 8),
         ({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8", **tf_config()}, 3),
         ({"SLURM_NTASKS": "8"}, 1),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": ""}, 1),
     ],
 )
 def test_the_launcher_says_how_many_tasks_there_are(environment, expected):
@@ -89,3 +90,31 @@ def test_strange_variables_of_slurm_are_named(hosts, tasks, name):
     with pytest.raises(InputError) as caught:
         cluster.slurm_addresses({"SLURM_STEP_NODELIST": hosts, "SLURM_STEP_TASKS_PER_NODE": tasks})
     assert caught.value.name == name
+
+
+@pytest.mark.parametrize(
+    ("rank", "tasks", "name"),
+    [
+        ("x", "8", "SLURM_PROCID"),
+        ("8", "8", "SLURM_PROCID"),
+        ("-1", "8", "SLURM_PROCID"),
+        ("\u0663", "8", "SLURM_PROCID"),
+        ("0", "x", "SLURM_STEP_NUM_TASKS"),
+        ("0", "0", "SLURM_STEP_NUM_TASKS"),
+        ("0", "9" * 5000, "SLURM_STEP_NUM_TASKS"),
+    ],
+)
+def test_a_strange_rank_or_number_of_tasks_is_named(rank, tasks, name):
+    with pytest.raises(InputError, match="must be a whole number from") as caught:
+        cluster.num_tasks({"SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": tasks})
+    assert caught.value.name == name
+
+
+@pytest.mark.parametrize(
+    ("hosts", "tasks"),
+    [("n[0-999999999]", "1"), ("n[1-9999],m[1-9999]", "1"), (f"n[{'9' * 5000}]", "1"),
+     ("n1", "1(x999999999)"), ("n1", "999999999")],
+)  # fmt: skip
+def test_lists_without_end_are_refused_at_once(hosts, tasks):
+    with pytest.raises(InputError, match="at most 10000"):
+        cluster.slurm_addresses({"SLURM_STEP_NODELIST": hosts, "SLURM_STEP_TASKS_PER_NODE": tasks})

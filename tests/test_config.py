@@ -98,3 +98,43 @@ def test_image_too_small_for_the_imagenet_stem():
 def test_configurations_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.TrainConfig().seed = 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "layers", "selector", "kept"),
+    [
+        # The reference indexes [h, layer 1, ..., layer n] by the selector, as Python does.
+        ("nonlinear", 3, -1, 3), ("nonlinear", 3, -2, 2), ("nonlinear", 3, -4, 0),
+        ("nonlinear", 2, 1, 1), ("linear", 3, -1, 1), ("none", 3, -1, 0),
+    ],
+)  # fmt: skip
+def test_a_selector_counts_from_the_end_too(mode, layers, selector, kept):
+    head = config.ProjectionConfig(mode, num_proj_layers=layers, ft_proj_selector=selector)
+    assert head.ft_proj_selector == kept == ([0, *range(1, head.depth + 1)])[selector]
+
+
+@pytest.mark.parametrize("selector", [-5, 4])
+def test_a_selector_beyond_the_head_is_refused(selector):
+    with pytest.raises(InputError, match="ft_proj_selector must lie between 0 and"):
+        config.ProjectionConfig(ft_proj_selector=selector)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({}, 50_000),
+        ({"eval_steps": 2}, 512),
+        ({"eval_steps": 2, "eval_batch_size": 10}, 20),
+        ({"eval_steps": 1000}, 50_000),
+        ({"eval_steps": 2, "knn_bank_size": 40_000}, 40_000),
+        ({"knn_bank_size": 100}, 100),
+    ],
+)
+def test_eval_steps_bound_the_bank_unless_its_size_is_given(settings, size):
+    assert config.EvalConfig(**settings).bank_size == size
+
+
+def test_all_exports_may_be_kept():
+    assert config.EvalConfig(keep_hub_module_max=0).keep_hub_module_max == 0
+    with pytest.raises(InputError, match="keep_hub_module_max must be at least 0"):
+        config.EvalConfig(keep_hub_module_max=-1)

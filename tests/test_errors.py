@@ -1,6 +1,6 @@
 import pytest
 
-from simclr_tf.errors import InputError, require, require_valid
+from simclr_tf.errors import InputError, require, require_choice, require_valid
 
 
 def test_message_names_setting_constraint_and_value():
@@ -20,3 +20,14 @@ def test_what_a_file_holds_is_a_plain_error_for_its_reader():
     with pytest.raises(ValueError, match="^it must hold$") as caught:
         require_valid(False, "it must hold")
     assert not isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [("trian", " (did you mean train?)"), ("zzz", ""), (3, ""), (None, "")],
+)
+def test_the_nearest_choice_is_offered(value, hint):
+    with pytest.raises(InputError) as caught:
+        require_choice("mode", value, ("train", "eval", -1))
+    assert caught.value.constraint == f"must be one of train, eval, -1{hint}"
+    require_choice("mode", -1, ("train", "eval", -1))

@@ -130,3 +130,18 @@ def test_a_remote_folder_is_brought_here_as_far_as_it_is_wanted(tmp_path):
 
 def test_leftovers_elsewhere_stay():
     files.remove_leftovers("ram://far/a.txt")
+
+
+@pytest.mark.parametrize("path", ["gs://a/b", "s3://a", "http://a/b", "file:///a"])
+def test_a_path_elsewhere_is_not_local(path):
+    with pytest.raises(InputError, match="output must be a local path"):
+        files.check_local(path, "output")
+
+
+def test_lengths_are_those_that_the_file_system_takes(tmp_path):
+    files.check_length(tmp_path / ("x" * 255), "model_dir")
+    files.check_length(f"{tmp_path}/{'/'.join(['x' * 200] * 15)}", "model_dir")
+    with pytest.raises(InputError, match="names of at most 255 bytes"):
+        files.check_length(tmp_path / ("ü" * 128), "model_dir")
+    with pytest.raises(InputError, match="model_dir must have at most 3841 bytes"):
+        files.check_length(f"{tmp_path}/{'/'.join(['x' * 200] * 19)}", "model_dir")

@@ -98,8 +98,8 @@ BAD_INPUT = {
     "a file as folder": ("--dataset=folder --data_dir={photos}/file", "--data_dir"),
     "unlabelled fine-tuning": ("--dataset=folder:{photos}/unlabelled --train_mode=finetune",
                                "--dataset must have labels"),
-    "unlabelled evaluation": ("--mode=eval --dataset=folder:{photos}/unlabelled",
-                              "--dataset must have labels"),
+    "unlabelled evaluation": ("--mode=eval --dataset=folder:{photos}/unlabelled "
+                              "--model_dir={photos}/empty", "--dataset must have labels"),
     "absent checkpoint": (LABELLED + " --checkpoint={photos}/ckpt-1", "--checkpoint"),
     "folder without checkpoint": (LABELLED + " --checkpoint={photos}/empty", "--checkpoint"),
     "checkpoint of another encoder": (LABELLED + " --checkpoint={finished} "
@@ -128,6 +128,59 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, photos, finished, tmp_pa
     assert named in captured.err
     assert "Traceback" not in captured.err
     assert not folder.exists()
+
+
+LONG = "/".join(["y" * 100] * 45)
+EMBED = "--mode=embed --checkpoint={finished} --dataset=folder:{photos}/labelled"
+# Command line -> the flag whose path can't be meant: elsewhere, absent or too long.
+BAD_PATHS = {
+    "remote run": (LABELLED + " --model_dir=hdfs://a/b", "--model_dir"),
+    "remote run to evaluate": (LABELLED + " --mode=eval --model_dir=hdfs://a/b", "--model_dir"),
+    "web address as a run": (LABELLED + " --model_dir=https://a/b", "--model_dir"),
+    "remote study": (LABELLED + " --mode=study --study=losses --model_dir=s3://a/b",
+                     "--model_dir must be a local path"),
+    "remote data": ("--dataset=cifar10 --data_dir=s3://a/b", "--data_dir"),
+    "remote folder": ("--dataset=folder --data_dir=hdfs://a/b", "--data_dir must be a local path"),
+    "remote named folder": ("--dataset=folder:http://a/b", "--dataset must be a local path"),
+    "remote checkpoint": (LABELLED + " --checkpoint=hdfs://a/b", "--checkpoint"),
+    "remote teacher": (LABELLED + " --train_mode=distill --teacher=s3://a/b", "--teacher"),
+    "remote cache": ("--mode=evaluate --checkpoint={finished} --feature_cache=s3://a/b",
+                     "--feature_cache must be a local path"),
+    "remote other": ("--mode=evaluate --checkpoint={finished} --compare_with=s3://a/b",
+                     "--compare_with"),
+    "remote output": (EMBED + " --output=s3://a/b.npz", "--output must be a local path"),
+    "remote embeddings": ("--mode=neighbors --embeddings=s3://a/b.npz",
+                          "--embeddings must be a local path"),
+    "remote encoder": (EMBED.replace("{finished}", "hdfs://a/b") + " --output=b.npz",
+                       "--checkpoint"),
+    "mistyped data": ("--dataset=digits --data_dir={photos}/typo", "--data_dir must be an exist"),
+    "mistyped run": (LABELLED + " --mode=eval --model_dir={photos}/typo",
+                     "--model_dir must be an existing folder with mode=eval"),
+    "long name": (LABELLED + " --model_dir=run/" + "x" * 300, "--model_dir must be made of names"),
+    "long run": (LABELLED + f" --model_dir={LONG}", "--model_dir must have at most"),
+    "long data": (f"--dataset=folder --data_dir={LONG}", "--data_dir must have at most"),
+    "long output": (EMBED + f" --output={LONG}.npz", "--output must have at most"),
+    "long embeddings": (f"--mode=neighbors --embeddings={LONG}.npz", "--embeddings must have at"),
+    "long cache": ("--mode=evaluate --checkpoint={finished} --feature_cache=" + LONG,
+                   "--feature_cache must have at most"),
+    "long checkpoint": (LABELLED + f" --checkpoint={LONG}", "--checkpoint"),
+    "peak beyond numbers": (LABELLED + " --learning_rate=1e308", "--learning_rate must give a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_PATHS)
+def test_a_path_that_cannot_be_meant_names_its_flag_and_makes_nothing(
+    case, photos, finished, tmp_path, capsys, monkeypatch
+):
+    line, named = BAD_PATHS[case]
+    monkeypatch.chdir(tmp_path)
+    before = sorted(photos.rglob("*"))
+    words = f"--model_dir=run {TINY} {line}".format(photos=photos, finished=finished).split()
+    assert run.main(words) == run.BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and len(error) < 1000, error
+    assert error.startswith(f"run.py: error: {named}")
+    assert not list(tmp_path.iterdir()) and sorted(photos.rglob("*")) == before
 
 
 def test_another_configuration_in_an_existing_run_is_refused(finished, photos, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import subprocess
@@ -11,6 +12,7 @@ from unittest import mock
 import pytest
 
 from simclr_tf import startup
+from simclr_tf.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -96,3 +98,29 @@ def test_without_onednn_one_thread_stays(monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     startup.choose_environment()
     assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
+
+
+@pytest.mark.parametrize("name", ["TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"])
+@pytest.mark.parametrize("text", ["x", "-1", "1e3", "99999", "\u0663"])
+def test_a_variable_that_is_no_number_is_named(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(InputError, match="must be a whole number from 0 to 1024") as caught:
+        startup.check_process()
+    assert caught.value.name == name
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="working directory must exist"):
+        startup.check_process()
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "level"),
+    [(-9, logging.CRITICAL), (-3, logging.CRITICAL), (-2, logging.ERROR), (-1, logging.WARNING),
+     (0, logging.INFO), (1, logging.DEBUG), (5, logging.DEBUG)],
+)  # fmt: skip
+def test_absls_verbosity_is_a_level_of_python(verbosity, level):
+    assert startup._python_level(verbosity) == level

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from simclr_tf.errors import require
+from simclr_tf.errors import require, require_choice
 
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 AUGMENT_PLACES = ("auto", "host", "device")
@@ -50,11 +50,9 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         for name, choices in (("augmentation", POLICIES), ("brightness", BRIGHTNESS_MODES),
                               ("augment_on", AUGMENT_PLACES)):  # fmt: skip
-            value = getattr(self, name)
-            require(value in choices, name, f"must be one of {', '.join(choices)}", value)
+            require_choice(name, getattr(self, name), choices)
         for name in self.transform_names:
-            known = ", ".join(TRANSFORMS)
-            require(name in TRANSFORMS, "transforms", f"must be among {known}", name)
+            require_choice("transforms", name, TRANSFORMS)
         once = len(set(self.transform_names)) == len(self.transform_names)
         require(once and bool(self.transform_names) >= bool(self.transforms), "transforms",
                 "must name transformations, each once, or be empty", self.transforms)  # fmt: skip

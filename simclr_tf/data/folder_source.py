@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.errors import InputError, require
+from simclr_tf.files import check_length
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 SPLIT_FOLDERS = {
@@ -127,6 +128,7 @@ def open_folder(path: str, setting: str) -> FolderSource:
         InputError: No such folder, no image in it, or a class in one split only.
     """
     root = pathlib.Path(path).expanduser()
+    check_length(root, setting)
     require(root.is_dir(), setting, "must name an existing folder", path)
     files = sorted(_image_files(root), key=_order)
     if not files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from simclr_tf.config import DataConfig
 from simclr_tf.errors import require
+from simclr_tf.files import check_local, check_reachable
 
 FOLDER = "folder"
 
@@ -227,6 +229,8 @@ def divide_split(
 def open_source(config: DataConfig) -> Source:
     """Opens the data set of `config`; downloads or prepares it only where it must be.
 
+    A `data_dir` that is given has to exist: a mistyped one would be made, and filled.
+
     Raises:
         InputError: Unknown data set, absent folder, no images, no network when it is needed.
     """
@@ -239,9 +243,14 @@ def open_source(config: DataConfig) -> Source:
             require(bool(config.data_dir), "data_dir",
                     "must name the folder with the images when dataset=folder",
                     config.data_dir)  # fmt: skip
-        return folder_source.open_folder(
-            path or str(config.data_dir), "dataset" if path else "data_dir"
-        )
+        setting = "dataset" if path else "data_dir"
+        check_local(path or str(config.data_dir), setting)
+        return folder_source.open_folder(path or str(config.data_dir), setting)
+    if config.data_dir is not None:
+        check_reachable(config.data_dir, "data_dir")
+        exists = tf.io.gfile.isdir(os.path.expanduser(config.data_dir))
+        require(exists, "data_dir", "must be an existing folder (make it first to prepare data "
+                "sets in it)", config.data_dir)  # fmt: skip
     from simclr_tf.data import tfds_source
 
     return tfds_source.open_tfds(config.dataset, config.data_dir)

@@ -29,7 +29,7 @@ from simclr_tf.evaluation.features import (
     collect,
     labels_or_none,
 )
-from simclr_tf.files import is_remote, write_json
+from simclr_tf.files import check_length, check_local, write_json
 from simclr_tf.json_files import read_json
 from simclr_tf.removal import Kind, make_scratch, remove_tree, unmarked
 
@@ -58,7 +58,8 @@ class FeatureStore:
         self._folder = None if folder is None else pathlib.Path(folder).expanduser()
         self._memory: dict[str, Features] = {}
         if self._folder is not None:
-            require(not is_remote(folder or ""), "feature_cache", "must be a local folder", folder)
+            check_local(str(folder), "feature_cache")
+            check_length(self._folder, "feature_cache")
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -12,11 +12,12 @@ from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.data import decode
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, RunError, require
 from simclr_tf.evaluation import evaluate as protocols
 from simclr_tf.evaluation import results
 from simclr_tf.evaluation.features import Batches
 from simclr_tf.experiment import Experiment
+from simclr_tf.files import check_reachable
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import reporting
@@ -26,8 +27,10 @@ from simclr_tf.modes.common import (
     describe_export,
     print_line,
     say_as_chief,
+    silent,
     write_export,
 )
+from simclr_tf.modes.watch import watching
 from simclr_tf.optimizers.factory import weight_decay_loss
 from simclr_tf.training import checkpoints
 from simclr_tf.training.coordination import naming_lost_worker
@@ -43,9 +46,14 @@ def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> No
     came for `eval_timeout_secs`.
 
     Raises:
-        InputError: Bad settings, no labels or split to evaluate on, or a checkpoint that does not
-            fit.
+        InputError: Bad settings, no folder `model_dir`, no labels or split to evaluate on, or a
+            checkpoint that does not fit.
+        RunError: No checkpoint came at all.
     """
+    check_reachable(run.model_dir, "model_dir")
+    require(run.checkpoint is not None or tf.io.gfile.isdir(run.model_dir), "model_dir",
+            "must be an existing folder with mode=eval, which follows the run in it",
+            run.model_dir)  # fmt: skip
     experiment = experiment_lib.prepare(run, trains=False)
     say = say_as_chief(experiment.strategy, say)
     for note in experiment.notes:
@@ -58,7 +66,9 @@ def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> No
         prefixes = iter([run.checkpoint])
     else:
         prefixes = _run_checkpoints(experiment, say)
+    evaluated = 0
     for prefix in prefixes:
+        evaluated += 1
         report = restore.restore_weights(model, prefix)
         for line in report.lines():
             say(f"{prefix}: {line}")
@@ -69,6 +79,8 @@ def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> No
         if complete:
             write_export(export, experiment, model, global_step, say)
             describe_export(export, experiment, global_step)
+    if not evaluated:
+        raise RunError(f"no checkpoint came in {run.model_dir}; is it the folder of a run?")
 
 
 def _run_checkpoints(experiment: Experiment, say: Say) -> Iterator[str]:
@@ -115,6 +127,8 @@ def evaluate_step(
         probe=run.evaluation.linear_probe,
         with_head=with_head,
         regularization_loss=float(l2),
+        name=f"step {global_step}",
+        say=say,
     )
     if not distribution.is_chief(experiment.strategy):
         return evaluation.metrics
@@ -153,13 +167,32 @@ def evaluate_model(
     probe: bool,
     with_head: bool = True,
     regularization_loss: float | None = None,
+    name: str = "the encoder",
+    times: int = 1,
+    say: Say = silent,
 ) -> protocols.Evaluation:
-    """Scores a model on the evaluation split; training images are the bank of kNN and probe."""
+    """Scores a model on the evaluation split; training images are the bank of kNN and probe.
+
+    `say` hears beforehand how many images that takes, as the evaluation of `name`, and early on
+    how long `times` such evaluations last.
+    """
     run, split = experiment.run, experiment.eval_split
     assert split is not None and experiment.source.num_classes is not None
     settings = run.evaluation
     bank, images = batches_to_evaluate(experiment, with_bank=settings.knn or probe)
+    wanted = {"kNN": settings.knn, "logistic regression": probe}
+    uses = [use for use in wanted if wanted[use]]
+    in_bank, tested = count_images(experiment, with_bank=bank is not None)
+    beside = f" and {in_bank:,} of {run.data.train_split} for {' and '.join(uses)}"
+    say(f"evaluating {name}: {tested:,} images of {split}{beside if in_bank else ''}")
     with (
+        watching(
+            in_bank + tested,
+            f"evaluating {name}",
+            say,
+            times,
+            shows=distribution.is_chief(experiment.strategy),
+        ) as watch,
         naming_lost_worker(),
         decode.naming_bad_image(experiment.source, run.data.train_split),
         decode.naming_bad_image(experiment.source, split, "eval_split"),
@@ -172,8 +205,19 @@ def evaluate_model(
             ks=(20, 200) if bank is not None and settings.knn else (),
             probe=probe and bank is not None,
             regularization_loss=regularization_loss,
+            on_batch=watch,
             strategy=experiment.strategy,
         )
+
+
+def count_images(experiment: Experiment, with_bank: bool) -> tuple[int, int]:
+    """How many training images serve as neighbours, and how many images are tested, at most."""
+    run, split, settings = experiment.run, experiment.eval_split, experiment.run.evaluation
+    assert split is not None
+    source = experiment.source if experiment.labelled is None else experiment.labelled.labelled
+    tested = source.num_examples(split, "eval_split")
+    bank = source.num_examples(run.data.train_split) if with_bank else 0
+    return min(bank, settings.bank_size), min(tested, settings.max_examples or tested)
 
 
 def batches_to_evaluate(experiment: Experiment, with_bank: bool) -> tuple[Batches | None, Batches]:
@@ -186,10 +230,10 @@ def batches_to_evaluate(experiment: Experiment, with_bank: bool) -> tuple[Batche
         bank = experiment_lib.eval_batches(
             experiment,
             run.data.train_split,
-            max_examples=settings.knn_bank_size,
+            max_examples=settings.bank_size,
             setting="train_split",
         )
-    most = settings.eval_steps * settings.eval_batch_size or None
+    most = settings.max_examples
     return bank, experiment_lib.eval_batches(experiment, split, max_examples=most)
 
 

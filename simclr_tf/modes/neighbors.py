@@ -14,6 +14,7 @@ from simclr_tf.augment import policy
 from simclr_tf.data import sources
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import encoders, features
+from simclr_tf.files import check_length, check_local
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.retrieval import images, picture
 from simclr_tf.retrieval import neighbors as search
@@ -86,6 +87,8 @@ def neighbors(
     """
     require(bool(embeddings), "embeddings", "must name a file that mode=embed wrote", embeddings)
     assert embeddings is not None
+    check_local(embeddings, "embeddings")
+    check_length(embeddings, "embeddings")
     require(num_neighbors >= 1, "num_neighbors", "must be at least 1", num_neighbors)
     require(0 < duplicate_similarity <= 1, "duplicate_similarity", "must lie in (0, 1]",
             duplicate_similarity)  # fmt: skip
@@ -153,7 +156,7 @@ def _describe(path: str, content: Embeddings) -> str:
 def _resolve(query: str, content: Embeddings, checkpoint: str | None, say: Say) -> _Query:
     """An existing file counts as such, even where it is called like an id."""
     path = pathlib.Path(query).expanduser()
-    if path.is_file():
+    if os.path.isfile(path):  # not an error of its own where the text is too long for a path
         vector = _embed_file(path, content, checkpoint)
         row = _row_of_file(path, content)
         if row is None:

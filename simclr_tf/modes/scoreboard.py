@@ -20,7 +20,10 @@ from simclr_tf.weights import locate
 
 
 def evaluate(
-    run: RunConfig, image_size: int | None = None, say: Say = print_line
+    run: RunConfig,
+    image_size: int | None = None,
+    say: Say = print_line,
+    ft_proj_selector: int | None = None,
 ) -> dict[str, Section]:
     """Evaluates one encoder by the protocols of `run.scoreboard`.
 
@@ -29,6 +32,8 @@ def evaluate(
             Data, augmentation, optimizer and lengths are what the protocols that train take.
         image_size: Side of the images; None takes the encoder's.
         say: Receives lines for the user.
+        ft_proj_selector: Layers of the encoder's own projection head that fine-tuning keeps; None
+            takes the run's setting.
 
     Returns:
         What each protocol found.
@@ -41,6 +46,8 @@ def evaluate(
             "is a setting of training; evaluation has --label_fractions",
             run.data.label_subset)  # fmt: skip
     checkpoint = run.checkpoint or run.model_dir
+    if ft_proj_selector is None:
+        ft_proj_selector = run.model.projection.ft_proj_selector
     strategy = distribution.build_strategy(run.strategy)
     source = _open_source(run.data, say)
     with strategy.scope():
@@ -61,7 +68,7 @@ def evaluate(
         train=run.train,
         eval_batch_size=run.evaluation.eval_batch_size,
         data_dir=run.data.data_dir,
-        ft_proj_selector=run.model.projection.ft_proj_selector,
+        ft_proj_selector=ft_proj_selector,
         say=say,
     )
     found = scoreboard.evaluate(context)

@@ -40,7 +40,7 @@ def train_then_eval(
     untrained: dict[str, float] = {}
     if can_evaluate(experiment):
         if run.evaluation.knn or run.evaluation.linear_probe:
-            untrained = _untrained_metrics(experiment)
+            untrained = _untrained_metrics(experiment, say)
         metrics = evaluate_step(experiment, model, global_step, say, untrained)
         describe_export(export, experiment, global_step)
         if distribution.is_chief(experiment.strategy):
@@ -58,11 +58,13 @@ def train_then_eval(
     say(table.format_table(rows, f"{experiment.source.name}, {global_step} steps"))
 
 
-def _untrained_metrics(experiment: Experiment) -> dict[str, float]:
+def _untrained_metrics(experiment: Experiment, say: Say) -> dict[str, float]:
     """The same evaluation of the encoder before its first step: what training has to beat."""
     untrained = experiment_lib.make_model(experiment)
     probe = experiment.run.evaluation.linear_probe
-    metrics = evaluate_model(experiment, untrained, probe=probe).metrics
+    metrics = evaluate_model(
+        experiment, untrained, probe=probe, name="the untrained encoder", times=2, say=say
+    ).metrics
     return {name: value for name, value in metrics.items() if name not in protocols.HEAD_METRICS}
 
 

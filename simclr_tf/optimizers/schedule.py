@@ -75,9 +75,14 @@ def build_schedule(
         train_batch_size: Global batch size.
         num_examples: Images in the training split.
         total_steps: Steps of the whole run.
+
+    Raises:
+        InputError: The learning rate is too large for its peak to be a number in float32.
     """
     warmup_steps = count_warmup_steps(config.warmup_epochs, train_batch_size, num_examples)
     peak = config.peak_learning_rate(train_batch_size)
+    require(peak <= tf.float32.max, "learning_rate", f"must give a finite peak with "
+            f"train_batch_size={train_batch_size}", config.learning_rate)  # fmt: skip
     return WarmupCosine(peak, warmup_steps, total_steps)
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from simclr_tf.data import splits
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import results, significance
-from simclr_tf.files import list_files, on_local_disk, write_text_atomically
+from simclr_tf.files import check_reachable, list_files, on_local_disk, write_text_atomically
 from simclr_tf.protocols import (
     distill,
     finetune,
@@ -217,6 +217,7 @@ def compare(context: Context, other: str) -> Section:
 
 
 def _predictions(folder: str, setting: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    check_reachable(folder, setting)
     found = {}
     with on_local_disk(os.path.join(folder, PREDICTIONS_FOLDER), lambda path: True) as place:
         for name in list_files(place):

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, require, require_choice
 
 PROTOCOLS = ("linear", "knn", "logreg", "semi_supervised", "finetune", "supervised", "attributes",
              "distill", "transfer")  # fmt: skip
@@ -120,18 +120,13 @@ class ProtocolConfig:
     map_points: int = 2000
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.names if name not in PROTOCOLS]
-        require(not unknown, "protocols", f"must be {ALL}, or among {', '.join(PROTOCOLS)}",
-                self.protocols)  # fmt: skip
+        for name in self.names:
+            require_choice("protocols", name, (ALL, *PROTOCOLS))
         require(bool(self.endpoint), "endpoint", "must name an endpoint", self.endpoint)
         require(0 < self.validation_fraction <= 0.5, "validation_fraction",
                 "must lie in (0, 0.5]", self.validation_fraction)  # fmt: skip
-        require(self.linear_optimizer in ("momentum", "lars"), "linear_optimizer",
-                "must be momentum or lars", self.linear_optimizer)  # fmt: skip
-        choices = (-1, 0, 1, 2, 3, 4)
-        require(self.finetune_after_block in choices, "finetune_after_block",
-                f"must be one of {', '.join(map(str, choices))}",
-                self.finetune_after_block)  # fmt: skip
+        require_choice("linear_optimizer", self.linear_optimizer, ("momentum", "lars"))
+        require_choice("finetune_after_block", self.finetune_after_block, (-1, 0, 1, 2, 3, 4))
         require(0 < self.distill_width <= 1, "distill_width", "must lie in (0, 1]",
                 self.distill_width)  # fmt: skip
         self._check_positive()

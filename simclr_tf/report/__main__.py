@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from simclr_tf import startup
 from simclr_tf.console import run_command, say
 from simclr_tf.errors import InputError, one_line
+from simclr_tf.files import check_length, check_reachable, is_remote
 
 BAD_INPUT, FAILED = 2, 1
 
@@ -27,7 +28,11 @@ def main(words: Sequence[str]) -> int:
         "for several)",
     )
     given = parser.parse_args(words)
-    startup.load_tensorflow()
+    try:
+        startup.load_tensorflow()
+    except InputError as error:
+        print(f"simclr_tf.report: error: {error}", file=sys.stderr)
+        return BAD_INPUT
     import tensorflow as tf
 
     from simclr_tf.report import comparison, run_page
@@ -54,6 +59,9 @@ def main(words: Sequence[str]) -> int:
 
 def _check_output(place: str) -> None:
     """Refuses what can't be a page, or would replace something else than one."""
+    check_reachable(place, "--output")
+    if not is_remote(place):
+        check_length(place, "--output")
     if os.path.isdir(place) or not os.path.basename(place):
         raise InputError("--output", "must be a file, not a folder", place)
     if os.path.exists(place) and not place.endswith((".html", ".htm")):

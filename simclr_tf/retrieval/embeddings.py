@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from simclr_tf.errors import InputError, first_line, require
-from simclr_tf.files import is_remote
+from simclr_tf.files import check_length, check_local
 from simclr_tf.json_files import parse_json, texts
 from simclr_tf.retrieval.columns import Columns, RowWriter
 
@@ -90,7 +90,8 @@ def check_output(path: PathLike, setting: str = "output") -> pathlib.Path:
     text = os.fspath(path)
     listed = " or ".join(SUFFIXES)
     require(_suffix(text) in SUFFIXES, setting, f"must end in {listed}", text)
-    require(not is_remote(text), setting, "must be a local path", text)
+    check_local(text, setting)
+    check_length(text, setting)
     target = pathlib.Path(text).expanduser()
     require(not target.is_dir(), setting, "must name a file, not a folder", text)
     check_parent(target, setting)
@@ -110,6 +111,8 @@ def check_parent(path: PathLike, setting: str = "output") -> None:
     Raises:
         InputError: Names the setting.
     """
+    check_local(path, setting)
+    check_length(path, setting)
     folder = pathlib.Path(path).absolute().parent
     while not os.path.lexists(folder):
         folder = folder.parent
@@ -257,6 +260,8 @@ def read_embeddings(path: PathLike, setting: str = "embeddings") -> Embeddings:
     """
     text = os.fspath(path)
     source = pathlib.Path(text).expanduser()
+    check_local(text, setting)
+    check_length(source, setting)
     require(source.is_file(), setting, "must name an existing file of embeddings", text)
     require(_suffix(text) in SUFFIXES, setting, f"must end in {' or '.join(SUFFIXES)}", text)
     module = _module(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, extra
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import training
-from simclr_tf.modes.common import Say
-from simclr_tf.modes.evaluation import batches_to_evaluate, write_evaluation
+from simclr_tf.modes.common import Say, silent
+from simclr_tf.modes.evaluation import batches_to_evaluate, count_images, write_evaluation
+from simclr_tf.modes.watch import watching
 from simclr_tf.report import curves
 from simclr_tf.studies.grid import PROBE, PROBE_Z
 
@@ -68,20 +69,24 @@ def measure(experiment: Experiment, model: SimCLR) -> protocols.Evaluation:
     projects = model.projection_head is not None
     endpoints = (FINAL_ENDPOINT, *((PROJECTION_ENDPOINT,) if projects else ()))
 
-    def extract(batches: Any) -> Any:
+    def extract(batches: Any, on_batch: Callable[[int], None]) -> Any:
         return extract_features(
             lambda images: model(images, training=False),
             batches,
+            on_batch,
             endpoints=endpoints,
             optional_endpoints=(LOGITS_ENDPOINT,),
             strategy=experiment.strategy,
         )
 
+    in_bank, tested = count_images(experiment, with_bank=True)
     with (
+        watching(in_bank + tested, "evaluating", silent) as watch,
         decode.naming_bad_image(experiment.source, run.data.train_split),
         decode.naming_bad_image(experiment.source, experiment.eval_split, "eval_split"),
     ):
-        bank, test = extract(bank_batches), extract(test_batches)
+        bank = extract(bank_batches, watch)
+        test = extract(test_batches, lambda count: watch(in_bank + count))
     classes = experiment.source.num_classes
     found = protocols.evaluate_features(test, bank, classes, ks=(20,), probe=True)
     if projects:
@@ -109,9 +114,8 @@ def training_figures(model_dir: str | os.PathLike[str]) -> dict[str, float]:
 def test_images(experiment: Experiment) -> int:
     """How many images accuracies are means over."""
     assert experiment.eval_split is not None
-    settings = experiment.run.evaluation
     count = experiment.source.num_examples(experiment.eval_split, setting="eval_split")
-    return min(count, settings.eval_steps * settings.eval_batch_size or count)
+    return min(count, experiment.run.evaluation.max_examples or count)
 
 
 def failure(error: Exception) -> Mapping[str, Any]:

@@ -192,7 +192,7 @@ def _defining(run: RunConfig) -> dict[str, Any]:
         "study_budget": run.study.study_budget,
         "eval_split": run.data.eval_split,
         "eval_steps": run.evaluation.eval_steps,
-        "knn_bank_size": run.evaluation.knn_bank_size,
+        "knn_bank_size": run.evaluation.bank_size,
     }
 
 

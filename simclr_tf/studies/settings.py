@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 
-from simclr_tf.errors import require
+from simclr_tf.errors import require, require_choice
 
 STUDIES = ("augmentation", "color_strength", "broader", "projection_head", "losses",
            "temperature", "batch_size", "width_depth")  # fmt: skip
@@ -34,10 +34,9 @@ class StudyConfig:
     study_grid: str = "small"
 
     def __post_init__(self) -> None:
-        require(self.study is None or self.study in STUDIES, "study",
-                f"must be one of {', '.join(STUDIES)}", self.study)  # fmt: skip
-        require(self.study_grid in GRIDS, "study_grid", f"must be one of {', '.join(GRIDS)}",
-                self.study_grid)  # fmt: skip
+        if self.study is not None:
+            require_choice("study", self.study, STUDIES)
+        require_choice("study_grid", self.study_grid, GRIDS)
         require(1 <= self.study_seeds <= _MOST_SEEDS, "study_seeds",
                 f"must lie between 1 and {_MOST_SEEDS}", self.study_seeds)  # fmt: skip
         if self.study_budget is not None:

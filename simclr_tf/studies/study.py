@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, one_line, require, require_valid
-from simclr_tf.files import is_remote, write_json
+from simclr_tf.files import check_local, write_json
 from simclr_tf.json_files import find_json
 from simclr_tf.modes.common import Say, print_line, silent
 from simclr_tf.studies import catalogue, output, plan
@@ -52,9 +52,7 @@ def run_study(run: RunConfig, say: Say = print_line) -> Results:
     """
     require(run.study.study is not None, "study", "must be given with mode=study", None)
     assert run.study.study is not None
-    require(not is_remote(run.model_dir), "model_dir",
-            "must be a folder of this machine or a shared one with mode=study",
-            run.model_dir)  # fmt: skip
+    check_local(run.model_dir, "model_dir")
     study = catalogue.study(run.study.study)
     settled = plan.settle(study, run, say)
     left = [(cell, seed) for cell in settled.cells for seed in settled.seeds]

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import NamedTuple
 
-from simclr_tf.config import ModelConfig, ProjectionConfig
+from simclr_tf.config import ModelConfig, ProjectionConfig, kept_layers
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import infer, locate
@@ -109,7 +109,8 @@ def _model_config(
         )
     else:
         known = record.model.projection.ft_proj_selector
-        require(ft_proj_selector in (0, known), "ft_proj_selector",
+        asked = kept_layers(ft_proj_selector, record.model.projection.depth)
+        require(asked in (0, known), "ft_proj_selector",
                 f"must be {known}, as recorded beside the weights", ft_proj_selector)  # fmt: skip
         config = record.model
     return dataclasses.replace(config, precision="float32", fine_tune_after_block=-1)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from simclr_tf.errors import InputError, first_line, one_line, require
-from simclr_tf.files import is_remote
+from simclr_tf.errors import InputError, one_line, require
+from simclr_tf.files import check_reachable, is_remote
 from simclr_tf.weights import archives, integrity
 
 CONFIG_FILE = "config.json"
@@ -22,7 +22,6 @@ STUDY_FILE = "study.json"  # in the folder of a study, beside the runs of its ce
 SAVED_MODEL_FILE = "saved_model.pb"
 EXPORTS_FOLDER = "saved_model"  # of a run: one SavedModel per step
 _ARCHIVE = re.compile(r"\.(tar\.gz|tgz)(\?.*)?$")
-_PACKAGES = {"gs": "tensorflow[gcs-filesystem]"}
 
 
 class Location(NamedTuple):
@@ -118,7 +117,7 @@ def locate(path: str) -> Location:
 
 def _locate(path: str, choose: Callable[[str], str | None]) -> Location:
     path = path.rstrip("/") if len(path) > 1 else path
-    _check_file_system(path)
+    check_reachable(path, "checkpoint")
     if not tf.io.gfile.isdir(path):
         return _locate_file(path, choose)
     if prefix := choose(path):
@@ -132,23 +131,6 @@ def _locate(path: str, choose: Callable[[str], str | None]) -> Location:
     if not tf.io.gfile.exists(f"{prefix}.index"):
         raise InputError("checkpoint", "must be a SavedModel with its variables/ folder", folder)
     return Location(prefix, saved_model=folder)
-
-
-def _check_file_system(path: str) -> None:
-    try:
-        tf.io.gfile.exists(path)
-    except tf.errors.UnimplementedError:
-        scheme = path.split("://")[0]
-        package = _PACKAGES.get(scheme, "tensorflow-io")
-        raise InputError(
-            "checkpoint",
-            f"must be on a file system that TensorFlow reads: {scheme}:// needs "
-            f"`pip install '{package}'`, or copy the files here",
-            path,
-        ) from None
-    except tf.errors.OpError as error:
-        raise InputError("checkpoint", f"must be on a path that can be read ({first_line(error)})",
-                         path) from None  # fmt: skip
 
 
 def _locate_file(path: str, choose: Callable[[str], str | None]) -> Location:
@@ -213,7 +195,7 @@ def check(path: str) -> None:
         return
     path = _archive_in(path)
     if is_archive(path):
-        _check_file_system(path)
+        check_reachable(path, "checkpoint")
         require(tf.io.gfile.exists(path), "checkpoint", "must exist", path)
     else:
         _locate(path, newest_checkpoint)

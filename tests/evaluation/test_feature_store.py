@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="feature_cache must be a folder"):
         FeatureStore(str(tmp_path / "file" / "cache"))
-    with pytest.raises(InputError, match="feature_cache must be a local folder"):
+    with pytest.raises(InputError, match="feature_cache must be a local path"):
         FeatureStore("gs://bucket/cache")
 
 

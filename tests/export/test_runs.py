@@ -82,4 +82,12 @@ def test_settings_come_from_the_run_that_trained_the_weights(tmp_path, written, 
 def test_nothing_to_prune(tmp_path):
     assert prune_exports(str(tmp_path / "absent"), 1) == []
     with pytest.raises(InputError, match="keep_hub_module_max"):
-        prune_exports(str(tmp_path), 0)
+        prune_exports(str(tmp_path), -1)
+
+
+def test_zero_keeps_all_exports(tmp_path, live, written):
+    for step in (9, 100):
+        (tmp_path / "saved_model" / str(step)).mkdir(parents=True)
+    export = RunExport(str(tmp_path), 0, 40)
+    assert export.write(live, 7, None) is not None  # older than both
+    assert sorted(p.name for p in (tmp_path / "saved_model").iterdir())[:2] == ["100", "9"]

@@ -22,7 +22,7 @@ REFERENCE = {
 }  # fmt: skip
 # Deliberately other defaults: a machine without a TPU is the common one, and a data set without a
 # validation split shall not stop training.
-CHANGED = {"use_tpu": False, "eval_split": None}
+CHANGED = {"use_tpu": None, "eval_split": None}
 
 
 def test_every_reference_flag_is_here_with_its_default():

@@ -69,6 +69,7 @@ def test_an_existing_run_goes_on_with_its_own_flags(tmp_path):
         ("--train_steps=many", "--train_steps=many"),
         ("--use_blur=perhaps", "use_blur"),
         ("train", "--name=value"),
+        ("--nouse_blur=3", "does not take an argument"),
     ],
 )
 def test_unreadable_command_lines(line, words):
@@ -187,3 +188,58 @@ def test_a_study_is_named_with_its_mode_and_only_there():
         parse("--mode=train --study_seeds=3")
     with pytest.raises(InputError, match="strategy must not be multi_worker with --mode=study"):
         parse("--mode=study --study=losses --strategy=multi_worker")
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        ("--mode=trian", "train"),
+        ("--recipe=cifar10_cup", "cifar10_cpu"),
+        ("--optimizer=lar", "lars"),
+        ("--strategy=miror", "mirrored"),
+        ("--augmentation=simcrl", "simclr"),
+        ("--transforms=soble", "sobel"),
+        ("--mode=study --study=loss", "losses"),
+        ("--protocols=knn,liner", "linear"),
+    ],
+)
+def test_a_mistyped_choice_gets_the_nearest(words, nearest):
+    with pytest.raises(InputError, match=rf"must be one of .*\(did you mean {nearest}\?\)"):
+        parse(words)
+
+
+def test_a_recipe_is_a_name_and_no_path(tmp_path):
+    (tmp_path / "other.flags").write_text("--seed=3")
+    with pytest.raises(InputError, match="recipe must be one of"):
+        parsing.parse_command_line([f"--recipe={tmp_path}/other"])
+
+
+def test_absls_logging_flags_are_taken_and_those_without_effect_are_said():
+    line = ("--alsologtostderr --logtostderr=0 --log_dir=/tmp/a --stderrthreshold=info "
+            "--noshowprefixforinfo --verbosity=-1 --dataset=digits")  # fmt: skip
+    command = parse(line)
+    assert command.verbosity == -1
+    (note,) = command.notes
+    assert "--alsologtostderr" in note and "--log_dir" in note and "no effect" in note
+    assert "verbosity" not in note and "log_dir" not in command.flags
+    assert parse("-v 1 --dataset=digits").verbosity == 1
+    assert parse("--dataset=digits").verbosity is None
+
+
+def test_a_text_that_is_no_utf8_is_refused_by_its_flag():
+    with pytest.raises(InputError, match="model_dir must be a text in UTF-8"):
+        parsing.parse_command_line(["--model_dir=a\udcfc"])
+
+
+def test_a_text_that_the_language_cannot_say_is_refused(monkeypatch):
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert parse("--model_dir=a").config.model_dir == "a"
+    with pytest.raises(InputError, match="model_dir must be plain ASCII .*PYTHONUTF8=1"):
+        parsing.parse_command_line(["--model_dir=\udcc3\udcbc"])
+
+
+def test_the_selector_of_an_evaluation_counts_in_the_encoders_own_head(tmp_path):
+    line = f"--mode=evaluate --checkpoint={tmp_path} --dataset=digits --ft_proj_selector="
+    assert parse(line + "-1").ft_proj_selector == -1
+    assert parse(line + "5").ft_proj_selector == 5
+    assert parse("--dataset=digits --ft_proj_selector=1").ft_proj_selector is None

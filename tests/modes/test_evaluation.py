@@ -2,7 +2,7 @@
 
 import pytest
 
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, RunError
 from simclr_tf.modes import evaluation, training
 
 pytestmark = pytest.mark.slow
@@ -17,10 +17,17 @@ def test_eval_follows_every_checkpoint(tmp_path, settings, fake_export, quiet):
     assert (tmp_path / "result_2.json").is_file()
 
 
-def test_eval_gives_up_when_training_has_died(tmp_path, settings, fake_export, quiet):
+def test_eval_gives_up_when_training_has_died(tmp_path, settings, fake_export):
     said = []
-    evaluation.evaluate(settings(tmp_path, eval_timeout_secs=0), fake_export, said.append)
+    with pytest.raises(RunError, match="no checkpoint came"):
+        evaluation.evaluate(settings(tmp_path, eval_timeout_secs=0), fake_export, said.append)
     assert "no new checkpoint" in said[-1]
+
+
+def test_eval_of_a_folder_that_is_not_there_is_refused_at_once(tmp_path, settings, fake_export):
+    with pytest.raises(InputError, match="model_dir must be an existing folder"):
+        evaluation.evaluate(settings(tmp_path / "typo"), fake_export)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_eval_of_another_architecture_is_refused(tmp_path, settings, fake_export, quiet):

@@ -1,0 +1,64 @@
+"""`--flagfile=FILE`: words of a command line that stand in a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from simclr_tf.errors import InputError, one_line, require
+
+_MOST_BYTES = 2**20
+_NAMES = ("--flagfile", "-flagfile")
+
+
+def expand(words: Sequence[str]) -> list[str]:
+    """The words with each `--flagfile=FILE` replaced by the flags in that file, one a line.
+
+    Blank lines and lines that start with `#` or `//` are left out. A file may name further ones.
+
+    Raises:
+        InputError: A file can't be read, is no text, or names itself.
+    """
+    expanded: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, path = word.partition("=")
+        if word == "--":
+            return [*expanded, word, *rest]
+        if name not in _NAMES:
+            expanded.append(word)
+            continue
+        if not equals:
+            require(bool(rest), "flagfile", "must name a file", None)
+            path = rest.pop(0)
+        expanded += _lines(path, ())
+    return expanded
+
+
+def _lines(path: str, above: tuple[str, ...]) -> list[str]:
+    place = os.path.realpath(os.path.expanduser(path))
+    require(place not in above, "flagfile", "must not lead back to itself", path)
+    words = []
+    for line in _read(place, path).splitlines():
+        line = line.strip()
+        name, _, inner = line.partition("=")
+        if name in _NAMES:
+            words += _lines(inner.strip(), (*above, place))
+        elif line and not line.startswith(("#", "//")):
+            words.append(line)
+    return words
+
+
+def _read(place: str, path: str) -> str:
+    require(os.path.isfile(place), "flagfile", "must name a file that exists", path)
+    try:
+        with open(place, "rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("flagfile", f"must be a readable text in UTF-8 ({one_line(error)})",
+                         path) from None  # fmt: skip
+    require(len(content) <= _MOST_BYTES and "\0" not in text, "flagfile",
+            "must be a text with one flag a line, of 1 MiB at most", path)  # fmt: skip
+    return text
