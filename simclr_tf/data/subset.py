@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.data import name_list
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.data.sources import FOLDER, Source, WrappedSource, require_single_label
 from simclr_tf.errors import InputError, require
@@ -42,7 +43,7 @@ class Rule:
     Attributes:
         fraction: Share of all images, in (0, 1].
         per_class: Images of each class, at least 1.
-        path: A subset file that lists them.
+        path: A file that lists them: see `read_subset`.
     """
 
     fraction: float | None = None
@@ -111,7 +112,7 @@ class Subset:
 
 
 def parse_rule(text: str, setting: str = SETTING) -> Rule:
-    """Reads `1%`, `0.5%`, `25_per_class`, or the path of an existing subset file.
+    """Reads `1%`, `0.5%`, `25_per_class`, or the path of an existing file that lists the images.
 
     Args:
         text: The value of the setting.
@@ -193,7 +194,7 @@ def read_subset(path: PathLike, source: Source, split: str) -> Subset:
     """Reads a subset file and checks it against the data set.
 
     Args:
-        path: As `write_subset` wrote it.
+        path: As `write_subset` wrote it, or a list of image names, one a line (`name_list`).
         source: The data set that it must belong to.
         split: The split expression that must hold all its images. It need not be the one that
             they were chosen from.
@@ -202,6 +203,8 @@ def read_subset(path: PathLike, source: Source, split: str) -> Subset:
         InputError: Unreadable, of another data set, or an id that `split` lacks. It names the file.
     """
     name = os.fspath(path)
+    if name_list.is_name_list(name):
+        return _of_names(name, source, split)
     subset = _parse_file(name)
     require(subset.dataset == _data_set_name(source), name,
             f"must be a subset of {_data_set_name(source)}", subset.dataset)  # fmt: skip
@@ -212,6 +215,15 @@ def read_subset(path: PathLike, source: Source, split: str) -> Subset:
                 example_id)  # fmt: skip
     counts = _class_counts([label_of[example_id] for example_id in subset.ids], source)
     return dataclasses.replace(subset, class_counts=counts)
+
+
+def _of_names(path: str, source: Source, split: str) -> Subset:
+    """The subset that a list of image names means."""
+    label_of = dict(zip(*read_labels(source, split), strict=True))
+    chosen = name_list.find_ids(path, source, split, list(label_of))
+    counts = _class_counts([label_of[example_id] for example_id in chosen], source)
+    rule = os.path.basename(path)
+    return Subset(_data_set_name(source), split, rule, 0, counts, tuple(sorted(chosen)))
 
 
 def read_labels(source: Source, split: str) -> tuple[list[str], list[int]]:

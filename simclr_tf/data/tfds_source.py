@@ -21,6 +21,8 @@ from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.errors import InputError, require
 
 _UNKNOWN_RECORD_BYTES = 100_000  # where the data set does not tell its size: an ImageNet JPEG
+# What TFDS calls the name of an image's file: imagenet2012, oxford_iiit_pet, voc ...
+_FILE_NAMES = ("file_name", "filename", "image/file_name", "image/filename")
 _SMALL_BYTES = 2**28  # on disk: CIFAR has 60 to 200 MB
 
 
@@ -95,6 +97,21 @@ class TfdsSource:
         if tfrecords.is_readable(self.builder.info):
             return tfrecords.examples(self.builder.info, split, self.record_bytes)
         return self._examples_by_tfds(split)
+
+    def file_names(self, split: str) -> dict[str, str] | None:
+        """The names of the files that the images came from by id; None where TFDS keeps none."""
+        feature = next((name for name in _FILE_NAMES if name in self._features), None)
+        if feature is None:
+            return None
+        with _without_deprecation_notes():
+            dataset = self.builder.as_dataset(
+                split=split,
+                shuffle_files=False,
+                decoders=tfds.decode.PartialDecoding({feature: True}),
+                read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
+            )
+        found = dataset.as_numpy_iterator()
+        return {os.fsdecode(one["tfds_id"]): os.fsdecode(one[feature]) for one in found}
 
     def location(self, example_id: str) -> str:
         """Data set and id."""
