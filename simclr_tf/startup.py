@@ -6,6 +6,7 @@ import glob
 import logging
 import os
 import re
+import sys
 
 from simclr_tf.errors import InputError, require
 
@@ -14,11 +15,13 @@ _NUMBERS = {"TF_NUM_INTRAOP_THREADS": 1024, "TF_NUM_INTEROP_THREADS": 1024}
 
 
 def check_process() -> None:
-    """Refuses a process that can't work: no working directory, or variables that mean nothing.
+    """Refuses a process that can't work: no working directory, variables that mean nothing, -OO.
 
     Raises:
         InputError: Names the variable.
     """
+    require(sys.flags.optimize < 2, "python", "must run without -OO (and PYTHONOPTIMIZE=2): Keras "
+            "needs its docstrings", "-OO")  # fmt: skip
     try:
         os.getcwd()
     except OSError as error:

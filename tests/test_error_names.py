@@ -17,7 +17,7 @@ ROOT = pathlib.Path(run.__file__).resolve().parent
 BLAMES = {"InputError": 0, "require": 1, "require_choice": 0, "check_local": 1, "check_length": 1,
           "check_reachable": 1, "check_writable": 1}  # fmt: skip
 # Words that are no flag of run.py or of `python -m export`, and say what to change all the same.
-KNOWN = {"flagfile", "working directory"}
+KNOWN = {"flagfile", "python", "working directory"}
 # Of arrays, records and pages, deeper than any setting; a caller knows them.
 ELSEWHERE = {
     "--output": "report/__main__.py", "run": "report/", "export": "export/",

@@ -192,6 +192,20 @@ def test_importing_everything_changes_no_global_state():
 # Files.
 
 
+def test_asserts_decide_nothing():
+    """`python -O` leaves them out: they may tell a type, and neither check input nor act."""
+    allowed = (ast.Compare, ast.BoolOp)
+    strange = [
+        f"{_relative(path)}:{node.lineno}"
+        for path in _sources(*PACKAGES)
+        for node in ast.walk(_parse(path))
+        if isinstance(node, ast.Assert)
+        and not isinstance(node.test, allowed)
+        and not ast.unparse(node.test).startswith("isinstance(")
+    ]
+    assert not strange
+
+
 def test_no_large_files():
     sizes = {str(path): (REPOSITORY / path).stat().st_size for path in _repository_files()}
     assert not {name: size for name, size in sizes.items() if size > MAX_FILE_BYTES}

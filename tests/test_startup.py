@@ -124,3 +124,13 @@ def test_a_working_directory_that_is_gone_is_said(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_absls_verbosity_is_a_level_of_python(verbosity, level):
     assert startup._python_level(verbosity) == level
+
+
+def test_python_without_docstrings_is_refused_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-OO", "run.py", "--dataset=digits"],
+        cwd=ROOT, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("run.py: error: python must run without -OO")
+    assert done.stderr.count("\n") == 1

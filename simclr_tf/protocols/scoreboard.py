@@ -122,9 +122,9 @@ def check(context: Context) -> None:
             transfer data set, or another evaluation that is not there.
     """
     settings = context.settings
-    asked = [name for name in settings.names if name not in _WITHOUT_LABELS]
-    if asked:
-        assert context.num_classes
+    if any(name not in _WITHOUT_LABELS for name in settings.names):
+        require(context.num_classes >= 1, "dataset", "must have labels for these protocols",
+                context.source.name)  # fmt: skip
     _check_endpoint(context)
     if set(settings.names) != {"transfer"}:
         _check_splits(context)

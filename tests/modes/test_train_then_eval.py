@@ -15,6 +15,9 @@ def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path, settings
         settings(tmp_path, linear_probe=True, report=True), fake_export, {"seed": 0}, said.append
     )
     assert fake_export.described == [(6, "digits", "test")]
+    for name in ("the untrained encoder", "step 6"):
+        start = f"evaluating {name}: 256 images of test and 200 of train"
+        assert f"{start} for kNN and logistic regression" in said
     table = said[-1]
     for row in (
         "Linear head, top-1",

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 
+from simclr_tf.errors import require_choice
 from simclr_tf.studies.grid import Study
 from simclr_tf.studies.settings import STUDIES
 
 
 def study(name: str) -> Study:
-    """The study of that name, one of `settings.STUDIES`."""
-    assert name in STUDIES
+    """The study of that name, one of `settings.STUDIES`.
+
+    Raises:
+        InputError: There is no such study.
+    """
+    require_choice("study", name, STUDIES)
     found = importlib.import_module(f"{__name__}.{name}").STUDY
     assert isinstance(found, Study)
     return found
