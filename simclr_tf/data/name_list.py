@@ -69,7 +69,8 @@ def find_ids(path: str, source: Source, split: str, ids: Sequence[str]) -> list[
             f"{source.name} does not keep the names of its files", names[0])  # fmt: skip
     assert name_of is not None
     by_tail = _by_tail(name_of, {_depth(name) for name in names})
-    found = [by_tail.get(name, ()) for name in names]
+    nothing: Sequence[str] = ()
+    found = [by_tail.get(name, nothing) for name in names]
     absent = [name for name, matches in zip(names, found, strict=True) if not matches]
     require(not absent, path, f"must list images of {split} of {source.name} only; {len(absent)} "
             f"of {len(names)} names are of none", _some(absent))  # fmt: skip
