@@ -40,7 +40,8 @@ def changes(config: Mapping[str, Any], recipe: str | None = None) -> dict[str, A
     return {
         key: value
         for key, value in config.items()
-        if key not in _NOT_SETTINGS and value not in (None, usual.get(key))
+        if key not in _NOT_SETTINGS
+        and value not in (None, usual.get(key))
         # Off was the default once, beside a TPU's name; a record names no TPU that is not used.
         and not (key == "use_tpu" and value is False)
     }

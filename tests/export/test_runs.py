@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 
 import pytest
@@ -77,6 +78,48 @@ def test_settings_come_from_the_run_that_trained_the_weights(tmp_path, written, 
     export = RunExport(str(tmp_path / "here"), 1, 40, trained_in=str(tmp_path / "trained"))
     export.write(live, 7, None)
     assert written[0][2].settings == {"dataset": "cifar10"}
+
+
+def saved_model(folder, *more, of="assets.extra/simclr_tf.json"):
+    """A SavedModel of ours, or, without our record, of another program."""
+    for name in ("saved_model.pb", "variables/variables.index", of, *more):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    return folder
+
+
+def test_prune_keeps_the_newest_and_whatever_is_not_ours(tmp_path):
+    parent, documents = tmp_path / "saved_model", saved_model(tmp_path / "documents")
+    for step in (2, 10, 9):
+        saved_model(parent / str(step))
+    saved_model(parent / "1", of="keras_metadata.pb")  # of the reference's program
+    saved_model(parent / "3", "notes.txt")
+    (parent / "4").symlink_to(documents)
+    (parent / "5").write_text("a file")
+    saved_model(parent / "6").joinpath("assets").symlink_to(documents)
+    saved_model(parent / "1.simclr_tf")
+    saved_model(parent / "best")
+    assert export_steps(str(parent)) == [1, 2, 9, 10]
+    removed = [str(parent / name) for name in ("1.simclr_tf", "2", "9")]
+    assert prune_exports(str(parent), 1) == removed
+    assert sorted(path.name for path in parent.iterdir()) == ["1", "10", "3", "4", "5", "6", "best"]
+    assert (documents / "saved_model.pb").exists()
+
+
+@pytest.mark.parametrize("taken", ["foreign", "link", "file", "with notes"])
+def test_ours_goes_beside_what_is_not(tmp_path, written, live, taken):
+    place = tmp_path / "saved_model" / "7"
+    place.parent.mkdir()
+    if taken == "foreign":
+        saved_model(place, of="keras_metadata.pb")
+    elif taken == "with notes":
+        saved_model(place, "notes.txt")
+    elif taken == "link":
+        place.symlink_to(saved_model(tmp_path / "elsewhere"))
+    else:
+        place.write_text("mine")
+    assert RunExport(str(tmp_path), 1, 40).write(live, 7, None) == f"{place}.simclr_tf"
+    assert os.path.lexists(place)
 
 
 def test_nothing_to_prune(tmp_path):
