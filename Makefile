@@ -23,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint bench docs format clean
+.PHONY: help demo test test-fast lint bench fuzz docs format clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/\1|\2/p' Makefile \
@@ -45,6 +45,9 @@ lint: $(DEV_STAMP)  ## Check style, format and types.
 
 bench: $(STAMP)  ## Measure speed in the smoke size, a minute (ARGS="step --size=short").
 	$(BIN)/python -m benchmarks.run --size=smoke $(ARGS)
+
+fuzz: $(STAMP)  ## Run hostile commands and files, 10 minutes (ARGS="--minutes=60 --seed=2").
+	$(BIN)/python -m fuzz $(ARGS)
 
 docs: $(DEV_STAMP)  ## Make the pages of docs/ and the API reference a site, in docs/_build/html.
 	$(BIN)/python -m sphinx -q -b html docs docs/_build/html

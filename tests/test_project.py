@@ -391,5 +391,5 @@ def test_an_unsuitable_python_is_named_in_one_line(checkout):
 
 def test_make_help_lists_the_targets(checkout):
     listed = re.findall(r"^make (\S+)", _make(checkout, "help").stdout, flags=re.MULTILINE)
-    assert listed == ["help", "demo", "test", "test-fast", "lint", "bench", "docs", "format",
-                      "clean"]  # fmt: skip
+    assert listed == ["help", "demo", "test", "test-fast", "lint", "bench", "fuzz", "docs",
+                      "format", "clean"]  # fmt: skip
