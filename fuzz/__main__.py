@@ -15,11 +15,14 @@ import argparse
 import os
 import pathlib
 import random
+import re
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+
+from fuzz.kinds import KINDS, WEIGHTS
 
 FOUND, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -41,13 +44,11 @@ def read_command_line(words: Sequence[str] | None = None) -> argparse.Namespace:
                         "and embeddings that cases start from, for the next session")  # fmt: skip
     parser.add_argument("--cpu_seconds", type=float, default=90, help="limit of a case [90]")
     given = parser.parse_args(words)
-    from fuzz.kinds import KINDS
-
     names = given.only.split(":")[:1] if given.only else [n for n in given.kinds.split(",") if n]
     unknown = [name for name in names if name not in KINDS]
     if unknown:
         parser.error(f"no such kind: {unknown[0]} (there are {', '.join(KINDS)})")
-    if given.only and not all(part.isdecimal() for part in given.only.split(":")[1:]):
+    if given.only and not re.fullmatch(r"\w+:\d+:\d+", given.only):
         parser.error("--only has the form KIND:SEED:NUMBER")
     given.kinds = names or list(KINDS)
     return given
@@ -91,8 +92,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(session, given: argparse.Namespace) -> None:
-    from fuzz.kinds import WEIGHTS
-
     until = time.monotonic() + 60 * given.minutes
     order = random.Random(given.seed)
     weights = [WEIGHTS[kind] for kind in given.kinds]

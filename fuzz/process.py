@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import dataclasses
 import faulthandler
+import fcntl
 import io
 import os
 import pathlib
@@ -29,8 +30,7 @@ from fuzz.sandbox import Sandbox
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _POLL_SECONDS = 0.05
-_GRACE_SECONDS = 15.0  # after SIGTERM; a training finishes its steps and writes a checkpoint
-_ASIDE = 10  # first descriptor that no program of ours closes or replaces
+_ASIDE = 50  # first descriptor that no program of ours closes or replaces
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS",
@@ -46,12 +46,14 @@ class Limits:
         cpu_seconds: Processor time, after which it must at least have something to say.
         idle_seconds: Without using the processor: it waits for something that does not come.
         memory_bytes: Resident.
+        grace_seconds: From SIGTERM to its end; a training writes a checkpoint.
         file_bytes: Size of a file that it writes.
     """
 
     cpu_seconds: float = 90.0
     idle_seconds: float = 25.0
     memory_bytes: int = 4 * 2**30
+    grace_seconds: float = 20.0
     file_bytes: int = 2**29
 
 
@@ -187,14 +189,14 @@ def _forget_the_parent() -> None:
 
 def _complain(text: str) -> None:
     with contextlib.suppress(OSError):
-        os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+        os.write(2, text.strip().encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _open_aside(path: pathlib.Path) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
-    os.dup2(descriptor, _ASIDE + descriptor)
+    aside = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _ASIDE)
     os.close(descriptor)
-    return _ASIDE + descriptor
+    return aside
 
 
 def _note(descriptor: int, text: str) -> None:
@@ -278,7 +280,7 @@ def _attend(child: int, limits: Limits, stdout: pathlib.Path) -> Outcome:
         elif cpu > limits.cpu_seconds:
             stopped = "cpu"
         if stopped is not None:
-            heeded, status, usage = _stop(child, stopped)
+            heeded, status, usage = _stop(child, stopped, limits.grace_seconds)
             spoke = last_word - started > (now - started) / 2
             return Outcome(os.waitstatus_to_exitcode(status), stopped, heeded, spoke,
                            cpu_seconds=usage.ru_utime + usage.ru_stime)  # fmt: skip
@@ -287,14 +289,14 @@ def _attend(child: int, limits: Limits, stdout: pathlib.Path) -> Outcome:
     return Outcome(os.waitstatus_to_exitcode(status), cpu_seconds=usage.ru_utime + usage.ru_stime)
 
 
-def _stop(child: int, why: str) -> tuple[bool, int, resource.struct_rusage]:
+def _stop(child: int, why: str, grace_seconds: float) -> tuple[bool, int, resource.struct_rusage]:
     """Ends a child: whether SIGTERM was enough, its status, what it used."""
     heeded = False
     if why != "memory":
         os.kill(child, signal.SIGUSR1)  # the stacks of its threads
         time.sleep(0.2)
         os.kill(child, signal.SIGTERM)
-        until = time.monotonic() + _GRACE_SECONDS
+        until = time.monotonic() + grace_seconds
         while time.monotonic() < until:
             ended, status, usage = os.wait4(child, os.WNOHANG)
             if ended:

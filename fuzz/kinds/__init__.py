@@ -14,6 +14,7 @@ Draw = Callable[[random.Random, pathlib.Path], Case]
 
 KINDS: dict[str, Draw] = {
     "flags": flag_values.draw,
+    "refused": flag_values.draw_refused,
     "streams": flag_values.draw_streams,
     "records": records.draw,
     "archives": archives.draw,
@@ -23,10 +24,11 @@ KINDS: dict[str, Draw] = {
     "weights": weights.draw,
 }
 # How often each is drawn in a session of all kinds.
-WEIGHTS = {"flags": 30, "streams": 4, "records": 20, "archives": 10, "links": 12, "embeddings": 15,
-           "images": 10, "weights": 12}  # fmt: skip
+WEIGHTS = {"flags": 30, "refused": 30, "streams": 4, "records": 20, "archives": 10, "links": 12,
+           "embeddings": 15, "images": 10, "weights": 12}  # fmt: skip
 NEEDS = {
     "flags": ("photos", "files", "run", "enc", "new.parquet"),
+    "refused": ("photos",),
     "streams": ("photos", "run", "new.parquet"),
     "records": ("photos", "files", "run", "enc", "ev", "cache", "study", "ws", "new.parquet"),
     "archives": ("photos", "run", "enc"),

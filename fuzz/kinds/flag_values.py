@@ -10,7 +10,7 @@ import random
 from flags import definitions
 from fuzz import hostile
 from fuzz.case import Case
-from fuzz.kinds.scenes import change, choose
+from fuzz.kinds.scenes import SCENES, change, choose
 
 _SCENES = ("train", "resume", "go on", "finetune", "eval", "evaluate", "embed", "neighbors",
            "neighbors by id", "export", "import", "report", "study")  # fmt: skip
@@ -85,6 +85,16 @@ def draw(random_: random.Random, fixtures: pathlib.Path) -> Case:
     return dataclasses.replace(
         case, extra=tuple(extra), environment=environment, writes=(*case.writes, *written)
     )
+
+
+def draw_refused(random_: random.Random, fixtures: pathlib.Path) -> Case:
+    """Extreme flags beside one that is wrong anyway: nothing trains, so many fit in a minute."""
+    del fixtures
+    scene = SCENES["train"]
+    changes = (change(random_, add_places),)
+    extra = [_flag(random_, scene.program) for _ in range(random_.choice((1, 2, 3)))]
+    return Case("refused", scene.program, scene.words, extra=(*extra, "--eval_split=nowhere"),
+                inputs=scene.inputs, changes=changes, refuses_first=True)  # fmt: skip
 
 
 def draw_streams(random_: random.Random, fixtures: pathlib.Path) -> Case:
