@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> int:
     limits = Limits(cpu_seconds=given.cpu_seconds)
     fixtures = (given.fixtures or folder / "fixtures").absolute()
     session = Session(folder.absolute(), fixtures, limits, lambda text: print(text, flush=True))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
         session.prepare(given.kinds)
         if given.only:

@@ -19,6 +19,7 @@ _RIGHTS_BY_VERSION = {1: _WRITE_FILE | sum(1 << bit for bit in range(4, 13)), 2:
 _DEVICES = ("/dev/null", "/dev/full", "/dev/zero", "/dev/tty")
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_HARMLESS = ("lscpu",)  # joblib, below scikit-learn, asks it for the number of cores
 _PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.startfile")
 # Events of changes of the file system -> positions of their paths and of the folders' descriptors.
 _CHANGES: dict[str, tuple[tuple[int, int], ...]] = {
@@ -86,7 +87,7 @@ def watch(folder: str, note: Callable[[str], None]) -> None:
 
 
 def _deeds(event: str, arguments: tuple[Any, ...], root: str) -> list[str]:
-    if event in _PROGRAMS:
+    if event in _PROGRAMS and arguments[0] not in _HARMLESS:
         return [f"starts a program: {event} {arguments[0]!r}"]
     if event == "pickle.find_class":
         return [f"unpickles: {arguments[0]}.{arguments[1]}"]

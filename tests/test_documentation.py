@@ -62,6 +62,7 @@ ELSEWHERE = {
     "make ": "test_targets_of_make; CI calls them",
     "pip install": "CI installs the requirements; CUDA and gcs-filesystem need what is not here",
     "tensorboard": "test_tensorboard",
+    "python -m fuzz": "tests/fuzz/test_session.py",
     "python -m benchmarks.": "test_benchmarks_know_their_flags; they take minutes to hours",
 }
 SHELL = re.compile(r"^(cd |status=|case |esac|exit |;;|if |#|\d+ \||[\w./-]+ *\)$)")

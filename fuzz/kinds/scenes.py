@@ -37,7 +37,7 @@ def _run(mode: str, *words: str) -> tuple[str, tuple[str, ...]]:
 SCENES: dict[str, Scene] = {
     "train": Scene(*_run("train", DATASET, *TINY, *QUICK, "--model_dir=new"), ("photos",),
                    ("new",), 15),
-    "resume": Scene(*_run("train", DATASET, *TINY, "--model_dir=run"), ("photos", "run"),
+    "resume": Scene(*_run("train", DATASET, *TINY, *QUICK, "--model_dir=run"), ("photos", "run"),
                     ("run",), 6),
     "go on": Scene(*_run("train_then_eval", "--model_dir=run"), ("photos", "run"), ("run",), 12),
     "finetune": Scene(*_run("train", "--train_mode=finetune", "--optimizer=momentum", DATASET,
