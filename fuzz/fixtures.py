@@ -17,6 +17,7 @@ TINY = (
 )  # fmt: skip
 KNN = ("--protocols=knn", "--knn_neighbors=1,3")
 STUDY = ("--mode=study", "--study=temperature", "--study_budget=2", DATASET, *TINY)
+DIGITS = ("--dataset=digits", "--data_dir=tfds", "--eval_split=test[:16]")
 # Fixture -> what a program makes it from; in this order.
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "run": ("run.py", ("--mode=train_then_eval", DATASET, *TINY, "--model_dir=run")),
@@ -27,6 +28,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ev": ("run.py", ("--mode=evaluate", DATASET, *TINY[2:3], *KNN, "--checkpoint=run",
                       "--map_points=0", "--model_dir=ev", "--feature_cache=cache")),
     "ws": ("export", ("import", "--source=run", "--output=ws")),
+    "tfds": ("run.py", ("--mode=embed", *DIGITS, "--checkpoint=run", "--output=digits.npz")),
     "study": ("run.py", (*STUDY, "--report=False", "--knn=False", "--model_dir=study")),
 }  # fmt: skip
 WRITTEN = ("photos", "files", "foreign")  # fixtures that no command makes

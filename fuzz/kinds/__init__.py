@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 from fuzz.case import Case
-from fuzz.kinds import archives, embeddings, flag_values, images, links, records, weights
+from fuzz.kinds import archives, embeddings, flag_values, images, links, records, tfds_sets, weights
 
 # Draws a case; the folder of fixtures tells which files there are to change.
 Draw = Callable[[random.Random, pathlib.Path], Case]
@@ -22,10 +22,11 @@ KINDS: dict[str, Draw] = {
     "embeddings": embeddings.draw,
     "images": images.draw,
     "weights": weights.draw,
+    "tfds": tfds_sets.draw,
 }
 # How often each is drawn in a session of all kinds.
 WEIGHTS = {"flags": 30, "refused": 30, "streams": 4, "records": 20, "archives": 10, "links": 12,
-           "embeddings": 15, "images": 10, "weights": 12}  # fmt: skip
+           "embeddings": 15, "images": 10, "weights": 12, "tfds": 6}  # fmt: skip
 NEEDS = {
     "flags": ("photos", "files", "run", "enc", "new.parquet"),
     "refused": ("photos",),
@@ -35,5 +36,6 @@ NEEDS = {
     "links": ("photos", "files", "run", "enc", "ev", "cache", "study", "new.parquet", "new.npz"),
     "embeddings": ("photos", "new.parquet", "new.npz"),
     "images": ("photos", "run", "new.parquet"),
+    "tfds": ("tfds", "run"),
     "weights": ("photos", "files", "foreign", "run", "enc", "ws", "new.parquet", "new.npz"),
 }

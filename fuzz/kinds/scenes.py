@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from fuzz.case import Apply, Change
-from fuzz.fixtures import DATASET, KNN, STUDY, TINY
+from fuzz.fixtures import DATASET, DIGITS, KNN, STUDY, TINY
 
 QUICK = ("--train_steps=2", "--report=False", "--knn=False")
 
@@ -62,6 +62,13 @@ SCENES: dict[str, Scene] = {
                                  "--output=out.npz"), ("photos", "enc"), ("out.npz",), 5),
     "embed keras": Scene(*_run("embed", DATASET, "--checkpoint=enc/encoder.keras",
                                "--output=out.npz"), ("photos", "enc"), ("out.npz",), 5),
+    "embed digits": Scene(*_run("embed", *DIGITS, "--checkpoint=run", "--output=out.npz"),
+                          ("tfds", "run"), ("out.npz",), 5),
+    "evaluate digits": Scene(*_run("evaluate", *KNN, *DIGITS, "--train_split=train[:32]",
+                                   "--map_points=0", "--checkpoint=run", "--model_dir=new"),
+                             ("tfds", "run"), ("new",), 6),
+    "train digits": Scene(*_run("train", *TINY, *QUICK, *DIGITS, "--model_dir=new"), ("tfds",),
+                          ("new",), 15),
     "neighbors": Scene(*_run("neighbors", "--embeddings=new.parquet"), ("photos", "new.parquet"),
                        ("new.neighbors.png",), 1),
     "neighbors by id": Scene(*_run("neighbors", "--embeddings=new.npz", "--query=train/cat/1.jpg",

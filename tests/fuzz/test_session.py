@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from fuzz import kinds
+from fuzz.case import Case, Change
 from fuzz.fixtures import write_files, write_photos
-from fuzz.session import draw
+from fuzz.process import Limits
+from fuzz.session import Session, draw
 from simclr_tf.retrieval.embeddings import EmbeddingWriter
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -54,8 +56,8 @@ def test_hostile_flags_and_embeddings_end_in_one_line(fixtures, tmp_path):
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_a_seed_and_a_number_mean_one_case(kind, fixtures, monkeypatch):
-    monkeypatch.setattr("fuzz.kinds.weights.files_below", lambda root, names: ["a.pb"])
-    monkeypatch.setattr("fuzz.kinds.records.files_below", lambda root, names: ["a.json"])
+    for module in ("weights", "records", "tfds_sets"):
+        monkeypatch.setattr(f"fuzz.kinds.{module}.files_below", lambda *given: ["a.pb", "a.json"])
 
     def described(index):
         case = draw(kind, 1, index, fixtures)
@@ -63,6 +65,41 @@ def test_a_seed_and_a_number_mean_one_case(kind, fixtures, monkeypatch):
 
     assert described(3) == described(3) != described(4)
     assert set(kinds.NEEDS) == set(kinds.WEIGHTS) == set(kinds.KINDS)
+
+
+def _link(work, random_):
+    (work / "run").mkdir()
+    (work / "run" / "old").symlink_to("../../outside/docs")
+    return "run/old is a link"
+
+
+def _program_that_follows_links(case):
+    """Stands for a program of ours: removes what lies in run/old."""
+    if os.path.exists("run/old"):
+        for path in pathlib.Path("run/old").glob("*.txt"):
+            path.unlink()
+    sys.exit(0)
+
+
+def test_a_finding_is_made_smaller_and_written_down(fixtures, tmp_path, monkeypatch):
+    harmless = Change(lambda work, random_: "nothing", 0)
+    case = Case("links", "run.py", ("--mode=train",), extra=("--seed=1", "--knn"),
+                changes=(harmless, Change(_link, 0), harmless), writes=("run",))  # fmt: skip
+    monkeypatch.setattr("fuzz.process.act", _program_that_follows_links)
+    monkeypatch.setitem(kinds.KINDS, "links", lambda random_, fixtures_dir: case)
+    said: list[str] = []
+    session = Session(tmp_path, fixtures, Limits(), said.append)
+    result = session.run("links", 1, 7)
+    session.close()
+    assert {finding.what for finding in result.findings} == {"SENTINEL"}
+    assert not (tmp_path / "box").exists() and "SENTINEL" in said[0]
+    (signature, places), *_ = session.places.items()
+    written = (pathlib.Path(places[0]) / "case.txt").read_text()
+    assert "links-1-7" in places[0] and signature.startswith("SENTINEL")
+    assert "run.py --mode=train\n" in written
+    assert written.count("\nchanged: ") == 1 and "changed: 'run/old is a link'" in written
+    assert (pathlib.Path(places[0]) / "box" / "work" / "run" / "old").is_symlink()
+    assert (pathlib.Path(places[0]) / "box" / "outside" / "docs" / "thesis.txt").is_file()
 
 
 @pytest.mark.parametrize(
