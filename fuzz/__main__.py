@@ -72,9 +72,10 @@ def main(words: Sequence[str] | None = None) -> int:
     load_everything()
     limits = Limits(cpu_seconds=given.cpu_seconds)
     fixtures = (given.fixtures or folder / "fixtures").absolute()
-    session = Session(folder.absolute(), fixtures, limits, lambda text: print(text, flush=True))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
+    session = None
     try:
+        session = Session(folder.absolute(), fixtures, limits, lambda text: print(text, flush=True))
         session.prepare(given.kinds)
         if given.only:
             return _repeat(session, given.only)
@@ -83,10 +84,12 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"fuzz: error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        _summarise(session, folder)
+        if session is not None:
+            _summarise(session, folder)
         return INTERRUPTED
     finally:
-        session.close()
+        if session is not None:
+            session.close()
     _summarise(session, folder)
     return FOUND if session.found else 0
 

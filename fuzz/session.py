@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import fcntl
 import importlib
 import os
 import pathlib
@@ -27,7 +28,7 @@ Say = Callable[[str], None]
 
 
 class FixtureError(RuntimeError):
-    """A fixture could not be made: the programs don't work at all."""
+    """What cases start from is not there: a program failed, or another session has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +45,20 @@ class Session:
     """Runs cases and keeps their findings.
 
     Args:
-        folder: Gets `findings/`, and the sandbox while the session runs.
-        fixtures_dir: Where fixtures lie, or are to be made.
+        folder: Gets `findings/`.
+        fixtures_dir: Where fixtures lie, or are to be made; the sandbox lies beside it.
         limits: Of each case.
         say: Receives lines for the user.
+
+    Raises:
+        FixtureError: Another session uses the fixtures.
     """
 
     def __init__(self, folder: pathlib.Path, fixtures_dir: pathlib.Path, limits: Limits, say: Say):
         self._folder, self._fixtures, self._limits, self._say = folder, fixtures_dir, limits, say
-        self.box_folder = folder / "box"
+        # Beside the fixtures, some of which name the folder that they were made in.
+        self.box_folder = fixtures_dir.with_name(f"{fixtures_dir.name}.box")
+        self._lock = _locked(fixtures_dir)
         self.counts: collections.Counter[str] = collections.Counter()  # cases by kind
         self.seconds: collections.Counter[str] = collections.Counter()  # processor time by kind
         self.ends: collections.Counter[str] = collections.Counter()  # cases by how they ended
@@ -101,8 +107,9 @@ class Session:
         return Result(case, done, outcome, tuple(judge(case, outcome, changed)))
 
     def close(self) -> None:
-        """Removes the sandbox."""
+        """Removes the sandbox, and lets other sessions have the fixtures."""
         remove(self.box_folder)
+        os.close(self._lock)
 
     def _build(self, case: Case) -> tuple[Sandbox, tuple[str, ...]]:
         box = Sandbox(self.box_folder, self._fixtures)
@@ -202,6 +209,17 @@ def _end(outcome: Outcome) -> str:
 
 def _in_box(path: str) -> str:
     return os.path.normpath(os.path.join("work", path))
+
+
+def _locked(folder: pathlib.Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise FixtureError(f"another session uses {folder}") from None
+    return descriptor
 
 
 def _move(source: pathlib.Path, target: pathlib.Path) -> None:

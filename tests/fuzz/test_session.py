@@ -92,7 +92,7 @@ def test_a_finding_is_made_smaller_and_written_down(fixtures, tmp_path, monkeypa
     result = session.run("links", 1, 7)
     session.close()
     assert {finding.what for finding in result.findings} == {"SENTINEL"}
-    assert not (tmp_path / "box").exists() and "SENTINEL" in said[0]
+    assert not session.box_folder.exists() and "SENTINEL" in said[0]
     (signature, places), *_ = session.places.items()
     written = (pathlib.Path(places[0]) / "case.txt").read_text()
     assert "links-1-7" in places[0] and signature.startswith("SENTINEL")
