@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from fuzz.kinds import KINDS, WEIGHTS
 
 FOUND, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_WORD_SECONDS = 60
 
 
 def read_command_line(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,9 +74,12 @@ def main(words: Sequence[str] | None = None) -> int:
     limits = Limits(cpu_seconds=given.cpu_seconds)
     fixtures = (given.fixtures or folder / "fixtures").absolute()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
-    session = None
     try:
         session = Session(folder.absolute(), fixtures, limits, lambda text: print(text, flush=True))
+    except FixtureError as error:
+        print(f"fuzz: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    try:
         session.prepare(given.kinds)
         if given.only:
             return _repeat(session, given.only)
@@ -84,12 +88,10 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"fuzz: error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        if session is not None:
-            _summarise(session, folder)
+        _summarise(session, folder)
         return INTERRUPTED
     finally:
-        if session is not None:
-            session.close()
+        session.close()
     _summarise(session, folder)
     return FOUND if session.found else 0
 
@@ -98,12 +100,13 @@ def _run(session, given: argparse.Namespace) -> None:
     until = time.monotonic() + 60 * given.minutes
     order = random.Random(given.seed)
     weights = [WEIGHTS[kind] for kind in given.kinds]
-    number = 0
+    number, next_word = 0, time.monotonic() + _WORD_SECONDS
     while time.monotonic() < until and (given.cases is None or number < given.cases):
         kind = order.choices(given.kinds, weights)[0]
         session.run(kind, given.seed, number)
         number += 1
-        if number % 100 == 0:
+        if time.monotonic() > next_word:
+            next_word = time.monotonic() + _WORD_SECONDS
             print(f"{number} cases, {sum(session.found.values())} findings in "
                   f"{len(session.found)} classes", flush=True)  # fmt: skip
 
