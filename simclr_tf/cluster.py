@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.json_files import parse_json
+from simclr_tf.limits import check_settings
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 TPU_NAMES = ("tpu_name", "tpu_zone", "gcp_project", "master")
@@ -39,9 +40,8 @@ class StrategyConfig:
     num_logical_cpus: int = 1
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require_choice("strategy", self.strategy, STRATEGIES)
-        require(1 <= self.num_logical_cpus < 2**31, "num_logical_cpus",
-                "must be at least 1 and below 2^31", self.num_logical_cpus)  # fmt: skip
         if self.strategy not in ("auto", "tpu"):
             require(not self.use_tpu, "use_tpu", f"must be off with strategy={self.strategy}",
                     self.use_tpu)  # fmt: skip

@@ -15,6 +15,7 @@ import re
 from simclr_tf.augment.settings import AugmentConfig
 from simclr_tf.cluster import SERVICE_FORM, StrategyConfig, is_service
 from simclr_tf.errors import InputError, require, require_choice
+from simclr_tf.limits import check_settings
 from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.report.settings import ReportConfig
 from simclr_tf.retrieval.settings import RetrievalConfig
@@ -41,19 +42,6 @@ DATA_SHARDINGS = ("auto", "batch", "split")
 JIT_COMPILE = ("auto", "on", "off")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
 _BANK_SIZE = 50_000
-
-
-def _require_finite(name: str, value: float, low: float, high: float, constraint: str) -> None:
-    require(math.isfinite(value) and low <= value <= high, name, constraint, value)
-
-
-def _require_at_least(name: str, value: float, low: float) -> None:
-    # 32-bit counters and shapes stand behind every number here.
-    _require_finite(name, value, low, 2**31 - 1, f"must be at least {low} and below 2^31")
-
-
-def _require_positive(name: str, value: float) -> None:
-    require(math.isfinite(value) and value > 0, name, "must be finite and greater than 0", value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,15 +76,14 @@ class DataConfig:
     read_retries: int = 5
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require(bool(self.dataset), "dataset", "must name a data set", self.dataset)
         require_choice("data_sharding", self.data_sharding, DATA_SHARDINGS)
         service = self.data_service
         require(service is None or is_service(service), "data_service", SERVICE_FORM, service)
-        _require_at_least("read_retries", self.read_retries, 0)
         require(bool(self.train_split), "train_split", "must name a split", self.train_split)
         require(self.label_subset != "", "label_subset", "must name a subset", self.label_subset)
         require(self.eval_split != "", "eval_split", "must name a split", self.eval_split)
-        _require_at_least("image_size", self.image_size, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +107,8 @@ class EncoderConfig:
     stem: str = "auto"
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require_choice("resnet_depth", self.resnet_depth, RESNET_DEPTHS)
-        _require_positive("width_multiplier", self.width_multiplier)
-        require(int(64 * self.width_multiplier) >= 4, "width_multiplier",
-                "must leave at least 4 channels in the first block (1/16 of the full width)",
-                self.width_multiplier)  # fmt: skip
-        _require_finite("sk_ratio", self.sk_ratio, 0, 1, "must lie in [0, 1]")
-        _require_finite("se_ratio", self.se_ratio, 0, 1, "must lie in [0, 1]")
         require_choice("stem", self.stem, STEMS)
 
     def resolve_stem(self, image_size: int) -> EncoderConfig:
@@ -173,9 +155,8 @@ class ProjectionConfig:
     ft_proj_selector: int = 0
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require_choice("proj_head_mode", self.proj_head_mode, PROJ_HEAD_MODES)
-        _require_at_least("proj_out_dim", self.proj_out_dim, 1)
-        _require_at_least("num_proj_layers", self.num_proj_layers, 1)
         object.__setattr__(self, "ft_proj_selector",
                            kept_layers(self.ft_proj_selector, self.depth))  # fmt: skip
 
@@ -196,7 +177,7 @@ class BatchNormConfig:
     global_bn: bool = True
 
     def __post_init__(self) -> None:
-        _require_finite("batch_norm_decay", self.batch_norm_decay, 0, 1, "must lie in [0, 1]")
+        check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,6 +207,7 @@ class ModelConfig:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require_choice("train_mode", self.train_mode, TRAIN_MODES)
         require_choice("precision", self.precision, PRECISIONS)
         require_choice("fine_tune_after_block", self.fine_tune_after_block, (-1, 0, 1, 2, 3, 4))
@@ -268,14 +250,12 @@ class ObjectiveConfig:
     loss_block_size: int = 0
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require_choice("objective", self.objective, OBJECTIVES)
         require_choice("negatives", self.negatives, NEGATIVES)
-        _require_positive("temperature", self.temperature)
-        _require_at_least("margin", self.margin, 0)
         require(not (self.semi_hard and self.objective == "nt_xent"), "semi_hard",
                 "must be off with objective=nt_xent, which weights all negatives",
                 self.semi_hard)  # fmt: skip
-        _require_at_least("loss_block_size", self.loss_block_size, 0)
         blocked = self.objective == "nt_xent" and self.negatives == "both_views"
         require(blocked or not self.loss_block_size, "loss_block_size",
                 "must be 0 unless objective=nt_xent and negatives=both_views",
@@ -302,9 +282,8 @@ class DistillConfig:
     distill_alpha: float = 1.0
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require(self.teacher != "", "teacher", "must be a path to weights", self.teacher)
-        _require_positive("distill_temperature", self.distill_temperature)
-        _require_finite("distill_alpha", self.distill_alpha, 0, 1, "must lie in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,13 +302,10 @@ class OptimizerConfig:
     weight_decay: float = 1e-6
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_choice("learning_rate_scaling", self.learning_rate_scaling,
                         LEARNING_RATE_SCALINGS)  # fmt: skip
-        _require_positive("learning_rate", self.learning_rate)
-        _require_at_least("warmup_epochs", self.warmup_epochs, 0)
-        require(0 <= self.momentum < 1, "momentum", "must lie in [0, 1)", self.momentum)
-        _require_at_least("weight_decay", self.weight_decay, 0)
 
     def peak_learning_rate(self, batch_size: int) -> float:
         """The learning rate at the end of warm-up for a global batch of `batch_size`."""
@@ -379,22 +355,12 @@ class TrainConfig:
     jit_compile: str = "auto"
 
     def __post_init__(self) -> None:
-        require(self.train_batch_size >= 2, "train_batch_size",
-                "must be at least 2, a contrastive loss needs negatives",
-                self.train_batch_size)  # fmt: skip
-        _require_at_least("train_epochs", self.train_epochs, 1)
-        _require_at_least("train_steps", self.train_steps, 0)
-        _require_at_least("checkpoint_epochs", self.checkpoint_epochs, 1)
-        _require_at_least("checkpoint_steps", self.checkpoint_steps, 0)
-        _require_at_least("keep_checkpoint_max", self.keep_checkpoint_max, 1)
-        _require_finite("seed", self.seed, 0, 2**31 - 1, "must lie in [0, 2^31)")
+        check_settings(self)
         plain = self.keep_best is None or re.fullmatch(r"(train|eval)/\w+", self.keep_best)
         require(bool(plain), "keep_best", "must name a metric, train/NAME or eval/NAME",
                 self.keep_best)  # fmt: skip
-        _require_at_least("skip_nonfinite_steps", self.skip_nonfinite_steps, 0)
         require_choice("jit_compile", self.jit_compile, JIT_COMPILE)
         require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
-        _require_at_least("gradient_cache_chunk", self.gradient_cache_chunk, 0)
         chunk = self.gradient_cache_chunk
         require(chunk > 0 or self.gradient_cache_bn == "chunk", "gradient_cache_bn",
                 "needs gradient_cache_chunk", self.gradient_cache_bn)  # fmt: skip
@@ -427,12 +393,7 @@ class EvalConfig:
     keep_hub_module_max: int = 1
 
     def __post_init__(self) -> None:
-        _require_at_least("eval_batch_size", self.eval_batch_size, 1)
-        _require_at_least("eval_steps", self.eval_steps, 0)
-        if self.knn_bank_size is not None:
-            _require_at_least("knn_bank_size", self.knn_bank_size, 1)
-        _require_at_least("eval_timeout_secs", self.eval_timeout_secs, 0)
-        _require_at_least("keep_hub_module_max", self.keep_hub_module_max, 0)
+        check_settings(self)
         plain = self.eval_name is None or re.fullmatch(r"\w[\w.-]*", self.eval_name)
         require(bool(plain), "eval_name", "must be a plain folder name", self.eval_name)
 
@@ -470,6 +431,7 @@ class RunConfig:
     strategy: StrategyConfig = StrategyConfig()
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require(bool(self.model_dir), "model_dir", "must name a folder", self.model_dir)
         if self.model.train_mode == "distill":
             require(self.distill.teacher is not None, "teacher",

@@ -6,9 +6,9 @@ Section numbers refer to the paper, arXiv 2002.05709v3.
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from simclr_tf.errors import require, require_choice
+from simclr_tf.limits import check_settings
 
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 AUGMENT_PLACES = ("auto", "host", "device")
@@ -48,6 +48,7 @@ class AugmentConfig:
     augment_on: str = "auto"
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name, choices in (("augmentation", POLICIES), ("brightness", BRIGHTNESS_MODES),
                               ("augment_on", AUGMENT_PLACES)):  # fmt: skip
             require_choice(name, getattr(self, name), choices)
@@ -61,11 +62,6 @@ class AugmentConfig:
         require(self.is_plain or self.augment_on != "device", "augment_on",
                 "must be host or auto unless the paper's policy is used without transforms",
                 self.augment_on)  # fmt: skip
-        require(0 < self.crop_area_min <= 1, "crop_area_min", "must lie in (0, 1]",
-                self.crop_area_min)  # fmt: skip
-        strength = self.color_jitter_strength
-        require(math.isfinite(strength) and 0 <= strength < 2**31, "color_jitter_strength",
-                "must be at least 0 and below 2^31", strength)  # fmt: skip
 
     @property
     def transform_names(self) -> tuple[str, ...]:

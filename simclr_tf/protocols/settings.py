@@ -8,11 +8,11 @@ line, and come out of the properties as tuples.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from simclr_tf.errors import InputError, require, require_choice
+from simclr_tf.limits import check_settings, check_values
 
 PROTOCOLS = ("linear", "knn", "logreg", "semi_supervised", "finetune", "supervised", "attributes",
              "distill", "transfer")  # fmt: skip
@@ -30,12 +30,6 @@ def _listed(name: str, text: str, parse: Callable[[str], Value]) -> tuple[Value,
     require(len(values) > 0, name, "must hold at least one value", text)
     require(len(set(values)) == len(values), name, "must not hold a value twice", text)
     return values
-
-
-def _require_all(name: str, values: tuple[Any, ...], low: float, text: str, open_: bool) -> None:
-    sound = all(math.isfinite(v) and (v > low if open_ else v >= low) for v in values)
-    word = "greater than" if open_ else "at least"
-    require(sound, name, f"must hold finite numbers {word} {low:g}", text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,44 +114,24 @@ class ProtocolConfig:
     map_points: int = 2000
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name in self.names:
             require_choice("protocols", name, (ALL, *PROTOCOLS))
         require(bool(self.endpoint), "endpoint", "must name an endpoint", self.endpoint)
-        require(0 < self.validation_fraction <= 0.5, "validation_fraction",
-                "must lie in (0, 0.5]", self.validation_fraction)  # fmt: skip
         require_choice("linear_optimizer", self.linear_optimizer, ("momentum", "lars"))
         require_choice("finetune_after_block", self.finetune_after_block, (-1, 0, 1, 2, 3, 4))
-        require(0 < self.distill_width <= 1, "distill_width", "must lie in (0, 1]",
-                self.distill_width)  # fmt: skip
-        self._check_positive()
         self._check_lists()
 
-    def _check_positive(self) -> None:
-        for name in ("linear_epochs", "knn_temperature", "label_learning_rate",
-                     "scratch_learning_rate", "scratch_epochs_factor"):  # fmt: skip
-            value = getattr(self, name)
-            require(math.isfinite(value) and value > 0, name, "must be finite and greater than 0",
-                    value)  # fmt: skip
-        for name in ("linear_batch_size", "logreg_values", "logreg_iterations",
-                     "label_batch_size", "finetune_steps", "finetune_batch_size",
-                     "attribute_images", "distill_steps"):  # fmt: skip
-            value = getattr(self, name)
-            require(1 <= value < 2**31, name, "must be at least 1 and below 2^31", value)
-        require(self.attribute_images >= 8, "attribute_images",
-                "must be at least 8, twice the four rotations", self.attribute_images)  # fmt: skip
-        for name in ("supervised_steps", "transfer_image_size", "map_points"):
-            value = getattr(self, name)
-            require(0 <= value < 2**31, name, "must be at least 0 and below 2^31", value)
-
     def _check_lists(self) -> None:
-        _require_all("linear_learning_rates", self.linear_rates, 0, self.linear_learning_rates,
-                     open_=True)  # fmt: skip
-        _require_all("knn_neighbors", self.ks, 1, self.knn_neighbors, open_=False)
-        _require_all("label_epochs", self.epochs, 0, self.label_epochs, open_=True)
-        _require_all("finetune_learning_rates", self.finetune_rates, 0,
-                     self.finetune_learning_rates, open_=True)  # fmt: skip
-        _require_all("finetune_weight_decays", self.finetune_decays, 0,
-                     self.finetune_weight_decays, open_=False)  # fmt: skip
+        lists = {
+            "linear_learning_rates": self.linear_rates,
+            "knn_neighbors": self.ks,
+            "label_epochs": self.epochs,
+            "finetune_learning_rates": self.finetune_rates,
+            "finetune_weight_decays": self.finetune_decays,
+        }
+        for name, values in lists.items():
+            check_values(name, values, getattr(self, name))
         counts = (len(self.epochs), len(self.fractions))
         require(counts[0] in (1, counts[1]), "label_epochs",
                 f"must hold one number, or one for each of the {counts[1]} label_fractions",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from simclr_tf.errors import require
-
-_MOST_EXAMPLES = 5000  # t-SNE takes a minute for so many, and the page megabytes
+from simclr_tf.limits import check_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,5 +21,4 @@ class ReportConfig:
     report_examples: int = 400
 
     def __post_init__(self) -> None:
-        require(2 <= self.report_examples <= _MOST_EXAMPLES, "report_examples",
-                f"must lie between 2 and {_MOST_EXAMPLES}", self.report_examples)  # fmt: skip
+        check_settings(self)

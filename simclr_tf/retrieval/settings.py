@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from simclr_tf.errors import require
+from simclr_tf.limits import check_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +29,7 @@ class RetrievalConfig:
     duplicate_similarity: float = 0.95
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require(self.output != "", "output", "must name a file", self.output)
         require(self.embeddings != "", "embeddings", "must name a file", self.embeddings)
         require(self.query != "", "query", "must name an image file or an id", self.query)
-        require(1 <= self.num_neighbors < 2**31, "num_neighbors",
-                "must be at least 1 and below 2^31", self.num_neighbors)  # fmt: skip
-        require(0 < self.duplicate_similarity <= 1, "duplicate_similarity",
-                "must lie in (0, 1]", self.duplicate_similarity)  # fmt: skip

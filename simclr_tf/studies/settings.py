@@ -7,11 +7,11 @@ import math
 import re
 
 from simclr_tf.errors import require, require_choice
+from simclr_tf.limits import check_settings
 
 STUDIES = ("augmentation", "color_strength", "broader", "projection_head", "losses",
            "temperature", "batch_size", "width_depth")  # fmt: skip
 GRIDS = ("small", "paper")
-_MOST_SEEDS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +34,10 @@ class StudyConfig:
     study_grid: str = "small"
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.study is not None:
             require_choice("study", self.study, STUDIES)
         require_choice("study_grid", self.study_grid, GRIDS)
-        require(1 <= self.study_seeds <= _MOST_SEEDS, "study_seeds",
-                f"must lie between 1 and {_MOST_SEEDS}", self.study_seeds)  # fmt: skip
         if self.study_budget is not None:
             self._parsed_budget()
 
@@ -57,6 +56,7 @@ class StudyConfig:
         steps = re.fullmatch(r"(\d+)(?: ?steps?)?", text)
         minutes = re.fullmatch(r"(\d+(?:\.\d+)?) ?min", text)
         number = float((steps or minutes)[1]) if (steps or minutes) else math.nan  # type: ignore
-        require(0 < number < 2**31, "study_budget",
-                "must be a number of steps (200) or of minutes (3min)", text)  # fmt: skip
+        require(0 < number <= 10**9, "study_budget",
+                "must be a number of steps (200) or of minutes (3min), at most 10^9",
+                text)  # fmt: skip
         return (int(number), None) if steps else (None, number)

@@ -22,9 +22,9 @@ def test_defaults():
         ({"query": ""}, "query must name"),
         ({"num_neighbors": 0}, "num_neighbors must be at least 1"),
         ({"num_neighbors": 2**31}, "num_neighbors must be at least 1"),
-        ({"duplicate_similarity": 0.0}, "duplicate_similarity must lie in"),
-        ({"duplicate_similarity": 1.01}, "duplicate_similarity must lie in"),
-        ({"duplicate_similarity": math.nan}, "duplicate_similarity must lie in"),
+        ({"duplicate_similarity": 0.0}, "duplicate_similarity must be greater than 0"),
+        ({"duplicate_similarity": 1.01}, "duplicate_similarity must be greater than 0"),
+        ({"duplicate_similarity": math.nan}, "duplicate_similarity must be greater than 0"),
     ],
 )
 def test_bad_values(change, text):
