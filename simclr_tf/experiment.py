@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf import distribution
+from simclr_tf import capacity, distribution
 from simclr_tf import precision as precision_lib
 from simclr_tf.augment import composed, description, policy
 from simclr_tf.config import DataConfig, RunConfig
@@ -192,6 +192,7 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     )
     source = labelled.training
     run_config.check_same_classes(run.model_dir, source.class_names)
+    capacity.check_run(run, source.num_classes, strategy, trains)
     eval_split = choose_eval_split(run.data, source)
     notes = precision_notes + _label_notes(run, source, eval_split)
     notes += [labelled.note] if labelled.note else []

@@ -2,7 +2,7 @@
 
 The limits are generous: beyond them a value means nothing (a temperature of 1e308) or nobody can
 hold what it asks for (a million logical CPUs). What fits this machine is another question, see
-`simclr_tf.memory`.
+`simclr_tf.capacity`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import simclr_tf
-from simclr_tf import distribution
+from simclr_tf import capacity, distribution
 from simclr_tf.augment import policy
 from simclr_tf.config import DataConfig
 from simclr_tf.data import decode, pipeline, sources
@@ -76,6 +76,7 @@ def embed(
     target = str(check_output(output))
     if strategy is not None:
         distribution.check_divisible("eval_batch_size", batch_size, strategy)
+    capacity.check_images(batch_size, image_size or 1)
     source = sources.open_source(data)
     encoder = encoders.open_encoder(checkpoint, image_size)
     _check_endpoint(encoder, endpoint)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import console, distribution
+from simclr_tf import capacity, console, distribution
 from simclr_tf.augment import policy
 from simclr_tf.config import AugmentConfig, OptimizerConfig, TrainConfig
 from simclr_tf.data import decode, pipeline
@@ -147,6 +147,7 @@ class Context:
     ) -> tf.data.Dataset:
         """A split in order, without augmentation; see `pipeline.eval_batches`."""
         distribution.check_divisible("eval_batch_size", self.eval_batch_size, self.strategy)
+        capacity.check_images(self.eval_batch_size, image_size or self.encoder.image_size)
         return pipeline.eval_batches(
             self.source,
             split,

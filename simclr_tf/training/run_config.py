@@ -11,7 +11,7 @@ from simclr_tf import recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
-from simclr_tf.json_files import find_json
+from simclr_tf.json_files import field, find_json, texts
 from simclr_tf.weights.locate import CONFIG_FILE, is_study, newest_checkpoint
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
@@ -33,12 +33,12 @@ MODEL_SETTINGS = frozenset(
 def defining_settings(run: RunConfig) -> dict[str, Any]:
     """The settings by name that decide what a run learns."""
     kept = {}
-    for field in dataclasses.fields(run):
-        value = getattr(run, field.name)
-        if field.name in _FREE_SECTIONS:
+    for part in dataclasses.fields(run):
+        value = getattr(run, part.name)
+        if part.name in _FREE_SECTIONS:
             continue
         kept.update(
-            recipes.flatten(value) if dataclasses.is_dataclass(value) else {field.name: value}
+            recipes.flatten(value) if dataclasses.is_dataclass(value) else {part.name: value}
         )
     return {name: value for name, value in kept.items() if name not in _FREE_SETTINGS}
 
@@ -56,7 +56,8 @@ def check_same_classes(model_dir: str, class_names: Sequence[str] | None) -> Non
     Raises:
         InputError: Names both lists.
     """
-    recorded = (read_config(model_dir) or {}).get("class_names")
+    path = os.path.join(model_dir, CONFIG_FILE)
+    recorded = texts(read_config(model_dir) or {}, "class_names", path, None)
     if recorded and class_names and newest_checkpoint(model_dir) is not None:
         same = recorded == list(class_names)
         require(same, "dataset", f"must have the classes of the run in {model_dir}: "
@@ -80,7 +81,8 @@ def recorded_precision(model_dir: str) -> str | None:
     """
     if newest_checkpoint(model_dir) is None:
         return None
-    return (read_config(model_dir) or {}).get("precision")
+    path = os.path.join(model_dir, CONFIG_FILE)
+    return field(read_config(model_dir) or {}, "precision", str, path, None)
 
 
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:

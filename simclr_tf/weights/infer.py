@@ -51,13 +51,12 @@ def infer_encoder(convs: Sequence[Shape], gates: Sequence[Shape], prefix: str) -
     sk_ratio = PUBLISHED_SK_RATIO if deep else 0.0
     if selective:
         sk_ratio = _selective_ratio(blocks, prefix)
-    return EncoderConfig(
-        resnet_depth=depths[0],
-        width_multiplier=_width(channels, blocks, bottleneck, prefix),
-        sk_ratio=sk_ratio,
-        se_ratio=_squeeze_ratio(gates, bottleneck, prefix),
-        stem=stem,
-    )
+    width = _width(channels, blocks, bottleneck, prefix)
+    se_ratio = _squeeze_ratio(gates, bottleneck, prefix)
+    try:
+        return EncoderConfig(depths[0], width, sk_ratio, se_ratio, stem)
+    except InputError as error:  # out of all limits
+        raise _unknown(prefix, str(error)) from None
 
 
 def _unknown(prefix: str, found: str) -> InputError:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import NamedTuple
 
+import tensorflow as tf
+
+from simclr_tf import capacity
 from simclr_tf.config import ModelConfig, ProjectionConfig, kept_layers
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.weights import infer, locate
+from simclr_tf.weights import infer, integrity, locate
 from simclr_tf.weights.network import Record, StoredNetwork, open_network, read_record
 from simclr_tf.weights.restore import RestoreReport, restore_network
 
+_LEAST_BYTES = 2  # of a stored number, in half precision
 USUAL_IMAGE_SIZES = {"cifar": 32, "imagenet": 224}
 
 
@@ -69,6 +74,7 @@ def load_model(
         require(names is None or network.num_classes in (None, len(names)), "class_names",
                 f"must be as many as the linear head's {network.num_classes} classes",
                 names)  # fmt: skip
+        _check_size(network, config)
         model = SimCLR(config, network.num_classes)
         model.detach_linear_head = False  # who trains this model means to train the encoder
         report = restore_network(model, network)
@@ -97,6 +103,38 @@ def _check_heads(report: RestoreReport, config: ModelConfig, path: str) -> None:
         raise InputError("checkpoint", f"must hold complete heads ({'; '.join(faults[:5])})", path)
 
 
+def _check_size(network: StoredNetwork, config: ModelConfig) -> None:
+    """Refuses, before anything is built, weights that are not there or that nobody can hold."""
+    sizes = [tf.io.gfile.stat(path).length for path in integrity.files_of(network.location.prefix)]
+    elements = sum(math.prod(shape) for shape in network.shapes.values())
+    require(_LEAST_BYTES * elements <= sum(sizes), "checkpoint",
+            f"must hold its weights: it names {elements} numbers in {sum(sizes)} bytes",
+            network.location.prefix)  # fmt: skip
+    capacity.check_network(config, network.num_classes, "checkpoint")
+
+
+def _check_record(record: Record, network: StoredNetwork) -> None:
+    """Refuses a record of another network than that of the weights' shapes."""
+    told, stored = record.model.encoder, network.encoder
+    pairs = {
+        "resnet_depth": (told.resnet_depth, stored.resnet_depth),
+        "width_multiplier": (capacity.channels(told), capacity.channels(stored)),
+        "stem": (told.stem, stored.stem),
+    }
+    constraint = "must be the record of the weights beside it, which have"
+    for name, (there, found) in pairs.items():
+        require(there == found, record.path, f"{constraint} {name}={getattr(stored, name)}",
+                f"{name}={getattr(told, name)}")  # fmt: skip
+    projection, kernels = record.model.projection, _projection_kernels(network)
+    kept = projection.depth if record.model.pretrains else projection.ft_proj_selector
+    require(kept <= len(kernels), record.path,
+            f"{constraint} {len(kernels)} layers of the projection head", kept)  # fmt: skip
+    if kernels and kept == projection.depth == len(kernels):
+        width = kernels[-1][-1]
+        require(width == projection.proj_out_dim, record.path,
+                f"{constraint} proj_out_dim={width}", projection.proj_out_dim)  # fmt: skip
+
+
 def _model_config(
     network: StoredNetwork, record: Record | None, ft_proj_selector: int
 ) -> ModelConfig:
@@ -108,6 +146,7 @@ def _model_config(
             train_mode="finetune" if ft_proj_selector else "pretrain",
         )
     else:
+        _check_record(record, network)
         known = record.model.projection.ft_proj_selector
         asked = kept_layers(ft_proj_selector, record.model.projection.depth)
         require(asked in (0, known), "ft_proj_selector",
@@ -117,8 +156,12 @@ def _model_config(
 
 
 def _projection(network: StoredNetwork, ft_proj_selector: int) -> ProjectionConfig:
+    projection = infer.infer_projection(_projection_kernels(network))
+    return dataclasses.replace(projection, ft_proj_selector=ft_proj_selector)
+
+
+def _projection_kernels(network: StoredNetwork) -> list[tuple[int, ...]]:
     kernels: list[tuple[int, ...]] = []
     while (name := f"projection_head/layer_{len(kernels)}/dense/kernel") in network.shapes:
         kernels.append(network.shapes[name])
-    projection = infer.infer_projection(kernels)
-    return dataclasses.replace(projection, ft_proj_selector=ft_proj_selector)
+    return kernels

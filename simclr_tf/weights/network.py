@@ -15,7 +15,8 @@ import tensorflow as tf
 from simclr_tf import recipes
 from simclr_tf.config import EncoderConfig, ModelConfig, RunConfig
 from simclr_tf.errors import InputError, require
-from simclr_tf.json_files import read_json
+from simclr_tf.json_files import field, read_json, texts
+from simclr_tf.limits import LIMITS
 from simclr_tf.weights import infer, layout, locate, stored
 
 # Written beside the graph of an exported SavedModel, where TensorFlow ignores it.
@@ -175,12 +176,14 @@ class Record:
         image_size: Side of the training images in pixels.
         class_names: Names of the linear head's classes, None where unknown.
         global_step: Step of the weights, None where the record does not say.
+        path: Of the file.
     """
 
     model: ModelConfig
     image_size: int
     class_names: tuple[str, ...] | None
     global_step: int | None = None
+    path: str = ""
 
 
 def read_record(location: locate.Location) -> Record | None:
@@ -200,21 +203,21 @@ def read_record(location: locate.Location) -> Record | None:
 def _read_run(path: str) -> Record:
     settings = read_json(path)
     with _naming(path, "must be the record of a run"):
-        class_names = _names_or_none(settings.pop("class_names", None))
         run = recipes.build_run_config(_known(settings, RunConfig))
-        return Record(run.model, run.data.image_size, class_names)
+    return Record(run.model, run.data.image_size, _class_names(settings, path), path=path)
 
 
 def _read_export(path: str) -> Record:
     content = read_json(path)
+    version, settings = field(content, "format", int, path), field(content, "model", dict, path)
+    size, step = field(content, "image_size", int, path), field(content, "global_step", int, path)
+    require(version == 1, path, "must have the format 1", version)
+    require(0 < size <= LIMITS["image_size"].high and step >= 0, path,
+            "must have an image_size and a global_step that can be", (size, step))  # fmt: skip
     with _naming(path, "must be a record of an export"):
-        require(content["format"] == 1, "format", "must be 1", content["format"])
-        model = recipes.build_config(ModelConfig, _known(content["model"], ModelConfig))
+        model = recipes.build_config(ModelConfig, _known(settings, ModelConfig))
         require(model.encoder.stem != "auto", "stem", "must be given", model.encoder.stem)
-        size, step = int(content["image_size"]), int(content["global_step"])
-        require(size > 0 and step >= 0, "image_size, global_step", "must be natural numbers",
-                (size, step))  # fmt: skip
-        return Record(model, size, _names_or_none(content["class_names"]), step)
+    return Record(model, size, _class_names(content, path), step, path)
 
 
 @contextlib.contextmanager
@@ -223,7 +226,8 @@ def _naming(path: str, constraint: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(path, f"{constraint} ({type(error).__name__}: {error})", path) from None
+        what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        raise InputError(path, f"{constraint} ({what})", path) from None
 
 
 def _known(settings: dict[str, Any], config_class: type) -> dict[str, Any]:
@@ -232,7 +236,6 @@ def _known(settings: dict[str, Any], config_class: type) -> dict[str, Any]:
             if name in settings}  # fmt: skip
 
 
-def _names_or_none(names: Any) -> tuple[str, ...] | None:
-    strings = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    require(names is None or strings, "class_names", "must be a list of names", names)
+def _class_names(content: dict[str, Any], path: str) -> tuple[str, ...] | None:
+    names = texts(content, "class_names", path, None)
     return None if names is None else tuple(names)

@@ -10,5 +10,6 @@ def test_limits():
     assert ReportConfig().report
     assert ReportConfig(report_examples=2).report_examples == 2
     for bad in (1, 5001):
-        with pytest.raises(InputError, match=f"report_examples must be at least 2 and at most 5000\. Received: {bad}"):
+        said = rf"report_examples must be at least 2 and at most 5000\. Received: {bad}"
+        with pytest.raises(InputError, match=said):
             ReportConfig(report_examples=bad)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import recipes
+from simclr_tf import capacity, recipes
 from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig, ProjectionConfig, RunConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.training.run_config import record_config
+from simclr_tf.weights import load
 from simclr_tf.weights.load import load_model
+from simclr_tf.weights.network import open_network
 
 NARROW = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
 IMAGES = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
@@ -114,14 +116,57 @@ def test_foreign_settings_of_a_later_version_are_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"class_names": ["a"]}, {"class_names": 5}, {"image_size": None}]
+    "change",
+    [
+        {"class_names": ["a"]},
+        {"class_names": 5},
+        {"class_names": ["a", "b", 5]},
+        {"image_size": None},
+        {"image_size": 10**6},
+        {"image_size": "48"},
+        {"width_multiplier": 1e5},
+        {"width_multiplier": 8.0},
+        {"resnet_depth": 152},
+        {"stem": "imagenet"},
+        {"num_proj_layers": 10**8},
+        {"num_proj_layers": 90},
+        {"proj_out_dim": 60_000},
+        {"dataset": 5},
+        {"temperature": None},
+    ],
 )
-def test_a_record_that_cannot_be_right_is_refused(tmp_path, change):
+def test_a_record_that_cannot_be_right_is_refused(tmp_path, change, monkeypatch):
     folder = save_run(build(), tmp_path / "run")
     path = tmp_path / "run" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InputError, match="class_names must be|config.json must be the record"):
+    said = "class_names must be|config.json must (be the record|have a list of texts)"
+    monkeypatch.setattr(load, "SimCLR", None)  # nothing is built before
+    with pytest.raises(InputError, match=said):
         load_model(folder)
+
+
+def test_weights_that_are_not_in_the_file_are_refused(tmp_path, monkeypatch):
+    """An index may name any shapes; a model of them is not built before the data is there."""
+    path = tf.train.Checkpoint(model=build()).write(str(tmp_path / "weights"))
+    monkeypatch.setattr(load, "SimCLR", None)
+
+    def claim(location):
+        network = open_network(location)
+        return dataclasses.replace(
+            network, shapes={**network.shapes, "linear_head/kernel": (32, 10**9)}
+        )
+
+    monkeypatch.setattr(load, "open_network", claim)
+    with pytest.raises(InputError, match="checkpoint must hold its weights: .* in .* bytes"):
+        load_model(path)
+
+
+def test_weights_that_nobody_can_hold_are_refused(tmp_path, monkeypatch):
+    path = tf.train.Checkpoint(model=build()).write(str(tmp_path / "weights"))
+    monkeypatch.setattr(capacity, "physical_bytes", lambda: 100_000)
+    monkeypatch.setattr(load, "SimCLR", None)
+    with pytest.raises(InputError, match="checkpoint must be smaller: the weights .* GiB"):
+        load_model(path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
@@ -147,7 +192,7 @@ def test_an_export_with_its_record(tmp_path):
     assert loaded.class_names == ("a", "b", "c")
     assert_same(loaded.model, model)
     path.write_text("{}")
-    with pytest.raises(InputError, match="must be a record of an export"):
+    with pytest.raises(InputError, match="simclr_tf.json must have a whole number as format"):
         load_model(str(tmp_path / "module"))
 
 
