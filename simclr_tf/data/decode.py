@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import functools
 import os
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
+from simclr_tf.data import gif, limits
 from simclr_tf.data.retry import plain_reason
 from simclr_tf.data.sources import Source, WrappedSource
 from simclr_tf.errors import InputError
 
-_BMP_MAGIC = b"BM"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_MARGIN = 2  # px; the chroma at a border is interpolated from what lies next to it
-_SCAN_CHUNK = 256  # images in memory at a time during a scan
+_SCAN_CHUNK, _SCAN_BYTES = 256, 2**28  # images in memory at a time during a scan
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes a JPEG, PNG, GIF (first frame) or BMP of any colour type.
 
     Grayscale is repeated on three channels, alpha is dropped, CMYK is converted and 16 bits are
-    reduced to 8. BMP is read with 8 (gray), 24 or 32 bits a pixel.
+    reduced to 8. BMP is read with 8 (gray), 24 or 32 bits a pixel. Decoding fails before it takes
+    memory where more than `limits.MAX_PIXELS` are declared.
 
     Args:
         encoded: Content of the file, string scalar; or pixels, which are returned as they are.
@@ -35,11 +36,7 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """
     if _is_pixels(encoded):
         return encoded
-    image = tf.cond(
-        tf.strings.substr(encoded, 0, len(_BMP_MAGIC)) == _BMP_MAGIC,
-        lambda: _to_rgb(tf.io.decode_bmp(encoded)),
-        lambda: decode_stored(encoded),
-    )  # (H, W, 3)
+    image = _decode_by_format(encoded)
     image.set_shape((None, None, 3))
     return image
 
@@ -48,14 +45,17 @@ def decode_stored(encoded: tf.Tensor) -> tf.Tensor:
     """`decode_image` of a PNG or JPEG, as TFDS stores images; it costs a tenth less at 32 px.
 
     Args:
-        encoded: Content of the file, string scalar; or pixels, which are returned as they are.
+        encoded: Content of the file, string scalar, a PNG after `limits.replace_large_pngs`; or
+            pixels, which are returned as they are.
 
     Returns:
         uint8 (H, W, 3) in [0, 255].
     """
     if _is_pixels(encoded):
         return encoded
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image = tf.cond(
+        _is_jpeg(encoded), lambda: _decode_jpeg(encoded), lambda: _decode_any(encoded)
+    )  # (H, W, 3)
     image.set_shape((None, None, 3))
     return image
 
@@ -78,6 +78,8 @@ def decode_boxes(
 
     def of_jpeg() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         lengths = tf.io.extract_jpeg_shape(encoded)[:2]
+        with tf.control_dependencies([limits.check_pixels(lengths[0], lengths[1])]):
+            lengths = tf.identity(lengths)
         corners, sides = choose(lengths)
         first = tf.maximum(tf.reduce_min(corners, 0) - _JPEG_MARGIN, 0)
         end = tf.minimum(tf.reduce_max(corners + sides, 0) + _JPEG_MARGIN, lengths)
@@ -90,14 +92,61 @@ def decode_boxes(
 
     if _is_pixels(encoded):
         return of_any()
-    is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)) == _JPEG_MAGIC
-    image, corners, sides = tf.cond(is_jpeg, of_jpeg, of_any)
+    image, corners, sides = tf.cond(_is_jpeg(encoded), of_jpeg, of_any)
     image.set_shape((None, None, 3))
     return image, corners, sides
 
 
 def _is_pixels(image: Any) -> bool:
     return tf.is_tensor(image) and image.dtype == tf.uint8
+
+
+def _is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)) == _JPEG_MAGIC
+
+
+def _decode_any(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([limits.check_jpeg(encoded)]):
+        return _decode_any(encoded)
+
+
+def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([limits.check_pixels(*limits.png_lengths(encoded))]):
+        return _decode_any(encoded)
+
+
+def _decode_gif(encoded: tf.Tensor) -> tf.Tensor:
+    frame, height, width = gif.first_frame(encoded)
+    with tf.control_dependencies([limits.check_pixels(height, width)]):
+        return _decode_any(frame)
+
+
+def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
+    # No pixel takes less than a byte of the file, and the decoder checks that they are there.
+    return _to_rgb(tf.io.decode_bmp(encoded))
+
+
+# By the first two bytes of a file.
+_DECODERS = {
+    b"\xff\xd8": _decode_jpeg,
+    b"\x89P": _decode_png,
+    b"GI": _decode_gif,
+    b"BM": _decode_bmp,
+}
+
+
+@functools.partial(tf.function, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def _decode_by_format(encoded: tf.Tensor) -> tf.Tensor:
+    """Traced once for all pipelines."""
+    formats = list(_DECODERS)
+    is_format = tf.strings.substr(encoded, 0, 2) == formats
+    place = tf.reduce_sum(tf.where(is_format, tf.range(1, len(formats) + 1), 0))  # 0 for none
+    decoders = [_decode_any, *_DECODERS.values()]
+    return tf.switch_case(place, [functools.partial(one, encoded) for one in decoders])
 
 
 def _to_rgb(image: tf.Tensor) -> tf.Tensor:
@@ -110,36 +159,56 @@ def _to_rgb(image: tf.Tensor) -> tf.Tensor:
     )  # (H, W, 3)
 
 
-def find_bad_examples(examples: tf.data.Dataset, stop_at_first: bool = False) -> list[str]:
+def find_bad_examples(examples: tf.data.Dataset) -> list[str]:
     """Decodes every image once, in threads.
 
     Args:
         examples: As from `Source.examples`.
-        stop_at_first: Return as soon as one is found.
 
     Returns:
         The ids of the images that cannot be decoded, in the order of the data set.
     """
-    decode = tf.function(
-        decode_image, input_signature=[tf.TensorSpec((), tf.string)], autograph=False
-    )
+    return [example_id for example_id, _ in bad_examples(examples)]
 
-    def is_bad(example: dict[str, Any]) -> bool:
+
+def bad_examples(
+    examples: tf.data.Dataset, shape: tuple[int, int] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Decodes every image once, in threads.
+
+    Args:
+        examples: As from `Source.examples`.
+        shape: Height and width that all images must have, None for any.
+
+    Yields:
+        The id of each image that cannot be decoded and why, in the order of the data set.
+    """
+    def problem(example: dict[str, Any]) -> str | None:
+        if example["image"] == limits.TOO_LARGE:
+            return limits.TOO_MANY_PIXELS
         try:
-            decode(tf.constant(example["image"]))
-        except tf.errors.OpError:
-            return True
-        return False
+            found = tuple(decode_image(tf.constant(example["image"])).shape[:2])
+        except tf.errors.OpError as error:
+            return plain_reason(error)
+        return None if shape in (None, found) else f"{found[0]} x {found[1]} pixels"
 
-    bad: list[str] = []
-    iterator = examples.as_numpy_iterator()
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        while chunk := list(itertools.islice(iterator, _SCAN_CHUNK)):
-            flags = pool.map(is_bad, chunk)
-            bad += [os.fsdecode(e["id"]) for e, flag in zip(chunk, flags, strict=True) if flag]
-            if bad and stop_at_first:
-                return bad[:1]
-    return bad
+        for chunk in _chunks(examples.as_numpy_iterator()):
+            for example, why in zip(chunk, pool.map(problem, chunk), strict=True):
+                if why is not None:
+                    yield os.fsdecode(example["id"]), why
+
+
+def _chunks(examples: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    chunk: list[dict[str, Any]] = []
+    size = 0
+    for example in examples:
+        chunk.append(example)
+        size += len(example["image"])
+        if len(chunk) == _SCAN_CHUNK or size >= _SCAN_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    yield chunk
 
 
 @contextlib.contextmanager
@@ -150,11 +219,14 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
     for it.
 
     Raises:
-        InputError: With the path of the first damaged TFRecord file of `split`, or the location of
-            the first image of it that cannot be decoded.
+        InputError: With the path of the first missing or damaged file of `split`, or the location
+            of the first image of it that cannot be decoded or has not the shape of all others.
     """
     try:
         yield
+    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
+        _name_missing_file(source, split, setting, error)
+        raise
     except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
         # Of the second kind only that records are missing.
         if isinstance(error, tf.errors.DataLossError) or "expected to contain" in str(error):
@@ -162,18 +234,38 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
         raise
     except tf.errors.InvalidArgumentError as error:
         try:
-            bad = find_bad_examples(source.examples(split, setting), stop_at_first=True)
+            bad = next(bad_examples(source.examples(split, setting), source.image_shape), None)
         except tf.errors.OpError:
             _name_bad_record(source, split, error)
             raise error from None
-        if not bad:
+        if bad is None:
             raise
-        raise InputError(
-            source.location(bad[0]),
-            "must be a readable JPEG, PNG, GIF or BMP image (--skip_bad_images leaves such files "
-            "out)",
-            plain_reason(error),
-        ) from error
+        _name_bad_image(source, *bad, error)
+
+
+def _name_bad_image(source: Source, example_id: str, reason: str, error: Exception) -> NoReturn:
+    shape = source.image_shape
+    kind = "readable JPEG, PNG, GIF or BMP image"
+    if shape is not None:
+        kind = f"readable image of {shape[0]} x {shape[1]} pixels, as all of {source.name}"
+    raise InputError(
+        source.location(example_id),
+        f"must be a {kind} (--skip_bad_images leaves such files out)",
+        reason,
+    ) from error
+
+
+def _name_missing_file(source: Source, split: str, setting: str, error: tf.errors.OpError) -> None:
+    """Raises an error that names the first file of the split that can't be opened, if one is."""
+    for path in source.files(split, setting):
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file:
+                file.read(1)
+        except tf.errors.OpError as found:
+            raise InputError(
+                path, f"must be a file that can be read, as a part of {source.name}",
+                plain_reason(found),
+            ) from error  # fmt: skip
 
 
 def _name_bad_record(source: Source, split: str, error: tf.errors.OpError) -> None:

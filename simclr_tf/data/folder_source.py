@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.data import limits
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_length
@@ -110,6 +111,14 @@ class FolderSource:
         """Path of the file."""
         return str(self.root / example_id)
 
+    def files(self, split: str, setting: str = "train_split") -> list[str]:
+        """Paths of the images."""
+        return [
+            self.location(path)
+            for name, first, end in self.ranges(split, setting)
+            for path in self.content[name].paths[first:end]
+        ]
+
     def _labels(self, split: _Split) -> list[int]:
         if self.class_names is None or split.classes is None:
             return [-1] * len(split.paths)
@@ -125,7 +134,8 @@ def open_folder(path: str, setting: str) -> FolderSource:
         setting: Name of the setting that holds the path, for errors.
 
     Raises:
-        InputError: No such folder, no image in it, or a class in one split only.
+        InputError: No such folder, no image in it, a class in one split only, or what is named like
+            an image but can't be one (see `limits.file_problem`).
     """
     root = pathlib.Path(path).expanduser()
     check_length(root, setting)
@@ -156,7 +166,8 @@ def _image_files(root: pathlib.Path) -> Iterator[tuple[str, ...]]:
         for name in files:
             if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
                 path = os.path.join(folder, name)
-                require(os.path.isfile(path), path, "must be a file (is it a broken link?)", name)
+                problem = limits.file_problem(path)
+                require(problem is None, path, problem or "", name)
                 yield (*below, name)
 
 

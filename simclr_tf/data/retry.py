@@ -29,13 +29,14 @@ _HEADER = ("Graph execution error:", "Detected at node ", "<stack traces unavail
 _AROUND = re.compile(
     r"\{\{.*?\}\}\s*|Error in user-defined function .*? iterator: \S+: (\w+Error: )?|\s*\[Op:.*"
 )
+_ASSERTION = re.compile(r"^assertion failed: \[(.*)\]$")
 _LONGEST_REASON = 200
 
 
 def plain_reason(error: BaseException) -> str:
     """What is wrong in one short line, without what TensorFlow writes around it."""
     lines = [line for line in str(error).splitlines() if line and not line.startswith(_HEADER)]
-    text = _AROUND.sub("", lines[0]) if lines else ""
+    text = _ASSERTION.sub(r"\1", _AROUND.sub("", lines[0])) if lines else ""
     return text[:_LONGEST_REASON] or type(error).__name__
 
 

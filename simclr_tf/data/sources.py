@@ -102,6 +102,10 @@ class Source(Protocol):
         """Where a user finds the example: the path of the file, or the data set and the id."""
         ...
 
+    def files(self, split: str, setting: str = "train_split") -> list[str]:
+        """Paths of the files that a split expression is read from."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class WrappedSource:
@@ -172,6 +176,10 @@ class WrappedSource:
     def location(self, example_id: str) -> str:
         """Where a user finds the example."""
         return self.base.location(example_id)
+
+    def files(self, split: str, setting: str = "train_split") -> list[str]:
+        """Paths of the files that a split expression is read from."""
+        return self.base.files(split, setting)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
-from simclr_tf.data import embedded, tfrecords
+from simclr_tf.data import embedded, limits, tfrecords
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.errors import InputError, require
 
@@ -117,6 +117,11 @@ class TfdsSource:
         """Data set and id."""
         return f"{self.name} ({example_id})"
 
+    def files(self, split: str, setting: str = "train_split") -> list[str]:
+        """Paths of the shards."""
+        self.ranges(split, setting)
+        return [os.fspath(part.filename) for part in self._infos[split].file_instructions]
+
     def _examples_by_tfds(self, split: str) -> tf.data.Dataset:
         names = ["image", *self._label_features]
         with _without_deprecation_notes():
@@ -131,11 +136,15 @@ class TfdsSource:
         return dataset.map(self._as_example)
 
     def _as_example(self, stored: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        if self.multi_label:
-            label = _multi_hot([stored[name] for name in self._label_features], self.num_classes)
-        else:
-            label = tf.cast(stored.get("label", -1), tf.int64)
-        return {"id": stored["tfds_id"], "image": stored["image"], "label": label}
+        given = [tf.cast(stored[name], tf.int64) for name in self._label_features]
+        checks = [tfrecords.check_classes(part, self.num_classes) for part in given]
+        with tf.control_dependencies(checks):
+            if self.multi_label:
+                label = _multi_hot(given, self.num_classes)
+            else:
+                label = tf.identity(given[0]) if given else tf.constant(-1, tf.int64)
+        image = limits.replace_large_pngs(stored["image"][None])[0]
+        return {"id": stored["tfds_id"], "image": image, "label": label}
 
     @property
     def _label_features(self) -> list[str]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from simclr_tf.data import limits
 from simclr_tf.data.retry import plain_reason
 
 _BLOCK = 256  # records parsed together, fewer where they are large
 _BLOCK_BYTES = 2**22
 _FILES_AT_ONCE = 8
+_UNKNOWN_CLASS = "a label is none of the classes"
 
 
 def is_readable(info: tfds.core.DatasetInfo) -> bool:
@@ -52,8 +55,9 @@ def examples(info: tfds.core.DatasetInfo, split: str, record_bytes: int) -> tf.d
         record_bytes: Mean size of a record.
 
     Returns:
-        Dicts with `id`, `image` (encoded) and `label` (-1 without), in a fixed order. Iterating
-        fails where a file holds fewer records than were written to it.
+        Dicts with `id`, `image` (encoded; see `limits.replace_large_pngs`) and `label` (-1
+        without), in a fixed order. Iterating fails where a file holds fewer records than were
+        written to it, and at a label that is none of the classes.
     """
     parts = info.splits[split].file_instructions
     files = tf.data.Dataset.from_tensor_slices(
@@ -65,15 +69,31 @@ def examples(info: tfds.core.DatasetInfo, split: str, record_bytes: int) -> tf.d
         }
     )
     block = max(1, min(_BLOCK, _BLOCK_BYTES // record_bytes))
-    labeled = "label" in info.features
+    classes = class_features(info)
     blocks = files.interleave(
-        lambda part: _blocks(part, block, labeled),
+        lambda part: _blocks(part, block, classes.get("label")),
         cycle_length=_FILES_AT_ONCE,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
     known = tf.data.experimental.assert_cardinality(sum(part.take for part in parts))
     return blocks.unbatch().apply(known)
+
+
+def class_features(info: tfds.core.DatasetInfo) -> dict[str, tfds.features.ClassLabel]:
+    """The classes of every feature that holds one of them, or a list, by the feature's name."""
+    found = {}
+    for name, feature in dict(info.features).items():
+        inner = feature.feature if isinstance(feature, tfds.features.Sequence) else feature
+        if isinstance(inner, tfds.features.ClassLabel):
+            found[name] = inner
+    return found
+
+
+def check_classes(labels: tf.Tensor, num_classes: int | None) -> tf.Operation:
+    """Fails where one of the labels, int64 of any shape, is none of the classes; for graphs."""
+    known = (labels >= 0) & (labels < (num_classes or tf.int64.max))
+    return tf.raw_ops.Assert(condition=tf.reduce_all(known), data=[_UNKNOWN_CLASS])
 
 
 def find_bad_record(info: tfds.core.DatasetInfo, split: str) -> tuple[str, int, str] | None:
@@ -86,14 +106,9 @@ def find_bad_record(info: tfds.core.DatasetInfo, split: str) -> tuple[str, int, 
     Returns:
         Path of the file, position of the record in it and what is wrong, None if nothing is.
     """
-    readable = is_readable(info)
-    features = _features("label" in info.features)
     for part in info.splits[split].file_instructions:
         path, end = os.fspath(part.filename), part.skip + part.take
-        records = tf.data.TFRecordDataset(path).take(end)
-        if readable:
-            records = records.map(lambda record: tf.io.parse_single_example(record, features))
-        iterator = iter(records)
+        iterator = iter(tf.data.TFRecordDataset(path).take(end).map(_parser(info)))
         for position in itertools.count():
             try:
                 next(iterator)
@@ -106,7 +121,28 @@ def find_bad_record(info: tfds.core.DatasetInfo, split: str) -> tuple[str, int, 
     return None
 
 
-def _blocks(part: dict[str, tf.Tensor], size: int, labeled: bool) -> tf.data.Dataset:
+def _parser(info: tfds.core.DatasetInfo) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """From a record to its labels, which are checked; fails where anything else is missing."""
+    classes = class_features(info)
+    readable = is_readable(info)
+
+    def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        if readable:
+            stored = tf.io.parse_single_example(record, _features("label" in classes))
+        else:
+            undecoded = {"image": tfds.decode.SkipDecoding()}
+            stored = info.features.deserialize_example(record, decoders=undecoded)
+        found = {name: tf.cast(stored[name], tf.int64) for name in classes if name in stored}
+        checks = [check_classes(part, classes[name].num_classes) for name, part in found.items()]
+        with tf.control_dependencies(checks):
+            return {"image": tf.identity(stored["image"])}
+
+    return parse
+
+
+def _blocks(
+    part: dict[str, tf.Tensor], size: int, classes: tfds.features.ClassLabel | None
+) -> tf.data.Dataset:
     """Parsed blocks of one file."""
     records = tf.data.TFRecordDataset(part["path"]).skip(part["first"]).take(part["take"])
     positions = tf.data.Dataset.range(part["first"], tf.int64.max)
@@ -115,9 +151,12 @@ def _blocks(part: dict[str, tf.Tensor], size: int, labeled: bool) -> tf.data.Dat
     def parse(serialized: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         position = position[: tf.shape(serialized)[0]]  # (n,)
         ids = tf.strings.join([part["name"], "__", tf.strings.as_string(position)])  # (n,)
-        parsed = tf.io.parse_example(serialized, _features(labeled))
-        label = parsed.get("label", -tf.ones_like(position))  # (n,)
-        return {"id": ids, "image": parsed["image"], "label": label}
+        parsed = tf.io.parse_example(serialized, _features(classes is not None))
+        images = limits.replace_large_pngs(parsed["image"])  # (n,)
+        if classes is None:
+            return {"id": ids, "image": images, "label": -tf.ones_like(position)}
+        with tf.control_dependencies([check_classes(parsed["label"], classes.num_classes)]):
+            return {"id": ids, "image": images, "label": tf.identity(parsed["label"])}
 
     return blocks.map(parse)
 

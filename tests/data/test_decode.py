@@ -13,7 +13,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from simclr_tf.data import decode, embedded, folder_source, labels, pipeline, tfds_source
+from simclr_tf.data import (
+    decode,
+    embedded,
+    folder_source,
+    labels,
+    limits,
+    pipeline,
+    tfds_source,
+)
 from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
 
@@ -101,6 +109,88 @@ def test_lossy(name):
     assert np.abs(decoded - expected).mean() < 6
 
 
+def _patched(encoded, *changes):
+    """With other bytes at some places."""
+    content = bytearray(encoded)
+    for place, value in changes:
+        content[place : place + len(value)] = value
+    return bytes(content)
+
+
+def _declares(name, height, width):
+    """An image of the table above whose header declares other lengths."""
+    encoded = {**LOSSLESS, **LOSSY}[name][0]
+    big = struct.pack(">HH", height, width) if name.startswith("jpeg") else b""
+    if name.startswith("png"):
+        return _patched(encoded, (16, struct.pack(">II", width, height)))
+    if name.startswith("bmp"):
+        return _patched(encoded, (18, struct.pack("<ii", width, height)))
+    if name.startswith("gif"):
+        frame = encoded.index(b",\0\0\0\0\n\0\6\0")  # at (0, 0), 10 wide, 6 high
+        return _patched(encoded, (frame + 5, struct.pack("<HH", width, height)))
+    frame = re.search(rb"\xff[\xc0\xc2]..\x08\x00\x06\x00\x0a", encoded, re.DOTALL).start()
+    return _patched(encoded, (frame + 5, big))
+
+
+BOMBS = {
+    "png": (13_000, 13_000),
+    "png_1_bit": (2**31 - 1, 2**31 - 1),  # their product overflows 32 bits
+    "png_palette": (2**32 - 1, 1),
+    "jpeg": (65_500, 65_500),
+    "jpeg_progressive": (65_500, 2_100),
+    "gif": (65_535, 65_535),
+}
+
+
+@pytest.mark.parametrize("how", ["image", "stored", "boxes"])
+@pytest.mark.parametrize("name", BOMBS)
+def test_declared_pixels_are_looked_at_first(name, how):
+    encoded = _declares(name, *BOMBS[name])
+    small = _declares(name, 6, 10)
+    assert small == {**LOSSLESS, **LOSSY}[name][0]  # the right bytes were changed
+
+    def stored(content):
+        return decode.decode_stored(limits.replace_large_pngs(content[None])[0])
+
+    def boxes(content):
+        whole = lambda lengths: (tf.zeros((1, 2), tf.int32), lengths[None])  # noqa: E731
+        return decode.decode_boxes(content, whole)[0]
+
+    one = {"image": decode.decode_image, "stored": stored, "boxes": boxes}[how]
+    if how == "stored" and name == "gif":
+        pytest.skip("TFDS stores none")
+    decoded = tf.data.Dataset.from_tensors(small).map(one)
+    assert next(decoded.as_numpy_iterator()).shape == (6, 10, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="declares more than|Unknown image"):
+        next(iter(tf.data.Dataset.from_tensors(encoded).map(one)))
+
+
+def test_a_bmp_must_hold_the_pixels_it_declares():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="differ by"):
+        decode.decode_image(tf.constant(_declares("bmp_24_bit", 9_000, 9_000)))
+
+
+def test_the_file_that_declares_too_much_is_named(write_images):
+    root = write_images([f"{i}.png" for i in range(3)])
+    (root / "bomb.png").write_bytes(_declares("png", 13_000, 13_000))
+    source = folder_source.open_folder(str(root), "data_dir")
+    images = source.examples("train").map(lambda e: decode.decode_image(e["image"]))
+    with pytest.raises(InputError) as caught, decode.naming_bad_image(source, "train"):
+        list(images)
+    assert caught.value.name == str(root / "bomb.png")
+    assert caught.value.received == "it declares more than 134,217,728 pixels"
+    assert decode.find_bad_examples(source.examples("train")) == ["bomb.png"]
+
+
+def test_a_file_that_vanished_is_named(write_images):
+    root = write_images([f"{i}.png" for i in range(3)])
+    source = folder_source.open_folder(str(root), "data_dir")
+    (root / "1.png").unlink()
+    with pytest.raises(InputError) as caught, decode.naming_bad_image(source, "train"):
+        list(source.examples("train"))
+    assert caught.value.name == str(root / "1.png")
+
+
 def _folder_with_truncated(write_images):
     root = write_images([f"{i}.png" for i in range(6)])
     jpeg = _encode(_pillow(np.tile(COLORS, (8, 8, 1))), "JPEG")
@@ -114,8 +204,8 @@ def test_find_bad_examples(write_images):
     examples = source.examples("train")
     bad = ["2.jpg", "4b.png"]
     assert sorted(decode.find_bad_examples(examples)) == bad
-    (first,) = decode.find_bad_examples(examples, stop_at_first=True)
-    assert first in bad
+    first, why = next(decode.bad_examples(examples))
+    assert first in bad and re.match("jpeg::Uncompress|Input is empty|Unknown image", why)
     sound = examples.filter(lambda e: (e["id"] != bad[0]) & (e["id"] != bad[1]))
     assert decode.find_bad_examples(sound) == []
 
