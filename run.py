@@ -68,7 +68,12 @@ def _use_encoder(command: parsing.CommandLine) -> None:
 
     config, chosen = command.config, command.config.retrieval
     if command.mode == "evaluate":
-        scoreboard.evaluate(config, command.image_size, ft_proj_selector=command.ft_proj_selector)
+        scoreboard.evaluate(
+            config,
+            command.image_size,
+            ft_proj_selector=command.ft_proj_selector,
+            allow_foreign_graph=command.allow_foreign_graph,
+        )
     elif command.mode == "embed":
         embed.embed(
             config.data,
@@ -78,6 +83,7 @@ def _use_encoder(command: parsing.CommandLine) -> None:
             split=command.split,
             batch_size=config.evaluation.eval_batch_size,
             image_size=command.image_size,
+            allow_foreign_graph=command.allow_foreign_graph,
             strategy=distribution.build_strategy(config.strategy),
         )
     else:
@@ -89,6 +95,7 @@ def _use_encoder(command: parsing.CommandLine) -> None:
             num_neighbors=chosen.num_neighbors,
             duplicate_similarity=chosen.duplicate_similarity,
             image_folder=command.image_folder,
+            allow_foreign_graph=command.allow_foreign_graph,
         )
 
 

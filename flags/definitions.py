@@ -30,8 +30,10 @@ _RUN = {
                   "Default: runs/<recipe or dataset>-<time>. An existing one is resumed."),
     "checkpoint": (None, "Weights to start from, or the encoder to use: a run, a checkpoint, a "
                    "SavedModel, or a published TF2 or TF1 checkpoint or SavedModel; local, gs:// "
-                   "or a .tar.gz. --mode=evaluate and embed take other SavedModels and .keras "
-                   "files too."),
+                   "or a .tar.gz. --mode=evaluate, embed and neighbors take .keras files too."),
+    "allow_foreign_graph": (False, "With these modes: run the graph of a SavedModel that is no "
+                            "SimCLR network, or unknown layers of a .keras file. It is code of its "
+                            "author's; only with files that you trust."),
     "worker_address": (None, "With --mode=data_worker: host:port under which the machines that "
                        "train reach it. Default: this host's name and a free port."),
     "debug": (False, "Show tracebacks of errors."),

@@ -37,6 +37,7 @@ class CommandLine:
         notes: Lines to tell the user, such as an accepted flag that has no effect.
         debug: Whether tracebacks are wanted.
         image_size: Side of the images where one was asked for; None leaves it to the encoder.
+        allow_foreign_graph: Whether the encoder may be a graph of others, which runs.
         split: The evaluation split where one was asked for.
         worker_address: Of a worker of the tf.data service.
         num_workers: Processes of the job that this one is part of.
@@ -50,6 +51,7 @@ class CommandLine:
     notes: tuple[str, ...]
     debug: bool
     image_size: int | None = None
+    allow_foreign_graph: bool = False
     split: str | None = None
     worker_address: str | None = None
     num_workers: int = 1
@@ -120,13 +122,15 @@ def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
 def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     """What `evaluate` takes over from the run that trained the encoder: its images and schedule.
 
-    The architecture comes from the weights. With another data set only the schedule counts.
+    The architecture comes from the weights. With another data set only the schedule counts. The run
+    may be somebody else's: nothing else that its record names is opened or asked.
     """
     path = os.path.expanduser(given.checkpoint or given.model_dir or "")
     parts = [config.AugmentConfig, config.OptimizerConfig, config.TrainConfig]
     if not given["dataset"].present:
         parts.append(config.DataConfig)
-    names = {name for part in parts for name in recipes.setting_names(part)} - {"label_subset"}
+    names = {name for part in parts for name in recipes.setting_names(part)}
+    names -= {"label_subset", "data_service"}
     # A checkpoint lies in its run's folder, an export two levels below it.
     folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
     for folder in folders:
@@ -215,6 +219,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         (*notes, *_without_effect(given)),
         values.debug,
         image_size=values.image_size if given["image_size"].present else None,
+        allow_foreign_graph=values.allow_foreign_graph,
         split=values.eval_split if given["eval_split"].present else None,
         worker_address=values.worker_address,
         num_workers=cluster.num_tasks(os.environ) if several else 1,
@@ -259,6 +264,9 @@ def _check_mode(values: flags.FlagValues, given: flags.FlagValues) -> None:
     if values.mode == "embed":
         require(given["dataset"].present, "dataset", "must name the images with --mode=embed",
                 None)  # fmt: skip
+    require(values.mode in _ENCODER_MODES or not values.allow_foreign_graph, "allow_foreign_graph",
+            f"must not be given without --mode={', '.join(_ENCODER_MODES)}: other modes read "
+            "variables only", True)  # fmt: skip
     require((values.mode == "study") == bool(values.study), "study",
             "must be given with --mode=study, and only there", values.study)  # fmt: skip
     for setting in recipes.setting_names(config.StudyConfig):

@@ -14,7 +14,7 @@ Contrastive learning of visual representations (SimCLR), TensorFlow 2.
   python run.py --mode=eval --model_dir=RUN                 evaluate the checkpoints of a run
   python run.py --mode=evaluate --checkpoint=ANY --protocols=linear,knn,logreg --dataset=...
   python run.py --mode=embed --checkpoint=ANY --dataset=folder:DIR --output=FILE.parquet
-  python run.py --mode=neighbors --embeddings=FILE.parquet --query=IMAGE
+  python run.py --mode=neighbors --embeddings=FILE.parquet --query=IMAGE --checkpoint=ANY
   python run.py --mode=study --study=temperature --study_budget=60 --model_dir=DIR
   python -m simclr_tf.report RUN [RUN ...]                  pages of runs, one or side by side
   python -m export --checkpoint=ANY --output=DIR            SavedModel, TF-Hub, .keras

@@ -1,7 +1,8 @@
 """Any encoder as a frozen function: weights of ours, foreign SavedModels, Keras models, callables.
 
 What is read from a file decides what is possible: a SimCLR network can be fine-tuned too, whatever
-else maps images to features is evaluated as it is.
+else maps images to features is evaluated as it is. Weights are read; a graph of others is code, and
+runs only where that was asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,8 +19,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.encoder import Encoder
-from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput, TracedEncoder
+from simclr_tf.evaluation.keras_files import fault, open_keras_file, warn_about_code
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import locate
 from simclr_tf.weights.load import load_model
@@ -33,7 +34,6 @@ FEATURE_NAMES = ("default", "embedding", "features", "pooler_output")
 SIGNATURES = ("serving_default", "default")
 _SIGNIFICANT = ("saved_model.pb", "variables", "assets")  # of a SavedModel's folder
 _BLOCK = 2**22  # bytes
-_LONGEST_FAULT = 200  # characters of an error, which may print whole tensors or models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,35 +65,44 @@ class FrozenEncoder:
     variables: tuple[tf.Variable, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 
-def open_encoder(path: str | os.PathLike[str], image_size: int | None = None) -> FrozenEncoder:
+def open_encoder(
+    path: str | os.PathLike[str], image_size: int | None = None, allow_foreign_graph: bool = False
+) -> FrozenEncoder:
     """An encoder from a file of any kind.
 
     Args:
         path: Whatever `simclr_tf.weights.load.load_model` reads: a run, a checkpoint, an export, a
-            published model, an archive. Or another SavedModel, also in an archive: an object that
-            is called with images (and `training=False` or `trainable=False` where it takes them),
-            or has the signature `serving_default` or `default` with one input. Or a `.keras` file
-            that tf_keras opens. Foreign encoders get images in [0, 1] like ours: wrap those that
-            expect another range, and use `from_model`. They must return features (B, D), or a
-            mapping with them as `final_avg_pool`, one of `FEATURE_NAMES`, or alone.
+            published model, an archive. Or a `.keras` file of tf_keras with the layers and
+            operations that `keras_files` lists, such as an export of ours. Or, with
+            `allow_foreign_graph`, another SavedModel, also in an archive: an object that is called
+            with images (and `training=False` or `trainable=False` where it takes them), or has the
+            signature `serving_default` or `default` with one input. Foreign encoders get images in
+            [0, 1] like ours: wrap those that expect another range, and use `from_model`. They must
+            return features (B, D), or a mapping with them as `final_avg_pool`, one of
+            `FEATURE_NAMES`, or alone.
         image_size: Side of the images in pixels; None takes the recorded, usual or fixed one.
+        allow_foreign_graph: Whether the graph of a SavedModel that is no SimCLR network, or other
+            layers in a `.keras` file, may run. Its author decides what it does, with the rights of
+            this process; a warning says so. SimCLR networks of any origin never need it: of their
+            files only the variables are read.
 
     Returns:
         The encoder.
 
     Raises:
-        InputError: There is no such encoder, it can't be called with images of that size, or gives
-            no features; a foreign encoder takes any size and `image_size` is None.
+        InputError: There is no such encoder, it runs only with `allow_foreign_graph`, can't be
+            called with images of that size, or gives no features; a foreign encoder takes any size
+            and `image_size` is None.
     """
     path = os.path.expanduser(os.fspath(path))
     if path.endswith(".keras"):
-        return _open_keras_file(path, image_size)
+        return _open_keras_file(path, image_size, allow_foreign_graph)
     try:
         loaded = load_model(path, image_size=image_size)
     except InputError as error:
         if error.name != "checkpoint":
             raise
-        return _open_saved_model(path, image_size, error)
+        return _open_saved_model(path, image_size, error, allow_foreign_graph)
     encoder = from_model(loaded.model, loaded.image_size, path.rstrip("/"))
     return dataclasses.replace(
         encoder, path=path, global_step=loaded.global_step, run_dir=loaded.run_dir
@@ -149,13 +158,8 @@ def frozen_state(encoder: FrozenEncoder) -> dict[str, bytes]:
 # Files.
 
 
-def _open_keras_file(path: str, image_size: int | None) -> FrozenEncoder:
-    require(tf.io.gfile.exists(path), "checkpoint", "must exist", path)
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # a foreign file may hold anything
-        raise InputError("checkpoint", f"must be a .keras file that tf_keras opens "
-                         f"(saved by Keras 3?) ({_fault(error)})", path) from None  # fmt: skip
+def _open_keras_file(path: str, image_size: int | None, allow_foreign: bool) -> FrozenEncoder:
+    model = open_keras_file(path, allow_foreign)
     size = _resolve_size(image_size, _keras_shapes(model), path)
     ways = [(_call_text("training=False"), functools.partial(model, training=False))]
     digest = hashlib.sha256()
@@ -170,18 +174,27 @@ def _open_keras_file(path: str, image_size: int | None) -> FrozenEncoder:
     )
 
 
-def _open_saved_model(path: str, image_size: int | None, no_network: InputError) -> FrozenEncoder:
+def _open_saved_model(
+    path: str, image_size: int | None, no_network: InputError, allow_foreign: bool
+) -> FrozenEncoder:
     """A SavedModel as a callable; `no_network` says why it is not a SimCLR network."""
     with locate.unpacked(path) as unpacked:
         folder = locate.locate(unpacked).saved_model
         if folder is None:
             raise no_network
+        if not allow_foreign:
+            raise InputError(
+                "checkpoint", f"must be a SimCLR network ({no_network.constraint}); the graph of "
+                "another SavedModel is code of its author's and runs only with "
+                "--allow_foreign_graph", path,
+            )  # fmt: skip
+        warn_about_code(path)
         try:
             module = _load_unscoped(folder)
         except Exception as error:  # a foreign graph may need ops that are not here
             raise InputError(
                 "checkpoint", f"must be a SimCLR network ({no_network.constraint}) or a SavedModel "
-                f"that TensorFlow loads ({_fault(error)})", path,
+                f"that TensorFlow loads ({fault(error)})", path,
             ) from None  # fmt: skip
         digest = hashlib.sha256()
         for relative in _significant_files(folder):
@@ -266,17 +279,12 @@ def _checked_encode(
         try:
             _encode(call, images)
         except Exception as error:  # whatever a foreign object raises
-            faults.append(f"{text}: {_fault(error)}")
+            faults.append(f"{text}: {fault(error)}")
         else:
             return TracedEncoder(functools.partial(_encode, call))
     raise InputError(setting, f"must map images (B, {size}, {size}, 3) to features (B, D) "
                      f"({'; '.join(faults) or 'it has no call and no signature'})",
                      received)  # fmt: skip
-
-
-def _fault(error: Exception) -> str:
-    """What a foreign object raised, in a few words."""
-    return textwrap.shorten(first_line(error), _LONGEST_FAULT)
 
 
 def _encode(call: Callable[[tf.Tensor], Any], images: tf.Tensor) -> Endpoints:

@@ -42,6 +42,7 @@ def embed(
     split: str | None = None,
     batch_size: int = 256,
     image_size: int | None = None,
+    allow_foreign_graph: bool = False,
     strategy: tf.distribute.Strategy | None = None,
     say: Say = print_line,
 ) -> str:
@@ -49,7 +50,8 @@ def embed(
 
     Images are seen as in evaluation (`policy.eval_view`). The file appears when all is done; an
     older file of that name is replaced then, and kept when anything goes wrong. It records encoder,
-    endpoint, image size and data set, so that `mode=neighbors` needs no other word.
+    endpoint, image size and data set, so that `mode=neighbors` finds the images and
+    knows the encoder again.
 
     Args:
         data: The images; `skip_bad_images` leaves out those that can't be decoded.
@@ -61,6 +63,7 @@ def embed(
             any other data set.
         batch_size: Images per forward pass, over all replicas.
         image_size: None takes the encoder's own.
+        allow_foreign_graph: See `encoders.open_encoder`.
         strategy: Where to compute; None takes one device.
         say: Receives lines for the user.
 
@@ -78,7 +81,7 @@ def embed(
         distribution.check_divisible("eval_batch_size", batch_size, strategy)
     capacity.check_images(batch_size, image_size or 1)
     source = sources.open_source(data)
-    encoder = encoders.open_encoder(checkpoint, image_size)
+    encoder = encoders.open_encoder(checkpoint, image_size, allow_foreign_graph)
     _check_endpoint(encoder, endpoint)
     parts = _parts(source, data, split, say)
     if source.multi_label:

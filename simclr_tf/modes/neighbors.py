@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,9 @@ _LISTED_GROUPS, _LISTED_OF_GROUP = 20, 10
 _PICTURED_NEIGHBORS = 50
 _PICTURED_GROUPS, _PICTURED_OF_GROUP = 10, 7
 _QUERY_SIDE = 640  # pixels of the query in the picture, twice a tile
+_SHOWN_PATH = 300  # characters of what a file says of its encoder
+
+_Opener = Callable[[], encoders.FrozenEncoder]
 
 
 class _Query(NamedTuple):
@@ -59,6 +63,7 @@ def neighbors(
     checkpoint: str | None = None,
     image_folder: str | None = None,
     output: str | None = None,
+    allow_foreign_graph: bool = False,
     say: Say = print_line,
 ) -> str | None:
     """Shows the images nearest to a query, or the near-duplicates among all images.
@@ -67,16 +72,18 @@ def neighbors(
 
     Args:
         embeddings: A file that `mode=embed` wrote.
-        query: An image file, which the recorded encoder embeds now, or the id of an image in the
-            file; the query itself is left out of its neighbours. None groups the near-duplicates
-            of the whole file; a group is a connected chain of similar pairs.
+        query: An image file, which `checkpoint` embeds now, or the id of an image in the file; the
+            query itself is left out of its neighbours. None groups the near-duplicates of the whole
+            file; a group is a connected chain of similar pairs.
         num_neighbors: At most so many neighbours; near-duplicates of the query beyond them are
             listed as well, up to 20 in all.
         duplicate_similarity: Similarity from which images are near-duplicates.
-        checkpoint: The encoder, where it no longer lies where it was recorded; it must be the same.
+        checkpoint: The encoder that embeds an image file; it must be that of the embeddings. Where
+            they say that it lay is shown and never opened, as a file may name anything.
         image_folder: Where the images of a `folder:` data set lie now; None means where they were
             when they were embedded.
         output: The picture, `.png`; None writes `<stem>.neighbors.png` beside `embeddings`.
+        allow_foreign_graph: See `encoders.open_encoder`.
         say: Receives lines for the user.
 
     Returns:
@@ -99,7 +106,8 @@ def neighbors(
     if query is None:
         drawn = _show_duplicates(content, duplicate_similarity, target, say)
     else:
-        found = _resolve(query, content, checkpoint, say)
+        opened = functools.partial(_open_encoder, content.metadata, checkpoint, allow_foreign_graph)
+        found = _resolve(query, content, opened, say)
         drawn = _show_nearest(content, found, num_neighbors, duplicate_similarity, target, say)
     if drawn:
         say(f"picture: {target}")
@@ -153,11 +161,11 @@ def _describe(path: str, content: Embeddings) -> str:
     return f"{path}: {count} images, {dimension} numbers each ({origin})"
 
 
-def _resolve(query: str, content: Embeddings, checkpoint: str | None, say: Say) -> _Query:
+def _resolve(query: str, content: Embeddings, open_encoder: _Opener, say: Say) -> _Query:
     """An existing file counts as such, even where it is called like an id."""
     path = pathlib.Path(query).expanduser()
     if os.path.isfile(path):  # not an error of its own where the text is too long for a path
-        vector = _embed_file(path, content, checkpoint)
+        vector = _embed_file(path, content, open_encoder)
         row = _row_of_file(path, content)
         if row is None:
             row = _row_of_moved_file(path, vector, content)
@@ -197,7 +205,7 @@ def _row_of_moved_file(path: pathlib.Path, vector: np.ndarray, content: Embeddin
     return max(map(int, equal), key=lambda row: len(content.ids[row]), default=None)
 
 
-def _embed_file(path: pathlib.Path, content: Embeddings, checkpoint: str | None) -> np.ndarray:
+def _embed_file(path: pathlib.Path, content: Embeddings, open_encoder: _Opener) -> np.ndarray:
     """(D,) float32: the embedding of an image file, by the encoder of the file."""
     image = images.read_image(path)
     require(image is not None, str(path), "must be a readable JPEG, PNG, GIF or BMP image",
@@ -206,7 +214,7 @@ def _embed_file(path: pathlib.Path, content: Embeddings, checkpoint: str | None)
     missing = [key for key in ("fingerprint", "endpoint", "image_size") if key not in metadata]
     require(not missing, "embeddings", "must say which encoder wrote it to compare an image file; "
             f"its metadata lacks {', '.join(missing)}", sorted(metadata))  # fmt: skip
-    encoder = _open_encoder(metadata, checkpoint)
+    encoder = open_encoder()
     view = policy.eval_view(tf.constant(image), encoder.image_size)  # (S, S, 3)
     batches = tf.data.Dataset.from_tensors({"image": view[None]})
     endpoint = metadata["endpoint"]
@@ -218,23 +226,21 @@ def _embed_file(path: pathlib.Path, content: Embeddings, checkpoint: str | None)
     return vector
 
 
-def _open_encoder(metadata: dict[str, Any], checkpoint: str | None) -> encoders.FrozenEncoder:
-    path = checkpoint or metadata.get("checkpoint")
-    require(bool(path), "checkpoint", "must name the encoder of the embeddings", path)
-    try:
-        encoder = encoders.open_encoder(str(path), metadata["image_size"])
-    except InputError as error:
-        if checkpoint is not None:
-            raise
-        raise InputError(
-            "checkpoint",
-            f"must say where the encoder of the embeddings lies now: {error.constraint}",
-            error.received,
-        ) from error
-    recorded = metadata["fingerprint"]  # "" for a function that nobody can identify
-    require(encoder.fingerprint == recorded, "checkpoint",
-            f"must be the encoder of the embeddings, with the fingerprint {recorded}; "
-            f"{path} has another", encoder.fingerprint)  # fmt: skip
+def _open_encoder(
+    metadata: dict[str, Any], checkpoint: str | None, allow_foreign_graph: bool
+) -> encoders.FrozenEncoder:
+    """The encoder that the user names, if it is that of the embeddings."""
+    recorded = repr(metadata.get("checkpoint"))[:_SHOWN_PATH]
+    require(bool(checkpoint), "checkpoint", "must name the encoder of the embeddings to compare an "
+            f"image file (they were made with {recorded}; what a file names is not opened by "
+            "itself)", checkpoint)  # fmt: skip
+    assert checkpoint is not None
+    encoder = encoders.open_encoder(checkpoint, metadata["image_size"], allow_foreign_graph)
+    fingerprint = metadata["fingerprint"]  # "" for a function that nobody can identify
+    require(encoder.fingerprint == fingerprint, "checkpoint",
+            f"must be the encoder of the embeddings, {recorded} with the fingerprint "
+            f"{str(fingerprint)[:64]!r}; {checkpoint} has another",
+            encoder.fingerprint)  # fmt: skip
     return encoder
 
 

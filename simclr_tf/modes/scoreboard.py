@@ -24,6 +24,7 @@ def evaluate(
     image_size: int | None = None,
     say: Say = print_line,
     ft_proj_selector: int | None = None,
+    allow_foreign_graph: bool = False,
 ) -> dict[str, Section]:
     """Evaluates one encoder by the protocols of `run.scoreboard`.
 
@@ -34,6 +35,7 @@ def evaluate(
         say: Receives lines for the user.
         ft_proj_selector: Layers of the encoder's own projection head that fine-tuning keeps; None
             takes the run's setting.
+        allow_foreign_graph: See `encoders.open_encoder`.
 
     Returns:
         What each protocol found.
@@ -51,7 +53,7 @@ def evaluate(
     strategy = distribution.build_strategy(run.strategy)
     source = _open_source(run.data, say)
     with strategy.scope():
-        encoder = open_encoder(checkpoint, image_size)
+        encoder = open_encoder(checkpoint, image_size, allow_foreign_graph)
     _check_folder(run.model_dir, encoder)
     say(f"{encoder.name}: images of {encoder.image_size} px on {distribution.describe(strategy)}")
     context = Context(

@@ -32,6 +32,7 @@ def evaluate_protocols(
     test_split: str = "test",
     folder: str | None = None,
     strategy: tf.distribute.Strategy | None = None,
+    allow_foreign_graph: bool = False,
     say: Callable[[str], None] = console.say,
     **settings: Any,
 ) -> dict[str, Section]:
@@ -50,6 +51,7 @@ def evaluate_protocols(
             with the call.
         strategy: Where to compute; None takes the present one. An encoder must have been opened in
             its scope.
+        allow_foreign_graph: See `open_encoder`, for a path.
         say: Receives lines for the user.
         **settings: Fields of `ProtocolConfig`; also `augment`, `optimizer`, `train`,
             `eval_batch_size` and `ft_proj_selector` of `Context`.
@@ -65,7 +67,9 @@ def evaluate_protocols(
         raise InputError(unknown[0], "is not a setting of the protocols", settings[unknown[0]])
     chosen = {name: value for name, value in settings.items() if name in _SETTINGS}
     others = {name: value for name, value in settings.items() if name in _CONTEXT}
-    opened = encoder if isinstance(encoder, FrozenEncoder) else open_encoder(encoder)
+    opened = encoder
+    if not isinstance(opened, FrozenEncoder):
+        opened = open_encoder(opened, allow_foreign_graph=allow_foreign_graph)
     data = DataConfig(dataset=dataset, data_dir=data_dir, image_size=opened.image_size)
     with tempfile.TemporaryDirectory() as temporary:
         context = Context(

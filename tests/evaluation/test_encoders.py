@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 import shutil
 import tarfile
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.python.trackable import resource
 
 from export.keras_file import write_keras_file
 from export.saved_model import export_encoder
 from simclr_tf.config import DataConfig, RunConfig
-from simclr_tf.encoder import Encoder
+from simclr_tf.encoder import Encoder, load_encoder
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import from_model, frozen_state, open_encoder
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.training.run_config import record_config
+from simclr_tf.weights.load import load_model
+
+# Only the last section is about what runs; elsewhere the files are our own.
+pytestmark = pytest.mark.filterwarnings("ignore:.*the code of its author runs")
+open_foreign = functools.partial(open_encoder, allow_foreign_graph=True)
 
 SIZE = 16
 IMAGES = np.random.default_rng(0).random((3, SIZE, SIZE, 3), np.float32)
@@ -82,6 +90,7 @@ def test_the_same_weights_have_one_fingerprint_and_others_another(network, tmp_p
 
 def test_an_export_can_be_fine_tuned(network, tmp_path):
     folder = export_encoder(network, str(tmp_path / "module"))
+    pathlib.Path(folder, "saved_model.pb").write_bytes(b"no graph")  # only variables are read
     encoder = open_encoder(folder, image_size=24)
     assert encoder.image_size == 24 and encoder.run_dir is None
     assert encoder.model.trainable_variables
@@ -173,7 +182,7 @@ def expected_features():
 
 @pytest.mark.parametrize("keyword", [None, "training", "trainable"])
 def test_a_callable_saved_model(keyword, tmp_path):
-    encoder = open_encoder(save_callable(Foreign(), tmp_path / "m", keyword=keyword), SIZE)
+    encoder = open_foreign(save_callable(Foreign(), tmp_path / "m", keyword=keyword), SIZE)
     assert encoder.model is None and encoder.global_step == 0
     assert_same_features(encoder, expected_features())
     assert len(encoder.variables) == 1
@@ -182,14 +191,14 @@ def test_a_callable_saved_model(keyword, tmp_path):
 @pytest.mark.parametrize("key", ["serving_default", "default"])
 @pytest.mark.parametrize("output", ["bare", "default", "embedding", "pooler_output"])
 def test_a_signature(key, output, tmp_path):
-    encoder = open_encoder(save_signature(Foreign(output), tmp_path / "m", key), SIZE)
+    encoder = open_foreign(save_signature(Foreign(output), tmp_path / "m", key), SIZE)
     assert_same_features(encoder, expected_features())
     (name,) = frozen_state(encoder)
     assert name == "w:0"
 
 
 def test_other_endpoints_of_a_mapping_are_kept(tmp_path):
-    encoder = open_encoder(save_callable(Foreign("final_avg_pool"), tmp_path / "m"), SIZE)
+    encoder = open_foreign(save_callable(Foreign("final_avg_pool"), tmp_path / "m"), SIZE)
     assert set(encoder.encode(IMAGES)) == {"final_avg_pool", "map"}
 
 
@@ -198,14 +207,14 @@ def test_a_keras_model_in_inference_mode(kind, tmp_path):
     model = stock_model()
     path = str(tmp_path / ("model.keras" if kind == "keras" else "model"))
     (model.export if kind == "export" else model.save)(path)
-    encoder = open_encoder(path)
+    encoder = (open_encoder if kind == "keras" else open_foreign)(path)
     assert encoder.image_size == SIZE
     assert_same_features(encoder, model(IMAGES, training=False))
     assert len(encoder.variables) == len(model.variables)
 
 
 def test_foreign_features_are_extracted_like_any(tmp_path):
-    encoder = open_encoder(save_signature(Foreign(), tmp_path / "m"), SIZE)
+    encoder = open_foreign(save_signature(Foreign(), tmp_path / "m"), SIZE)
     data = tf.data.Dataset.from_tensor_slices({"image": IMAGES}).batch(2)
     found = extract_features(encode=encoder.encode, batches=data)
     np.testing.assert_allclose(found.features, expected_features(), atol=1e-6)
@@ -216,21 +225,21 @@ def test_an_archive_of_a_foreign_saved_model(tmp_path):
     with tarfile.open(tmp_path / "m.tar.gz", "w:gz") as archive:
         for entry in sorted(pathlib.Path(folder).iterdir()):
             archive.add(entry, entry.name)
-    encoder = open_encoder(tmp_path / "m.tar.gz", SIZE)
+    encoder = open_foreign(tmp_path / "m.tar.gz", SIZE)
     assert_same_features(encoder, expected_features())
-    assert encoder.fingerprint == open_encoder(folder, SIZE).fingerprint
+    assert encoder.fingerprint == open_foreign(folder, SIZE).fingerprint
     assert encoder.name == str(tmp_path / "m.tar.gz")
 
 
 def test_fingerprints_of_files_follow_graph_and_variables_only(tmp_path):
     folder = pathlib.Path(save_signature(Foreign(), tmp_path / "m"))
-    first = open_encoder(folder, SIZE).fingerprint
+    first = open_foreign(folder, SIZE).fingerprint
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "README").write_text("notes")
-    assert open_encoder(tmp_path / "copy", SIZE).fingerprint == first
+    assert open_foreign(tmp_path / "copy", SIZE).fingerprint == first
     changed = Foreign()
     changed.matrix.assign_add(tf.ones((3, 5)))
-    assert open_encoder(save_signature(changed, tmp_path / "n"), SIZE).fingerprint != first
+    assert open_foreign(save_signature(changed, tmp_path / "n"), SIZE).fingerprint != first
 
 
 @pytest.mark.parametrize("kind", ["save", "export", "keras"])
@@ -241,12 +250,12 @@ def test_files_opened_in_the_scope_of_a_strategy(kind, tmp_path):
     (model.export if kind == "export" else model.save)(path)
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
-        encoder = open_encoder(path)
+        encoder = open_foreign(path)
         found = [encoder.encode(tf.constant(IMAGES)), strategy.run(encoder.encode, (IMAGES,))]
     for endpoints in found:
         expected = model(IMAGES, training=False)
         np.testing.assert_allclose(endpoints["final_avg_pool"], expected, rtol=1e-5)
-    assert frozen_state(encoder) == frozen_state(open_encoder(path))
+    assert frozen_state(encoder) == frozen_state(open_foreign(path))
 
 
 # Models in memory.
@@ -359,22 +368,22 @@ def test_damaged_files(tmp_path):
     (tmp_path / "bad.keras").write_bytes(b"no archive")
     with pytest.raises(InputError, match="must be a .keras file that tf_keras opens"):
         open_encoder(tmp_path / "bad.keras")
+    h5py.File(tmp_path / "empty.h5", "w").close()
     with zipfile.ZipFile(tmp_path / "foreign.keras", "w") as archive:
-        config = {"inbound": [f"layer {i}" for i in range(500)]}
-        layer = {"module": "keras.layers", "class_name": "NotHere", "config": config}
-        for name, content in (
-            ("metadata.json", {"keras_version": "3.9.0"}),
-            ("config.json", layer),
-        ):
-            archive.writestr(name, json.dumps(content))
-        archive.writestr("model.weights.h5", b"")
-    with pytest.raises(InputError, match=r"that tf_keras opens \(saved by Keras 3\?\)") as caught:
+        config = {f"layer {i}": i for i in range(500)}
+        layer = {"module": "keras", "class_name": "Sequential", "config": config}
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.9.0"}))
+        archive.writestr("config.json", json.dumps(layer))
+        archive.write(tmp_path / "empty.h5", "model.weights.h5")
+    with pytest.raises(
+        InputError, match=r"that tf_keras opens, .*\(saved by Keras 3\?\)"
+    ) as caught:
         open_encoder(tmp_path / "foreign.keras")
     assert len(caught.value.constraint) < 300 and "\n" not in str(caught.value)
     folder = pathlib.Path(save_signature(Foreign(), tmp_path / "m"))
     (folder / "saved_model.pb").write_bytes(b"no graph")
     with pytest.raises(InputError, match="must be a SimCLR network .* that TensorFlow loads"):
-        open_encoder(folder)
+        open_foreign(folder)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +396,7 @@ def test_damaged_files(tmp_path):
 )
 def test_what_is_not_features(output, text, tmp_path):
     with pytest.raises(InputError, match=rf"checkpoint must map images .*module\(images\).*{text}"):
-        open_encoder(save_callable(Foreign(output), tmp_path / "m"), SIZE)
+        open_foreign(save_callable(Foreign(output), tmp_path / "m"), SIZE)
 
 
 def test_feature_maps_of_keras_models_are_refused(tmp_path):
@@ -402,25 +411,25 @@ def test_feature_maps_of_keras_models_are_refused(tmp_path):
 def test_modules_that_take_no_batches_of_float_images(tmp_path):
     folder = save_signature(Foreign(), tmp_path / "bytes", spec=image_spec(dtype=tf.uint8))
     with pytest.raises(InputError, match="signature serving_default: takes uint8, not float32"):
-        open_encoder(folder, SIZE)
+        open_foreign(folder, SIZE)
     with pytest.raises(InputError, match=r"must map images .*module\(images\): "):
-        open_encoder(save_callable(Foreign(), tmp_path / "one", image_spec(SIZE, batch=1)), SIZE)
+        open_foreign(save_callable(Foreign(), tmp_path / "one", image_spec(SIZE, batch=1)), SIZE)
     tf.saved_model.save(Foreign(), str(tmp_path / "mute"))
     with pytest.raises(InputError, match="it has no call and no signature"):
-        open_encoder(tmp_path / "mute", SIZE)
+        open_foreign(tmp_path / "mute", SIZE)
 
 
 def test_sizes_are_read_where_they_are_fixed(tmp_path):
     fixed = save_callable(Foreign(), tmp_path / "fixed", image_spec(SIZE))
-    assert open_encoder(fixed).image_size == SIZE
+    assert open_foreign(fixed).image_size == SIZE
     signature = save_signature(Foreign(), tmp_path / "signature", spec=image_spec(SIZE))
-    assert open_encoder(signature).image_size == SIZE
+    assert open_foreign(signature).image_size == SIZE
     with pytest.raises(InputError, match=r"checkpoint must map images \(B, 20, 20, 3\)"):
-        open_encoder(fixed, 20)
+        open_foreign(fixed, 20)
     free = save_callable(Foreign(), tmp_path / "free")
     with pytest.raises(InputError, match="image_size must be given: .*free does not say"):
-        open_encoder(free)
-    for opening in (lambda: open_encoder(free, 0), lambda: from_model(Foreign().features, 0)):
+        open_foreign(free)
+    for opening in (lambda: open_foreign(free, 0), lambda: from_model(Foreign().features, 0)):
         with pytest.raises(InputError, match="image_size must be at least 1"):
             opening()
 
@@ -430,3 +439,61 @@ def test_the_range_of_sizes_of_a_network_is_its_own_error(tiny_model, tmp_path):
     (tmp_path / "run" / "config.json").write_text("{}")
     with pytest.raises(InputError, match="config.json"):
         open_encoder(tmp_path / "run")
+
+
+# What runs.
+
+
+class Writing(tf.Module):
+    """Features of a mean colour, and a file that is written when they are computed or loaded."""
+
+    def __init__(self, sentinel, when):
+        super().__init__()
+        self.sentinel, self.when = str(sentinel), when
+        if when == "load":
+            self.resource = WrittenOnLoad(str(sentinel))
+
+    @tf.function(input_signature=[image_spec(SIZE)])
+    def __call__(self, images):
+        if self.when == "call":
+            tf.io.write_file(self.sentinel, "written")
+        return tf.reduce_mean(images, (1, 2))
+
+
+class WrittenOnLoad(resource.TrackableResource):
+    """Its initializer runs when the SavedModel is loaded, before anybody calls anything."""
+
+    def __init__(self, sentinel):
+        super().__init__()
+        self._path = sentinel
+
+    def _create_resource(self):
+        return tf.raw_ops.MutableHashTable(key_dtype=tf.string, value_dtype=tf.int64)
+
+    def _initialize(self):
+        tf.io.write_file(self._path, "written")
+
+
+@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.parametrize("when", ["call", "load"])
+def test_no_graph_of_others_runs_without_being_asked_for(when, archive, tmp_path):
+    sentinel = tmp_path / "sentinel"
+    path = tmp_path / "m"
+    tf.saved_model.save(Writing(sentinel, when), str(path))
+    if archive:
+        shutil.make_archive(str(path), "gztar", path)
+        path = tmp_path / "m.tar.gz"
+    sentinel.unlink(missing_ok=True)
+    for opening in (open_encoder, load_model, load_encoder):
+        with pytest.raises(
+            InputError, match="must hold a SimCLR encoder|must be a SimCLR"
+        ) as caught:
+            opening(path)
+        assert not sentinel.exists()
+    with pytest.raises(InputError) as caught:
+        open_encoder(path)
+    assert str(caught.value).count("--allow_foreign_graph") == 1 and "\n" not in str(caught.value)
+    with pytest.warns(UserWarning, match="m.*: the code of its author runs with your rights"):
+        encoder = open_encoder(path, allow_foreign_graph=True)
+    encoder.encode(tf.constant(IMAGES))
+    assert sentinel.exists()  # the files do what they are refused for
