@@ -15,6 +15,7 @@ from absl import flags
 from flags import definitions, flagfile
 from simclr_tf import cluster, config, overrides, recipes
 from simclr_tf.config import RunConfig
+from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.json_files import find_json
 
@@ -135,8 +136,18 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
     for folder in folders:
         if recorded := _recorded_flags(folder or "."):
-            return _words({name: value for name, value in recorded.items() if name in names})
+            chosen = {name: value for name, value in recorded.items() if name in names}
+            return _words({**chosen, **_recorded_data(chosen, given)})
     return []
+
+
+def _recorded_data(recorded: Mapping[str, Any], given: flags.FlagValues) -> dict[str, Any]:
+    """The data set of a record, with the folder that was given instead, if any."""
+    if "dataset" not in recorded:
+        return {}
+    data_dir = None if given["data_dir"].present else recorded.get("data_dir")
+    dataset, folder = trust.recorded_data(recorded["dataset"], data_dir, remote=True)
+    return {"dataset": dataset, "data_dir": folder}
 
 
 def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:

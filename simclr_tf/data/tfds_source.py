@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import re
 import socket
 import urllib.parse
 import urllib.request
@@ -16,9 +17,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
-from simclr_tf.data import embedded, limits, tfrecords
+from simclr_tf.data import embedded, limits, tfrecords, trust
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.errors import InputError, require
+from simclr_tf.files import is_remote
 
 _UNKNOWN_RECORD_BYTES = 100_000  # where the data set does not tell its size: an ImageNet JPEG
 # What TFDS calls the name of an image's file: imagenet2012, oxford_iiit_pet, voc ...
@@ -198,6 +200,16 @@ def open_tfds(dataset: str, data_dir: str | None) -> TfdsSource:
     return TfdsSource(builder, dataset)
 
 
+def is_prepared(dataset: str, data_dir: str | None) -> bool:
+    """Whether `open_tfds` would find a data set without downloading it; see there."""
+    if dataset in embedded.BUILDERS:
+        return True  # drawn, or shipped with scikit-learn
+    try:
+        return bool(_builder(dataset, data_dir).data_path.exists())
+    except InputError:
+        return False
+
+
 def prepared_dir(dataset: str, data_dir: str | None) -> epath.Path | None:
     """Where a data set lies prepared; looks at the disk only and never downloads.
 
@@ -220,6 +232,10 @@ def prepared_dir(dataset: str, data_dir: str | None) -> epath.Path | None:
 
 
 def _builder(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    if not is_remote(root):
+        is_version = data_dir is not None and (root / "dataset_info.json").exists()
+        trust.check_features(root if is_version else root / re.split("[/:]", dataset)[0])
     if data_dir is not None and (epath.Path(data_dir) / "dataset_info.json").exists():
         return tfds.builder_from_directory(data_dir)
     try:

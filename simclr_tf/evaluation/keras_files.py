@@ -23,6 +23,7 @@ import tf_keras as keras
 
 from simclr_tf.errors import InputError, first_line, require, require_valid
 from simclr_tf.files import is_remote
+from simclr_tf.json_files import parse_json
 from simclr_tf.weights.archives import unpacked_limit
 
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
@@ -30,7 +31,6 @@ _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5
 _LARGEST = {_METADATA: 2**16, _CONFIG: 2**25, _WEIGHTS: None}
 _BLOCK = 2**20
 _MAX_READ = 2**22  # bytes at a time: the list of an archive's members is one read
-_MAX_DEPTH = 100
 _MAX_OBJECTS = 100_000  # in the HDF5 file
 _FILTERS = {1, 2, 3}  # deflate, shuffle, checksum; others are libraries that HDF5 looks for
 _SHOWN = 200  # characters of a fault, which may print whole models
@@ -204,9 +204,8 @@ def _copy_checked(source: str, target: str, allow_foreign: bool) -> int:
         require_valid(names == sorted(_LARGEST), f"it holds {_listed(names)} instead of "
                       f"{', '.join(_LARGEST)}")  # fmt: skip
         metadata = b"".join(_blocks(archive, _METADATA, size))
-        config = json.loads(b"".join(_blocks(archive, _CONFIG, size)))
-        require_valid(isinstance(config, dict), "its config.json is no JSON object")
-        config = _uncompiled(config)
+        text = b"".join(_blocks(archive, _CONFIG, size))
+        config = _uncompiled(parse_json(text, _CONFIG))
         try:
             check_config(config)
         except _ForeignError:
@@ -258,14 +257,13 @@ def _listed(names: list[str]) -> str:
 # The configuration.
 
 
-def _uncompiled(value: Any, depth: int = 0) -> Any:
+def _uncompiled(value: Any) -> Any:
     """The configuration without optimizers, losses and metrics, which evaluation does not need."""
-    require_valid(depth <= _MAX_DEPTH, "its config.json is nested too deep")
     if isinstance(value, list):
-        return [_uncompiled(item, depth + 1) for item in value]
+        return [_uncompiled(item) for item in value]
     if isinstance(value, dict):
         return {
-            key: _uncompiled(item, depth + 1)
+            key: _uncompiled(item)
             for key, item in value.items()
             if not (key == "compile_config" and "class_name" in value)
         }

@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from simclr_tf.config import DataConfig
-from simclr_tf.data import decode, sources
+from simclr_tf.data import decode, sources, trust
 from simclr_tf.errors import InputError
 
 _TFDS_ID = re.compile(r"-(?P<split>[^-]+)\.[^.]+-(?P<shard>\d+)-of-\d+__(?P<position>\d+)$")
@@ -39,7 +38,8 @@ def load_images(
 ) -> list[np.ndarray | None]:
     """The images with the given ids, small enough to hold many.
 
-    Nothing is downloaded: a data set that is no longer there gives no images.
+    Nothing is downloaded, nor opened that is no data set of TFDS itself (`trust.recorded_data`): a
+    data set that is no longer there gives no images.
 
     Args:
         metadata: Of the file, with `dataset` (`folder:PATH` or a TFDS name) and `data_dir`.
@@ -67,29 +67,15 @@ def shrink(image: np.ndarray | None, largest_side: int) -> np.ndarray | None:
 
 def _tfds_reader(metadata: dict[str, Any]) -> Callable[[str], np.ndarray | None] | None:
     try:
-        config = DataConfig(dataset=metadata["dataset"], data_dir=metadata.get("data_dir"))
-        if not _is_prepared(config):
+        name, folder = trust.recorded_data(metadata["dataset"], metadata.get("data_dir"))
+        from simclr_tf.data import tfds_source  # TFDS takes seconds to import
+
+        if not tfds_source.is_prepared(name, folder):
             return None
-        source = sources.open_source(config)
+        source = tfds_source.open_tfds(name, folder)
     except (InputError, KeyError, TypeError):
         return None
     return functools.partial(_read_example, source)
-
-
-def _is_prepared(config: DataConfig) -> bool:
-    import tensorflow_datasets as tfds  # takes seconds
-
-    from simclr_tf.data import embedded
-
-    if config.dataset in embedded.BUILDERS:
-        return True  # drawn, or shipped with scikit-learn
-    if config.data_dir and (pathlib.Path(config.data_dir) / "dataset_info.json").is_file():
-        return True
-    try:
-        builder = tfds.builder(config.dataset, data_dir=config.data_dir, try_gcs=False)
-    except Exception:  # whatever the code of one of hundreds of data sets raises
-        return False
-    return bool(builder.data_path.exists())
 
 
 def _read_example(source: Any, example_id: str) -> np.ndarray | None:
