@@ -50,7 +50,7 @@ def _run(command: parsing.CommandLine) -> None:
     if command.mode == "eval":
         from simclr_tf.modes import evaluation
 
-        evaluation.evaluate(config, export)
+        evaluation.evaluate(config, export, given=command.given)
     elif command.mode == "train":
         from simclr_tf.modes import training
 

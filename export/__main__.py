@@ -40,8 +40,11 @@ Import (published weights to ckpt-<step> and config.json, once):
 
 Both:
   --overwrite             replace DIR, if it is an earlier export
-  --ft_proj_selector=K    published weights that were fine-tuned from layer K of the projection
-                          head (SimCLRv2 uses 1); weights of ours know it [0]
+  --ft_proj_selector=K    the layer of the projection head that the linear head of published
+                          weights reads, 0 for none (SimCLRv2 fine-tunes from 1), where nothing
+                          beside them tells; weights of ours know it
+  --sk_ratio=R            whether a published ResNet-18 or 34 with the CIFAR stem has selective
+                          kernels (0 or above), where nothing beside it tells
   --debug                 show tracebacks of errors
 """
 
@@ -68,7 +71,8 @@ def _define_common() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("output", None, "Where to write.", flag_values=values)
     flags.DEFINE_bool("overwrite", False, "Replace an earlier export.", flag_values=values)
-    flags.DEFINE_integer("ft_proj_selector", 0, "Layer of the head.", flag_values=values)
+    flags.DEFINE_integer("ft_proj_selector", None, "Layer of the head.", flag_values=values)
+    flags.DEFINE_float("sk_ratio", None, "Selective kernels.", flag_values=values)
     flags.DEFINE_bool("debug", False, "Show tracebacks.", flag_values=values)
     return values
 
@@ -105,6 +109,7 @@ def _export(words: Sequence[str]) -> Callable[[], None]:
             overwrite=values.overwrite,
             image_size=values.image_size,
             ft_proj_selector=values.ft_proj_selector,
+            sk_ratio=values.sk_ratio,
             say=say,
         )
         for path in written:
@@ -125,6 +130,7 @@ def _import(words: Sequence[str]) -> Callable[[], None]:
             os.path.expanduser(values.output),
             overwrite=values.overwrite,
             ft_proj_selector=values.ft_proj_selector,
+            sk_ratio=values.sk_ratio,
             say=say,
         )
         say(f"wrote {prefix}")

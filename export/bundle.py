@@ -28,7 +28,8 @@ def export_checkpoint(
     *,
     overwrite: bool = False,
     image_size: int | None = None,
-    ft_proj_selector: int = 0,
+    ft_proj_selector: int | None = None,
+    sk_ratio: float | None = None,
     say: Callable[[str], None] = console.say,
 ) -> list[str]:
     """Exports the model of a checkpoint; needs neither its data nor an evaluation.
@@ -43,6 +44,7 @@ def export_checkpoint(
         image_size: Side in pixels that `from_bytes` brings images to; None takes the run's, or
             the usual one of the stem.
         ft_proj_selector: See `load_model`.
+        sk_ratio: See `load_model`.
         say: Receives what was read.
 
     Returns:
@@ -56,7 +58,7 @@ def export_checkpoint(
     check_apart(checkpoint, output)
     require(image_size is None or image_size <= LARGEST_IMAGE, "image_size",
             f"must be at most {LARGEST_IMAGE}", image_size)  # fmt: skip
-    loaded = load_model(checkpoint, ft_proj_selector, image_size)
+    loaded = load_model(checkpoint, ft_proj_selector, image_size, sk_ratio)
     for line in loaded.report.lines():
         say(line)
     output = output.rstrip("/")

@@ -14,13 +14,15 @@ from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.files import write_json
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.locate import CONFIG_FILE
+from simclr_tf.weights.network import WHOLE_HEAD
 
 
 def convert(
     source: str,
     output: str,
     overwrite: bool = False,
-    ft_proj_selector: int = 0,
+    ft_proj_selector: int | None = None,
+    sk_ratio: float | None = None,
     say: Callable[[str], None] = console.say,
 ) -> str:
     """Writes `output/ckpt-<step>` and `output/config.json` from weights of any format.
@@ -30,18 +32,21 @@ def convert(
         output: A new folder; it appears when it is complete.
         overwrite: Whether an existing folder of this kind is replaced.
         ft_proj_selector: See `load_model`.
+        sk_ratio: See `load_model`.
         say: Receives what was found.
 
     Returns:
         The prefix of the checkpoint.
 
     Raises:
-        InputError: The source can't be read, or the target exists.
+        InputError: The source can't be read or may be read in several ways, or the target exists.
     """
     output = output.rstrip("/")
     check_target(output, overwrite)
     check_apart(source, output)
-    loaded = load_model(source, ft_proj_selector)
+    loaded = load_model(source, ft_proj_selector, sk_ratio=sk_ratio)
+    if loaded.report.doubts:  # what is converted once must be whole and right
+        raise loaded.report.doubts[0]
     for line in loaded.report.lines():
         say(line)
     name = f"ckpt-{loaded.global_step}"
@@ -61,5 +66,6 @@ def _record(loaded: LoadedModel, folder: str) -> dict[str, Any]:
     return {
         **recipes.flatten(run),
         "class_names": None if names is None else list(names),
+        WHOLE_HEAD: loaded.model.whole_head,
         "imported_from": loaded.source,  # the settings of a training that is not known are defaults
     }

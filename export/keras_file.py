@@ -145,14 +145,15 @@ def stock_model(model: SimCLR) -> keras.Model:
             type(tf.distribute.get_strategy()).__name__)  # fmt: skip
     images = keras.Input([None, None, 3], dtype="float32", name="images")
     endpoints = _encoder(images, model.encoder)
-    features = projected = endpoints["final_avg_pool"]  # (N, D)
+    features = endpoints["final_avg_pool"]  # (N, D)
+    hiddens = [features]
     if model.projection_head is not None:
-        projected = _projection_head(features, model.projection_head)
-    classified = projected
-    if model.config.pretrains:
-        endpoints["proj_head_input"] = classified = features
-        endpoints["proj_head_output"] = projected
+        hiddens += _projection_head(features, model.projection_head)
+    if model.whole_head:
+        endpoints["proj_head_input"] = features
+        endpoints["proj_head_output"] = hiddens[-1]
     if model.linear_head is not None:
+        classified = hiddens[model.config.linear_head_layer]
         endpoints["logits_sup"] = _dense(classified, model.linear_head)  # (N, classes)
     return keras.Model(images, endpoints, name=model.name)
 
@@ -234,12 +235,15 @@ def _squeeze_excite(x: tf.Tensor, gate: SqueezeExcite, name: str) -> tf.Tensor:
     return _stock(keras.layers.Multiply, [x, weight], _path(name, "multiply"))
 
 
-def _projection_head(x: tf.Tensor, head: ProjectionHead) -> tf.Tensor:
+def _projection_head(x: tf.Tensor, head: ProjectionHead) -> list[tf.Tensor]:
+    """The outputs of its layers."""
+    outputs = []
     for layer in head.projection_layers:
         name = _path(head.name, layer)
         x = _norm(_dense(x, layer.dense, name), layer.bn, name)
         x = _relu(x, name) if layer.hidden else x
-    return x
+        outputs.append(x)
+    return outputs
 
 
 # Single layers.

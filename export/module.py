@@ -40,7 +40,7 @@ def plain_copy(model: SimCLR) -> SimCLR:
     `logits_sup` means to train the encoder.
     """
     config = dataclasses.replace(model.config, precision="float32", fine_tune_after_block=-1)
-    copy = SimCLR(config, model.num_classes)
+    copy = SimCLR(config, model.num_classes, whole_head=model.whole_head)
     copy.detach_linear_head = False
     sources = {variable.name: variable for variable in model.variables}
     for variable in copy.variables:

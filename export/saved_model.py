@@ -16,7 +16,7 @@ from simclr_tf.errors import require
 from simclr_tf.files import write_json, write_text_atomically
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights.load import USUAL_IMAGE_SIZES
-from simclr_tf.weights.network import EXPORT_RECORD
+from simclr_tf.weights.network import EXPORT_RECORD, WHOLE_HEAD
 
 RECORD_FORMAT = 1
 CARD_FILE = os.path.join("assets.extra", "README.md")
@@ -86,6 +86,7 @@ def describe(model: SimCLR, history: History) -> dict[str, Any]:
     return {
         "format": RECORD_FORMAT,
         "model": recipes.flatten(model.config),
+        WHOLE_HEAD: model.whole_head,
         "num_classes": model.num_classes,
         "class_names": None if names is None else list(names),
         "image_size": history.image_size or USUAL_IMAGE_SIZES[stem],

@@ -44,6 +44,7 @@ class CommandLine:
         num_workers: Processes of the job that this one is part of.
         ft_proj_selector: With `evaluate`, of the encoder's own projection head.
         verbosity: What TensorFlow may say, by absl's numbers; None leaves it to us.
+        given: Names of the flags that the user wrote.
     """
 
     mode: str
@@ -58,6 +59,7 @@ class CommandLine:
     num_workers: int = 1
     ft_proj_selector: int | None = None
     verbosity: int | None = None
+    given: frozenset[str] = frozenset()
 
     @property
     def image_folder(self) -> str | None:
@@ -236,6 +238,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         num_workers=cluster.num_tasks(os.environ) if several else 1,
         ft_proj_selector=values.ft_proj_selector if values.mode == "evaluate" else None,
         verbosity=values.verbosity,
+        given=frozenset(key for key in given if given[key].present),
     )
 
 

@@ -225,6 +225,11 @@ class ModelConfig:
         """Whether the contrastive loss trains the encoder; in the other modes it is the logits'."""
         return self.train_mode == "pretrain"
 
+    @property
+    def linear_head_layer(self) -> int:
+        """The layer of the projection head that the linear head reads, 0 for the encoder."""
+        return 0 if self.pretrains else self.projection.ft_proj_selector
+
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
@@ -268,8 +273,8 @@ class DistillConfig:
 
     Attributes:
         teacher: SimCLR weights with a linear head, of any format; with `train_mode=distill` only.
-            Published weights that were fine-tuned from a layer of the projection head do not say
-            so themselves: `python -m export import --ft_proj_selector=1` makes weights that do.
+            Where published weights do not tell which layer of the projection head the linear head
+            reads, `python -m export import --ft_proj_selector=1` makes weights that do.
         distill_temperature: Softens the distributions of teacher and student alike. SimCLRv2 takes
             1.0 for a smaller student and 0.1 for one of the teacher's size, and finds that it
             matters little.

@@ -9,9 +9,10 @@ import warnings
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.errors import require
+from simclr_tf.errors import InputError, require
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.weights.load import load_model
+from simclr_tf.weights.load import LoadedModel, load_model
+from simclr_tf.weights.readings import HEAD
 
 _OUT_OF_RANGE = (
     "images must be floats in [0, 1], as SimCLR's networks expect; these lie outside, and the "
@@ -66,6 +67,13 @@ class Encoder(keras.Model):
         return outputs if self.endpoint is None else outputs[self.endpoint]
 
 
+def _doubtful(doubt: InputError, loaded: LoadedModel) -> str:
+    """A warning about weights that can be read in several ways."""
+    without = "; logits_sup is left out until then" if loaded.report.left_out else ""
+    assumed = "" if doubt.name == HEAD else f" ({doubt.name}=0 is assumed)"
+    return f"{doubt.name} {doubt.constraint}{assumed}{without}"
+
+
 def _warn_about_range(images: tf.Tensor) -> None:
     if not images.dtype.is_floating:
         return  # refused by the network
@@ -84,7 +92,8 @@ def load_encoder(
     path: str | os.PathLike[str],
     endpoint: str | None = None,
     heads: bool = True,
-    ft_proj_selector: int = 0,
+    ft_proj_selector: int | None = None,
+    sk_ratio: float | None = None,
 ) -> Encoder:
     """A Keras model from a run, an export, or a published checkpoint of any format.
 
@@ -97,16 +106,26 @@ def load_encoder(
         path: See `simclr_tf.weights.load.load_model`.
         endpoint: Return one endpoint, such as `final_avg_pool`, instead of all by name.
         heads: Whether the projection head and the linear head belong to the model.
-        ft_proj_selector: For foreign weights that were fine-tuned from a layer of the projection
-            head (SimCLRv2).
+        ft_proj_selector: For foreign weights: the layer of the projection head that their linear
+            head reads, 0 for none (SimCLRv2 fine-tunes from layer 1); see `load_model`.
+        sk_ratio: For a foreign ResNet-18 or 34 with the CIFAR stem: 0, or above 0 where its
+            shortcuts pool; see `load_model`.
 
     Returns:
         A trainable float32 model: `encoder(images, training=False)`, with images (N, H, W, 3) in
-        [0, 1].
+        [0, 1]. Where nothing tells how the weights are to be read, it has no `logits_sup`, and a
+        warning names the setting that would settle it.
 
     Raises:
         InputError: There are no such weights, they are not a SimCLR network, or it has no such
             endpoint.
     """
-    loaded = load_model(path, ft_proj_selector)
+    loaded = load_model(path, ft_proj_selector, sk_ratio=sk_ratio)
+    doubts = loaded.report.doubts
+    if heads and endpoint == "logits_sup" and loaded.report.left_out:
+        raise doubts[0]
+    uses_head = heads and endpoint is None
+    for doubt in doubts:
+        if doubt.name != HEAD or uses_head:
+            warnings.warn(_doubtful(doubt, loaded), stacklevel=2)
     return Encoder(loaded.model, loaded.image_size, endpoint, heads)

@@ -267,6 +267,10 @@ def _load_teacher(
 
 
 def _check_classes(teacher: load.LoadedModel, source: sources.Source, path: str) -> None:
+    if teacher.report.left_out:
+        doubt = teacher.report.doubts[0]
+        raise InputError("teacher", "must tell how it is read, as what `python -m export import "
+                         f"--{doubt.name}=...` writes ({doubt.constraint})", path)  # fmt: skip
     require(teacher.model.linear_head is not None, "teacher", "must have a linear head, as a "
             "network that was trained with labels has", path)  # fmt: skip
     count, names = teacher.model.num_classes, teacher.class_names

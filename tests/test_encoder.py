@@ -33,7 +33,7 @@ def source(tmp_path_factory):
 
 def test_all_endpoints_equal_the_live_model(source):
     model, prefix = source
-    encoder = simclr_tf.load_encoder(prefix)
+    encoder = simclr_tf.load_encoder(prefix, sk_ratio=0)
     outputs, expected = encoder(IMAGES), model(IMAGES)
     assert set(outputs) == MAPS | HEADS | {"final_avg_pool"}
     for name, value in expected.items():
@@ -44,7 +44,7 @@ def test_all_endpoints_equal_the_live_model(source):
 
 def test_without_heads_there_are_no_variables_of_heads(source):
     model, prefix = source
-    encoder = simclr_tf.load_encoder(prefix, heads=False)
+    encoder = simclr_tf.load_encoder(prefix, heads=False, sk_ratio=0)
     assert set(encoder(IMAGES)) == MAPS | {"final_avg_pool"}
     names = [variable.name for variable in encoder.variables]
     assert names == [variable.name for variable in model.encoder.variables]
@@ -52,9 +52,9 @@ def test_without_heads_there_are_no_variables_of_heads(source):
 
 def test_an_unknown_endpoint_is_refused(source):
     with pytest.raises(InputError, match="endpoint must be one of initial_conv, .* 'z'"):
-        simclr_tf.load_encoder(source[1], "z")
+        simclr_tf.load_encoder(source[1], "z", sk_ratio=0)
     with pytest.raises(InputError, match="endpoint must be one of"):
-        simclr_tf.load_encoder(source[1], "logits_sup", heads=False)
+        simclr_tf.load_encoder(source[1], "logits_sup", heads=False, sk_ratio=0)
 
 
 def classifier(encoder, functional):
@@ -67,7 +67,7 @@ def classifier(encoder, functional):
 
 @pytest.mark.parametrize("functional", [False, True])
 def test_fit_trains_every_variable(source, functional):
-    encoder = simclr_tf.load_encoder(source[1], "final_avg_pool", heads=False)
+    encoder = simclr_tf.load_encoder(source[1], "final_avg_pool", heads=False, sk_ratio=0)
     before = [variable.numpy() for variable in encoder.variables]
     model = classifier(encoder, functional)
     model.compile(
@@ -81,7 +81,7 @@ def test_fit_trains_every_variable(source, functional):
 
 
 def test_a_frozen_encoder_keeps_everything(source):
-    encoder = simclr_tf.load_encoder(source[1], "final_avg_pool", heads=False)
+    encoder = simclr_tf.load_encoder(source[1], "final_avg_pool", heads=False, sk_ratio=0)
     encoder.trainable = False
     before = [variable.numpy() for variable in encoder.variables]
     model = classifier(encoder, functional=True)
@@ -94,7 +94,7 @@ def test_a_frozen_encoder_keeps_everything(source):
 
 
 def test_images_out_of_range_are_warned_about(source, capfd):
-    encoder = simclr_tf.load_encoder(source[1])
+    encoder = simclr_tf.load_encoder(source[1], sk_ratio=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         encoder(IMAGES)
@@ -108,11 +108,11 @@ def test_images_out_of_range_are_warned_about(source, capfd):
 
 
 def test_bytes_are_refused(source):
-    encoder = simclr_tf.load_encoder(source[1])
+    encoder = simclr_tf.load_encoder(source[1], sk_ratio=0)
     with pytest.raises(ValueError, match="images must be floats in"):
         encoder((IMAGES * 255).astype(np.uint8))
 
 
 def test_any_size_and_batch(source):
-    encoder = simclr_tf.load_encoder(source[1], "final_avg_pool")
+    encoder = simclr_tf.load_encoder(source[1], "final_avg_pool", sk_ratio=0)
     assert encoder(np.zeros((1, 40, 24, 3), np.float32)).shape == (1, 32)

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from simclr_tf.evaluation.keras_files import fault, open_keras_file, warn_about_
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import locate
 from simclr_tf.weights.load import load_model
+from simclr_tf.weights.readings import SHORTCUTS
 
 Endpoints = Mapping[str, tf.Tensor]
 Encode = Callable[[tf.Tensor], Endpoints]
@@ -103,6 +105,10 @@ def open_encoder(
         if error.name != "checkpoint":
             raise
         return _open_saved_model(path, image_size, error, allow_foreign_graph)
+    for doubt in loaded.report.doubts:
+        if doubt.name == SHORTCUTS:  # of the linear head no feature depends
+            hint = "0 is assumed; `python -m export import --sk_ratio=...` makes weights that tell"
+            warnings.warn(f"{path}: {doubt.name} {doubt.constraint} ({hint})", stacklevel=2)
     encoder = from_model(loaded.model, loaded.image_size, path.rstrip("/"))
     return dataclasses.replace(
         encoder, path=path, global_step=loaded.global_step, run_dir=loaded.run_dir

@@ -27,7 +27,7 @@ class SimCLR(keras.Model):
     Attributes:
         encoder: The ResNet.
         projection_head: Pretraining: the whole head, None for mode `none`. Fine-tuning: its first
-            `ft_proj_selector` layers, None for 0. Other modes: None.
+            `ft_proj_selector` layers, None for 0, unless `whole_head`. Other modes: None.
         linear_head: Pretraining: present with labels and `lineareval_while_pretraining`.
             Other modes: always present.
         detach_linear_head: Whether a stop-gradient stands before the linear head. True in
@@ -38,13 +38,21 @@ class SimCLR(keras.Model):
         num_classes: Width of the linear head; None for a data set without labels. A student has
             as many as its teacher, whatever its own images' labels.
         name: Name of the model.
+        whole_head: Keep all layers of the projection head in fine-tuning, as the reference
+            implementation does, although the linear head reads only some of them.
 
     Raises:
         InputError: No classes outside pretraining, fewer than one, or an unresolved stem or
             precision.
     """
 
-    def __init__(self, config: ModelConfig, num_classes: int | None = None, name: str = "simclr"):
+    def __init__(
+        self,
+        config: ModelConfig,
+        num_classes: int | None = None,
+        name: str = "simclr",
+        whole_head: bool = False,
+    ):
         require(num_classes is not None or config.pretrains, "dataset",
                 f"must have labels for train_mode={config.train_mode}", num_classes)  # fmt: skip
         require(num_classes is None or num_classes >= 1, "num_classes",
@@ -56,7 +64,8 @@ class SimCLR(keras.Model):
         self.num_classes = num_classes
         self.detach_linear_head = config.pretrains
         self.encoder = ResNet(config.encoder, config.batch_norm, POLICIES[config.precision])
-        self.projection_head = _projection_head(config)
+        self.whole_head = whole_head or config.pretrains
+        self.projection_head = _projection_head(config, self.whole_head)
         self.linear_head = None
         needed = not config.pretrains or config.lineareval_while_pretraining
         if num_classes is not None and needed:
@@ -72,30 +81,35 @@ class SimCLR(keras.Model):
             training: Whether batch norm uses the batch's statistics.
 
         Returns:
-            The encoder's endpoints; in pretraining `proj_head_input` (N, D) and
+            The encoder's endpoints; with a whole projection head `proj_head_input` (N, D) and
             `proj_head_output` (N, proj_out_dim); with a linear head `logits_sup` (N, classes).
             Heads and `final_avg_pool` are float32.
         """
         endpoints = self.encoder(images, training=training)
         features = endpoints["final_avg_pool"]  # (N, D)
-        projected = self._project(features, training)
-        if self.config.pretrains:
+        hiddens = self._project(features, training)
+        if self.whole_head:
             endpoints["proj_head_input"] = features
-            endpoints["proj_head_output"] = projected
+            endpoints["proj_head_output"] = hiddens[-1]
         if self.linear_head is not None:
-            classified = features if self.config.pretrains else projected
+            classified = self._classified(hiddens)
             if self.detach_linear_head:
                 classified = tf.stop_gradient(classified)
             endpoints["logits_sup"] = self.linear_head(classified)  # (N, classes)
         return endpoints
 
-    def _project(self, features: tf.Tensor, training: bool) -> tf.Tensor:
+    def _project(self, features: tf.Tensor, training: bool) -> list[tf.Tensor]:
+        """The encoder's output (N, D) and those of the layers of the projection head, float32."""
         if self.projection_head is None:
-            return features
+            return [features]
         hiddens = self.projection_head(features, training=training)
-        projected = tf.cast(hiddens[-1], tf.float32)  # (N, P)
+        return [features, *(tf.cast(hidden, tf.float32) for hidden in hiddens[1:])]
+
+    def _classified(self, hiddens: list[tf.Tensor]) -> tf.Tensor:
+        """What the linear head reads."""
+        layer = self.config.linear_head_layer
         frozen = self.config.fine_tune_after_block == LINEAR_HEAD_ONLY
-        return tf.stop_gradient(projected) if frozen else projected
+        return tf.stop_gradient(hiddens[layer]) if frozen and layer else hiddens[layer]
 
     def _freeze(self, after_block: int) -> None:
         self.encoder.freeze(after_block)
@@ -106,14 +120,14 @@ class SimCLR(keras.Model):
         """Calls the parts outside this model's name scope, so that names start with the part's."""
         images = tf.zeros([1, SMALLEST_IMAGE, SMALLEST_IMAGE, 3])
         features = self.encoder(images)["final_avg_pool"]
-        classified = self._project(features, training=False)
+        hiddens = self._project(features, training=False)
         if self.linear_head is not None:
-            self.linear_head(features if self.config.pretrains else classified)
+            self.linear_head(self._classified(hiddens))
 
 
-def _projection_head(config: ModelConfig) -> ProjectionHead | None:
+def _projection_head(config: ModelConfig, whole: bool) -> ProjectionHead | None:
     projection = config.projection
-    used = projection.depth if config.pretrains else projection.ft_proj_selector
+    used = projection.depth if whole else projection.ft_proj_selector
     if used == 0:
         return None
     return ProjectionHead(projection, config.batch_norm, used, POLICIES[config.precision])

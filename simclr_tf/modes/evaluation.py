@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import tensorflow as tf
 
@@ -39,15 +39,24 @@ from simclr_tf.weights import restore
 from simclr_tf.weights.locate import checkpoint_step
 
 
-def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> None:
+def evaluate(
+    run: RunConfig, export: Export | None, say: Say = print_line, given: Collection[str] = ()
+) -> None:
     """Evaluates and exports every checkpoint of a run as it appears, until the last one.
 
     With `run.checkpoint` just that one is evaluated. Ends with a message when no new checkpoint
     came for `eval_timeout_secs`.
 
+    Args:
+        run: The settings.
+        export: Writes the exports.
+        say: Receives lines for a person.
+        given: Names of settings that were chosen and not left at their default, which settles how
+            foreign weights are read where they do not tell.
+
     Raises:
         InputError: Bad settings, no folder `model_dir`, no labels or split to evaluate on, or a
-            checkpoint that does not fit.
+            checkpoint that does not fit or may be read in several ways.
         RunError: No checkpoint came at all.
     """
     check_reachable(run.model_dir, "model_dir")
@@ -69,9 +78,11 @@ def evaluate(run: RunConfig, export: Export | None, say: Say = print_line) -> No
     evaluated = 0
     for prefix in prefixes:
         evaluated += 1
-        report = restore.restore_weights(model, prefix)
+        report = restore.restore_weights(model, prefix, given)
         for line in report.lines():
             say(f"{prefix}: {line}")
+        if report.doubts:
+            raise report.doubts[0]
         # A head that the checkpoint lacks is random: neither scored nor exported.
         complete = not any(name.startswith("linear_head/") for name in report.new)
         global_step = report.global_step

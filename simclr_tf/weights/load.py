@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import infer, integrity, locate
 from simclr_tf.weights.network import Record, StoredNetwork, open_network, read_record
+from simclr_tf.weights.readings import HEAD, SHORTCUTS, Reading, projection_kernels
 from simclr_tf.weights.restore import RestoreReport, restore_network
 
 _LEAST_BYTES = 2  # of a stored number, in half precision
@@ -46,7 +48,10 @@ class LoadedModel(NamedTuple):
 
 
 def load_model(
-    path: str | os.PathLike[str], ft_proj_selector: int = 0, image_size: int | None = None
+    path: str | os.PathLike[str],
+    ft_proj_selector: int | None = None,
+    image_size: int | None = None,
+    sk_ratio: float | None = None,
 ) -> LoadedModel:
     """Builds the network that a checkpoint holds, and reads its weights.
 
@@ -54,10 +59,14 @@ def load_model(
         path: A run, a checkpoint of ours, a SavedModel of ours, or a published TF2 checkpoint,
             SavedModel or TF1 checkpoint; a TF-Hub archive (`.tar.gz`) of a SavedModel, local or on
             an http server. See `locate.locate` and `locate.unpacked`.
-        ft_proj_selector: For foreign weights that were fine-tuned: the layer of the projection
-            head that the linear head reads (SimCLRv2), which cannot be seen in the weights. Weights
-            of ours know it.
+        ft_proj_selector: The layer of the projection head that the linear head of foreign weights
+            reads, 0 for none of them (SimCLRv2 fine-tunes from layer 1), -1 for the last. Names and
+            shapes do not tell; a graph or the optimizer's variables beside them often do, and weights of ours
+            know it. Where nothing tells, the linear head is left out unless this says it.
         image_size: Replaces the recorded or assumed size.
+        sk_ratio: Whether the shortcuts of a foreign ResNet-18 or 34 with the CIFAR stem pool: 0 or
+            above. Where nothing tells and this does not say, 0 is assumed, and the linear head is
+            left out.
 
     Returns:
         The model and what is known about it.
@@ -69,16 +78,24 @@ def load_model(
     with locate.unpacked(path) as unpacked:
         network = open_network(locate.locate(unpacked))
         record = read_record(network.location)
-        config = _model_config(network, record, ft_proj_selector)
+        if ft_proj_selector is not None:
+            depth = _depth(network, record)
+            ft_proj_selector = kept_layers(ft_proj_selector, depth) if depth else ft_proj_selector
+        given = _check_given(network, {HEAD: ft_proj_selector, SHORTCUTS: sk_ratio})
+        open_readings = [r for r in network.readings.values()
+                         if r.is_open and r.setting not in given]  # fmt: skip
+        with_head = network.num_classes is not None and not open_readings
+        config = _model_config(network, record, given, with_head)
         names = record.class_names if record else None
         require(names is None or network.num_classes in (None, len(names)), "class_names",
                 f"must be as many as the linear head's {network.num_classes} classes",
                 names)  # fmt: skip
         _check_size(network, config)
-        model = SimCLR(config, network.num_classes)
+        whole = config.train_mode == "finetune" and (record is None or record.whole_head)
+        model = SimCLR(config, network.num_classes if with_head else None, whole_head=whole)
         model.detach_linear_head = False  # who trains this model means to train the encoder
-        report = restore_network(model, network)
-    _check_heads(report, config, path)
+        report = _without_head(restore_network(model, network, given), open_readings)
+    _check_heads(report, model, path)
     stem = config.encoder.stem
     known_size = record.image_size if record else USUAL_IMAGE_SIZES[stem]
     size = image_size if image_size is not None else known_size
@@ -94,10 +111,10 @@ def load_model(
     )
 
 
-def _check_heads(report: RestoreReport, config: ModelConfig, path: str) -> None:
-    """Only pretraining needs all that is stored; the others drop layers of the projection head."""
+def _check_heads(report: RestoreReport, model: SimCLR, path: str) -> None:
+    """A model with a whole head needs all that is stored; others lack layers of it."""
     faults = list(report.new)
-    if config.pretrains:
+    if model.whole_head:
         faults += [f"{name} has no place in the model" for name in report.unused]
     if faults:
         raise InputError("checkpoint", f"must hold complete heads ({'; '.join(faults[:5])})", path)
@@ -125,7 +142,7 @@ def _check_record(record: Record, network: StoredNetwork) -> None:
     for name, (there, found) in pairs.items():
         require(there == found, record.path, f"{constraint} {name}={getattr(stored, name)}",
                 f"{name}={getattr(told, name)}")  # fmt: skip
-    projection, kernels = record.model.projection, _projection_kernels(network)
+    projection, kernels = record.model.projection, _kernels(network)
     kept = projection.depth if record.model.pretrains else projection.ft_proj_selector
     require(kept <= len(kernels), record.path,
             f"{constraint} {len(kernels)} layers of the projection head", kept)  # fmt: skip
@@ -135,33 +152,62 @@ def _check_record(record: Record, network: StoredNetwork) -> None:
                 f"{constraint} proj_out_dim={width}", projection.proj_out_dim)  # fmt: skip
 
 
+def _depth(network: StoredNetwork, record: Record | None) -> int:
+    """Layers of the projection head, those that fine-tuning has dropped included."""
+    stored = len(projection_kernels(network.shapes))
+    return stored if record is None else record.model.projection.depth
+
+
+def _check_given(network: StoredNetwork, settings: Mapping[str, float | None]) -> dict[str, float]:
+    """The settings that were given; none may contradict what tells how to read the weights."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name, value in given.items():
+        if name in network.readings:
+            network.readings[name].check(value)
+        elif value:
+            raise InputError(name, "must be 0 or left out: the weights have no linear head", value)
+    return given
+
+
+def _without_head(report: RestoreReport, open_readings: Sequence[Reading]) -> RestoreReport:
+    """Says why the linear head was left out."""
+    head = [name for name in report.unused if name.startswith("linear_head/")]
+    if not head or not open_readings:
+        return report
+    doubts = tuple(InputError(r.setting, r.constraint(), None) for r in open_readings)
+    why = [f"{d.name} {d.constraint}" for d in doubts if d.name == HEAD]
+    why = why or [f"{d.name} must be given" for d in doubts]
+    unused = tuple(name for name in report.unused if name not in head)
+    notes = (*report.notes, f"the linear head is left out: {why[0]}")
+    return dataclasses.replace(report, unused=unused, left_out=tuple(head), notes=notes,
+                               doubts=doubts)  # fmt: skip
+
+
 def _model_config(
-    network: StoredNetwork, record: Record | None, ft_proj_selector: int
+    network: StoredNetwork, record: Record | None, given: Mapping[str, float], with_head: bool
 ) -> ModelConfig:
-    """The recorded settings, or those that the shapes imply; all trainable, in float32."""
+    """The recorded settings, or those that shapes and readings imply; all trainable, in float32."""
     if record is None:
+        readings = {name: reading.value for name, reading in network.readings.items()}
+        settings = {**readings, **given}
+        selector = int(settings.get(HEAD, 0)) if with_head else 0
+        ratio = given.get(SHORTCUTS, network.encoder.sk_ratio)
         config = ModelConfig(
-            encoder=network.encoder,
-            projection=_projection(network, ft_proj_selector),
-            train_mode="finetune" if ft_proj_selector else "pretrain",
+            encoder=dataclasses.replace(network.encoder, sk_ratio=ratio),
+            projection=_projection(network, selector),
+            train_mode="finetune" if selector else "pretrain",
         )
     else:
         _check_record(record, network)
-        known = record.model.projection.ft_proj_selector
-        asked = kept_layers(ft_proj_selector, record.model.projection.depth)
-        require(asked in (0, known), "ft_proj_selector",
-                f"must be {known}, as recorded beside the weights", ft_proj_selector)  # fmt: skip
         config = record.model
     return dataclasses.replace(config, precision="float32", fine_tune_after_block=-1)
 
 
 def _projection(network: StoredNetwork, ft_proj_selector: int) -> ProjectionConfig:
-    projection = infer.infer_projection(_projection_kernels(network))
+    projection = infer.infer_projection(_kernels(network))
     return dataclasses.replace(projection, ft_proj_selector=ft_proj_selector)
 
 
-def _projection_kernels(network: StoredNetwork) -> list[tuple[int, ...]]:
-    kernels: list[tuple[int, ...]] = []
-    while (name := f"projection_head/layer_{len(kernels)}/dense/kernel") in network.shapes:
-        kernels.append(network.shapes[name])
-    return kernels
+def _kernels(network: StoredNetwork) -> list[tuple[int, ...]]:
+    """Shapes of the projection head's kernels."""
+    return [network.shapes[name] for name in projection_kernels(network.shapes)]

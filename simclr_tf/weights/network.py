@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from simclr_tf.config import EncoderConfig, ModelConfig, RunConfig
 from simclr_tf.errors import InputError, require
 from simclr_tf.json_files import field, read_json, texts
 from simclr_tf.limits import LIMITS
-from simclr_tf.weights import infer, layout, locate, stored
+from simclr_tf.weights import graph, infer, layout, locate, readings, stored
 
 # Written beside the graph of an exported SavedModel, where TensorFlow ignores it.
 EXPORT_RECORD = os.path.join("assets.extra", "simclr_tf.json")
+WHOLE_HEAD = "whole_head"  # in a record, see `Record`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +32,10 @@ class StoredNetwork:
     Attributes:
         location: Where they lie.
         style: Whose names they have in the file (`layout.OURS`, ...).
-        encoder: The architecture, inferred from the shapes.
+        encoder: The architecture, inferred from the shapes and what else tells.
         shapes: Shape by our name, without `:0`.
         others: Names of what is not the network's: optimizer slots, counters.
+        readings: How it is read where the shapes allow more than one way; by setting.
     """
 
     location: locate.Location
@@ -40,6 +43,7 @@ class StoredNetwork:
     encoder: EncoderConfig
     shapes: dict[str, tuple[int, ...]]
     others: tuple[str, ...]
+    readings: dict[str, readings.Reading]
     _variables: stored.StoredVariables
     _names: dict[str, str]
 
@@ -89,10 +93,10 @@ class StoredNetwork:
 
 
 def open_network(location: locate.Location) -> StoredNetwork:
-    """Recognises the format of a checkpoint and lists its network; reads no value.
+    """Recognises the format of a checkpoint and lists its network.
 
-    The graph of a SavedModel is never looked at: its custom gradients may be broken, its
-    variables are not.
+    The graph of a SavedModel is never loaded: its custom gradients may be broken, its variables
+    are not. Where names and shapes leave something open it is parsed, see `readings`.
 
     Args:
         location: From `locate.locate`.
@@ -106,33 +110,44 @@ def open_network(location: locate.Location) -> StoredNetwork:
     encoder = infer.infer_encoder(
         _kernel_shapes(layers.convs, variables), _kernel_shapes(layers.gates, variables), prefix
     )
-    if _pools_shortcuts(variables) and encoder.sk_ratio == 0:
-        encoder = dataclasses.replace(encoder, sk_ratio=infer.PUBLISHED_SK_RATIO)
     if layers.style == layout.OURS:
         names = {name: name for name in variables.shapes}
     else:
         names = {**_encoder_names(layers, encoder, prefix), **layers.heads}
+    shapes = {ours: variables.shapes[name] for ours, name in names.items()}
+    found = _readings(location, layers.style, encoder, shapes, names, variables)
+    ratio = found[readings.SHORTCUTS].value
     return StoredNetwork(
         location=location,
         style=layers.style,
-        encoder=encoder,
-        shapes={ours: variables.shapes[name] for ours, name in names.items()},
+        encoder=dataclasses.replace(encoder, sk_ratio=ratio),
+        shapes=shapes,
         others=variables.others,
+        readings=found,
         _variables=variables,
         _names=names,
     )
 
 
-def _pools_shortcuts(variables: stored.StoredVariables) -> bool:
-    """Whether the reference's objects have average-pooled shortcuts (ResNet-D).
-
-    In basic blocks with the CIFAR stem only the place of the convolution in the list of the
-    shortcut's layers tells: pooling stands before it. TF1 checkpoints and SavedModels lack even
-    that.
-    """
-    return any(
-        re.search(r"/shortcut_layers/[1-9]\d*/conv2d/", key) for key in variables.checkpoint_keys()
-    )
+def _readings(
+    location: locate.Location,
+    style: str,
+    encoder: EncoderConfig,
+    shapes: dict[str, tuple[int, ...]],
+    names: dict[str, str],
+    variables: stored.StoredVariables,
+) -> dict[str, readings.Reading]:
+    record = read_record(location)
+    if record is not None:
+        return {reading.setting: reading for reading in readings.recorded(record.model)}
+    beside = functools.cache(lambda: graph.read_graph(location))
+    by_reference = style == layout.REFERENCE_TF2
+    shortcuts = readings.read_shortcuts(encoder, names, variables, beside, by_reference)
+    if style == layout.OURS:
+        head = readings.head_of_ours(shapes)
+    else:
+        head = readings.read_head(shapes, names, variables, beside)
+    return {reading.setting: reading for reading in (shortcuts, head) if reading is not None}
 
 
 def _kernel_shapes(
@@ -177,6 +192,8 @@ class Record:
         class_names: Names of the linear head's classes, None where unknown.
         global_step: Step of the weights, None where the record does not say.
         path: Of the file.
+        whole_head: Whether fine-tuned weights have layers of the projection head that the linear
+            head does not read, as those of the reference implementation.
     """
 
     model: ModelConfig
@@ -184,6 +201,7 @@ class Record:
     class_names: tuple[str, ...] | None
     global_step: int | None = None
     path: str = ""
+    whole_head: bool = False
 
 
 def read_record(location: locate.Location) -> Record | None:
@@ -204,7 +222,8 @@ def _read_run(path: str) -> Record:
     settings = read_json(path)
     with _naming(path, "must be the record of a run"):
         run = recipes.build_run_config(_known(settings, RunConfig))
-    return Record(run.model, run.data.image_size, _class_names(settings, path), path=path)
+    names, whole = _class_names(settings, path), settings.get(WHOLE_HEAD) is True
+    return Record(run.model, run.data.image_size, names, path=path, whole_head=whole)
 
 
 def _read_export(path: str) -> Record:
@@ -217,7 +236,8 @@ def _read_export(path: str) -> Record:
     with _naming(path, "must be a record of an export"):
         model = recipes.build_config(ModelConfig, _known(settings, ModelConfig))
         require(model.encoder.stem != "auto", "stem", "must be given", model.encoder.stem)
-    return Record(model, size, _class_names(content, path), step, path)
+    names, whole = _class_names(content, path), content.get(WHOLE_HEAD) is True
+    return Record(model, size, names, step, path, whole)
 
 
 @contextlib.contextmanager

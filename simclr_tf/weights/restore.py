@@ -7,13 +7,14 @@ are missing or of another size start anew.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import tensorflow as tf
 
 from simclr_tf.config import EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.weights import locate
+from simclr_tf.weights import locate, readings
 from simclr_tf.weights.network import StoredNetwork, open_network
 
 _MAX_LISTED = 5
@@ -29,7 +30,11 @@ class RestoreReport:
         new: Names of head variables that keep their initial values, with the reason.
         unused: Names of stored head variables that the model has no place for.
         others: Names of what is stored beside the network: optimizer slots, counters.
+        left_out: Names of stored variables that are left out because nobody knows how to read them.
         global_step: Step of the weights, 0 where unknown.
+        notes: What was read in one of several ways that fit the weights.
+        doubts: Why the logits, or all outputs, can't be trusted: errors to raise where they are
+            used, named after the setting that would settle it.
     """
 
     source: str
@@ -38,6 +43,9 @@ class RestoreReport:
     unused: tuple[str, ...]
     others: tuple[str, ...] = ()
     global_step: int = 0
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    doubts: tuple[InputError, ...] = ()
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -48,7 +56,7 @@ class RestoreReport:
                 text.append(f"{title}: {', '.join(names)}")
         if self.others:
             text.append(f"left aside: {len(self.others)} of the optimizer and counters")
-        return text
+        return [*text, *self.notes]
 
 
 def plain_name(variable: tf.Variable) -> str:
@@ -56,12 +64,14 @@ def plain_name(variable: tf.Variable) -> str:
     return variable.name.split(":")[0]
 
 
-def restore_weights(model: SimCLR, path: str) -> RestoreReport:
+def restore_weights(model: SimCLR, path: str, given: Collection[str] = ()) -> RestoreReport:
     """Reads the encoder, and the heads where they fit, from a checkpoint of any format.
 
     Args:
         model: A built model; changed only if the whole encoder fits and the file is whole.
         path: See `locate.locate`; also a TF-Hub archive (`locate.unpacked`).
+        given: Names of settings of the model that somebody chose for these weights, which settles
+            what the weights leave open.
 
     Returns:
         What was restored, newly built and left unused.
@@ -70,10 +80,12 @@ def restore_weights(model: SimCLR, path: str) -> RestoreReport:
         InputError: The checkpoint can't be read or its encoder is another one.
     """
     with locate.unpacked(path) as unpacked:
-        return restore_network(model, open_network(locate.locate(unpacked)))
+        return restore_network(model, open_network(locate.locate(unpacked)), given)
 
 
-def restore_network(model: SimCLR, network: StoredNetwork) -> RestoreReport:
+def restore_network(
+    model: SimCLR, network: StoredNetwork, given: Collection[str] = ()
+) -> RestoreReport:
     """As `restore_weights`, for a checkpoint that is open already."""
     restored: list[tf.Variable] = []
     new: list[str] = []
@@ -93,9 +105,13 @@ def restore_network(model: SimCLR, network: StoredNetwork) -> RestoreReport:
     names = {plain_name(variable) for variable in model.variables}
     unused = [name for name in sorted(network.shapes) if name not in names]
     problems += [f"{name} has no place in the model" for name in unused if _in_encoder(name)]
+    shortcuts = network.readings[readings.SHORTCUTS]
+    if not (shortcuts.is_open or shortcuts.fits(model.config.encoder.sk_ratio)):
+        problems.append(f"{shortcuts.setting} {shortcuts.constraint()}")
     if problems:
         _refuse_mismatch(problems, model.config.encoder, network)
     network.check_complete()
+    notes, doubts = _notes_and_doubts(model, network, restored, given)
     for variable in restored:  # one at a time: large networks fit in memory once
         variable.assign(network.read(plain_name(variable)))
     return RestoreReport(
@@ -105,7 +121,37 @@ def restore_network(model: SimCLR, network: StoredNetwork) -> RestoreReport:
         tuple(unused),
         network.others,
         network.global_step,
+        notes=notes,
+        doubts=doubts,
     )
+
+
+def _notes_and_doubts(
+    model: SimCLR,
+    network: StoredNetwork,
+    restored: Collection[tf.Variable],
+    given: Collection[str],
+) -> tuple[tuple[str, ...], tuple[InputError, ...]]:
+    """What is to be said of the readings that the model makes of the weights."""
+    used: dict[str, float] = {readings.SHORTCUTS: model.config.encoder.sk_ratio}
+    if any(plain_name(variable) == readings.LINEAR_KERNEL for variable in restored):
+        used[readings.HEAD] = model.config.linear_head_layer
+    selector = model.config.projection.ft_proj_selector
+    notes: list[str] = []
+    doubts: list[InputError] = []
+    for setting, value in used.items():
+        if (reading := network.readings.get(setting)) is None:
+            continue
+        ignored = setting == readings.HEAD and value != selector
+        chosen = setting in given and not ignored
+        if line := reading.line(value, chosen):
+            notes.append(line)
+        if not reading.settled(value, chosen):
+            constraint = reading.constraint()
+            if setting == readings.HEAD and model.config.pretrains:
+                constraint += " (above 0 with train_mode=finetune)"
+            doubts.append(InputError(setting, constraint, selector if ignored else value))
+    return tuple(notes), tuple(doubts)
 
 
 def _in_encoder(name: str) -> bool:

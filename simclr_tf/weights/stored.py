@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -35,10 +36,23 @@ class StoredVariables:
     others: tuple[str, ...]
     _reader: tf.train.CheckpointReader
     _keys: dict[str, str]
+    _slots: dict[str, list[str]]
 
     def checkpoint_keys(self) -> list[str]:
         """Keys of the network's variables in the file."""
         return list(self._keys.values())
+
+    def was_trained(self, name: str) -> bool | None:
+        """Whether an optimizer moved a variable; None where no optimizer is stored beside it.
+
+        An optimizer keeps nothing, or zeros, for a variable that no gradient reached.
+
+        Raises:
+            InputError: The file is damaged or a part of it is missing.
+        """
+        if not self._slots:
+            return None
+        return any(np.any(self._value(key)) for key in self._slots.get(name, ()))
 
     def read(self, name: str) -> np.ndarray:
         """The value of a variable.
@@ -46,8 +60,11 @@ class StoredVariables:
         Raises:
             InputError: The file is damaged or a part of it is missing.
         """
+        return self._value(self._keys[name])
+
+    def _value(self, key: str) -> np.ndarray:
         try:
-            return self._reader.get_tensor(self._keys[name])
+            return self._reader.get_tensor(key)
         except (IndexError, ValueError, RuntimeError, tf.errors.OpError) as error:
             raise InputError("checkpoint", f"must be a complete checkpoint ({first_line(error)})",
                              self.prefix) from None  # fmt: skip
@@ -74,13 +91,18 @@ def open_variables(prefix: str) -> StoredVariables:
                          prefix) from None  # fmt: skip
     if graph is None:
         keys = {name: name for name in shapes if not _is_tf1_slot(name, shapes)}
+        slots = [(name.rpartition("/")[0], name) for name in shapes if name not in keys]
     else:
-        keys = _keys_by_full_name(graph)
+        keys, slots = _keys_by_full_name(graph), _slots_by_full_name(graph)
     network = {
         name: key
         for name, key in sorted(keys.items())
         if name.split("/")[0] in NETWORK_SCOPES and key in shapes
     }
+    kept: dict[str, list[str]] = {name: [] for name, _ in slots if name in network}
+    for name, key in slots:
+        if name in network and key in shapes:
+            kept[name].append(key)
     others = sorted(set(shapes) - set(network.values()) - {_OBJECT_GRAPH})
     return StoredVariables(
         prefix=prefix,
@@ -89,6 +111,7 @@ def open_variables(prefix: str) -> StoredVariables:
         others=tuple(others),
         _reader=reader,
         _keys=network,
+        _slots=kept,
     )
 
 
@@ -97,14 +120,37 @@ def _is_tf1_slot(name: str, names: dict[str, list[int]]) -> bool:
     return name.rpartition("/")[0] in names
 
 
-def _keys_by_full_name(serialized: bytes) -> dict[str, str]:
+def _values_in(serialized: bytes) -> Iterator[tuple[str, str]]:
+    """Full name and key of everything that has a value."""
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     graph.ParseFromString(serialized)
+    for node in graph.nodes:
+        for attribute in node.attributes:
+            if attribute.checkpoint_key.endswith(_VALUE_SUFFIX):
+                yield attribute.full_name, attribute.checkpoint_key
+
+
+def _slots_by_full_name(serialized: bytes) -> list[tuple[str, str]]:
+    """Full name of a variable and key of what an optimizer keeps for it.
+
+    Older Keras optimizers file it below the variable, newer ones below themselves, as
+    `SGD/m/<full name>`.
+    """
+    values = list(_values_in(serialized))
+    owners = {key: name for name, key in values}
+    slots = []
+    for name, key in values:
+        owner, found, _ = key.partition(_SLOT)
+        if found:
+            slots.append((owners.get(owner + _VALUE_SUFFIX, ""), key))
+        elif key.startswith("optimizer/") and name.count("/") > 1:
+            slots.append((name.split("/", 2)[2], key))
+    return slots
+
+
+def _keys_by_full_name(serialized: bytes) -> dict[str, str]:
     return {
-        attribute.full_name: attribute.checkpoint_key
-        for node in graph.nodes
-        for attribute in node.attributes
-        if attribute.checkpoint_key.endswith(_VALUE_SUFFIX)
-        and _SLOT not in attribute.checkpoint_key
-        and not attribute.checkpoint_key.startswith("optimizer/")
+        name: key
+        for name, key in _values_in(serialized)
+        if _SLOT not in key and not key.startswith("optimizer/")
     }

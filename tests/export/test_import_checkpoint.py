@@ -11,6 +11,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.weights.load import load_model
 from tests.weights import foreign_checkpoints, oracle
 
+READ = {"ft_proj_selector": 0, "sk_ratio": 0}  # a TF1 checkpoint without its graph tells neither
 IMAGES = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
 
 
@@ -28,7 +29,7 @@ def source(arrays, tmp_path):
 
 def test_the_converted_checkpoint_gives_the_same_endpoints(source, arrays, tmp_path):
     said = []
-    prefix = convert(source, str(tmp_path / "ours"), say=said.append)
+    prefix = convert(source, str(tmp_path / "ours"), say=said.append, **READ)
     assert prefix == str(tmp_path / "ours" / "ckpt-20")
     assert "TF1 checkpoint of the reference implementation, step 20" in said[0]
     loaded = load_model(str(tmp_path / "ours"))
@@ -43,18 +44,27 @@ def test_the_converted_checkpoint_gives_the_same_endpoints(source, arrays, tmp_p
 
 
 def test_the_layer_of_the_head_is_kept(source, tmp_path):
-    convert(source, str(tmp_path / "ours"), ft_proj_selector=1, say=lambda line: None)
+    convert(source, str(tmp_path / "ours"), ft_proj_selector=1, sk_ratio=0, say=lambda line: None)
     model = load_model(str(tmp_path / "ours")).model
     assert model.config.projection.ft_proj_selector == 1
     assert model.config.train_mode == "finetune"
+    assert model.whole_head and len(model.projection_head.projection_layers) == 3
+
+
+def test_what_may_be_read_in_several_ways_needs_to_be_told(source, tmp_path):
+    for given in ({"sk_ratio": 0}, {"ft_proj_selector": 1}):
+        missing = ({"ft_proj_selector", "sk_ratio"} - set(given)).pop()
+        with pytest.raises(InputError, match=f"{missing} must be given"):
+            convert(source, str(tmp_path / "ours"), say=lambda line: None, **given)
+    assert not (tmp_path / "ours").exists()
 
 
 def test_an_existing_target_needs_overwrite_and_must_be_a_conversion(source, tmp_path):
     target = tmp_path / "ours"
-    convert(source, str(target), say=lambda line: None)
+    convert(source, str(target), say=lambda line: None, **READ)
     with pytest.raises(InputError, match="output must not exist yet"):
         convert(source, str(target))
-    convert(source, str(target) + "/", overwrite=True, say=lambda line: None)
+    convert(source, str(target) + "/", overwrite=True, say=lambda line: None, **READ)
     (target / "notes.txt").write_text("kept")
     with pytest.raises(InputError, match="it holds notes.txt"):
         convert(source, str(target), overwrite=True)

@@ -50,14 +50,14 @@ def endpoints(
     Args:
         arrays: Values by full name, TF1's (`base_model/conv2d_7/kernel`) or TF2's
             (`resnet/.../conv2d_7/kernel`); other variables are passed over.
-        images: (N, H, W, 3) in [0, 1].
+        images: (N, H, W, 3) in [0, 1]; may be symbolic, as the values may be variables.
         architecture: The network.
 
     Raises:
         ValueError: Layers are left over.
     """
     encoder = _Encoder(arrays, architecture)
-    found = encoder(tf.constant(images, tf.float32))
+    found = encoder(tf.convert_to_tensor(images, tf.float32))
     features = found["final_avg_pool"]  # (N, D)
     hidden = [features]
     for dense, norm in _head_layers(arrays):

@@ -72,7 +72,7 @@ def test_a_run_with_its_settings(tmp_path):
 def test_a_checkpoint_without_settings(tmp_path, settings):
     model = build(**settings)
     prefix = tf.train.Checkpoint(model=model).write(str(tmp_path / "weights"))
-    loaded = load_model(prefix)
+    loaded = load_model(prefix, sk_ratio=model.config.encoder.sk_ratio)
     assert loaded.model.config.encoder.stem == model.config.encoder.stem
     assert loaded.image_size == {"cifar": 32, "imagenet": 224}[model.config.encoder.stem]
     assert (loaded.class_names, loaded.global_step, loaded.run_dir) == (None, 0, None)
@@ -102,9 +102,12 @@ def test_fine_tuned_from_a_layer_of_the_head(tmp_path):
     model = build(train_mode="finetune", projection=projection)
     folder = save_run(model, tmp_path / "run")
     assert_same(load_model(folder).model, model)
-    assert_same(load_model(folder, ft_proj_selector=1).model, model)
-    with pytest.raises(InputError, match="ft_proj_selector must be 1, as recorded"):
-        load_model(folder, ft_proj_selector=2)
+    assert_same(load_model(folder, ft_proj_selector=1, sk_ratio=0).model, model)
+    for other in (0, 2):
+        with pytest.raises(InputError, match="ft_proj_selector must be 1, as recorded"):
+            load_model(folder, ft_proj_selector=other)
+    with pytest.raises(InputError, match="sk_ratio must be 0, as recorded"):
+        load_model(folder, sk_ratio=0.0625)
 
 
 def test_foreign_settings_of_a_later_version_are_passed_over(tmp_path):
