@@ -16,6 +16,7 @@ from simclr_tf.errors import require
 from simclr_tf.files import write_text_atomically
 from simclr_tf.removal import remove_tree
 from simclr_tf.weights.load import LoadedModel, load_model
+from simclr_tf.weights.readings import SHORTCUTS
 
 LARGEST_IMAGE = 4096  # pixels; a signature for more could not run
 FORMATS = ("saved_model", "hub", "keras")
@@ -51,7 +52,8 @@ def export_checkpoint(
         The paths that were written.
 
     Raises:
-        InputError: The checkpoint can't be read, a format is unknown, or the target exists.
+        InputError: The checkpoint can't be read or nothing tells whether its shortcuts pool, a
+            format is unknown, or the target exists.
     """
     _check_formats(formats)
     check_target(output, overwrite)
@@ -61,6 +63,9 @@ def export_checkpoint(
     loaded = load_model(checkpoint, ft_proj_selector, image_size, sk_ratio)
     for line in loaded.report.lines():
         say(line)
+    for doubt in loaded.report.doubts:
+        if doubt.name == SHORTCUTS:  # the export's record would make a guess a fact
+            raise doubt
     output = output.rstrip("/")
     history = history_of(loaded)
     with appearing(output, overwrite) as partial:

@@ -204,7 +204,8 @@ def _endpoints(record: Mapping[str, Any]) -> str:
 
 The signatures `serving_default` (input `images`) and `from_bytes` (input `image_bytes`, a vector of
 strings) return {outputs}.
-`training_default` is `serving_default` with batch norm in training mode.{_classes(record)}"""
+`training_default` is `serving_default` with batch norm in training mode; `default` returns every
+endpoint, as in SimCLR's TF1 modules.{_classes(record)}"""
 
 
 def _classes(record: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ _MODULE = (
     r"|assets\.extra/(simclr_tf\.json|README\.md)"
 )
 _BUNDLE = rf"README\.md|encoder\.(tar\.gz|keras)|saved_model/({_MODULE})"
-_CONVERTED = r"config\.json|ckpt-\d+\.(index|data-\d+-of-\d+)"
+_CONVERTED = r"config\.json|checkpoint|ckpt-\d+\.(index|data-\d+-of-\d+)"
 SAVED_MODEL = Kind(_MODULE, r"assets\.extra/simclr_tf\.json")
 _CONVERSION = Kind(_CONVERTED, r"config\.json")
 _KINDS = (

@@ -11,7 +11,7 @@ import tensorflow as tf
 from export.folders import appearing, check_apart, check_target
 from simclr_tf import console, recipes
 from simclr_tf.config import DataConfig, RunConfig
-from simclr_tf.files import write_json
+from simclr_tf.files import write_json, write_text_atomically
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.locate import CONFIG_FILE
 from simclr_tf.weights.network import WHOLE_HEAD
@@ -25,7 +25,7 @@ def convert(
     sk_ratio: float | None = None,
     say: Callable[[str], None] = console.say,
 ) -> str:
-    """Writes `output/ckpt-<step>` and `output/config.json` from weights of any format.
+    """Writes `output/ckpt-<step>`, `checkpoint` and `config.json` from weights of any format.
 
     Args:
         source: See `simclr_tf.weights.load.load_model`.
@@ -54,6 +54,9 @@ def convert(
         step = tf.Variable(loaded.global_step, dtype=tf.int64, name="global_step")
         checkpoint = tf.train.Checkpoint(model=loaded.model, global_step=step)
         checkpoint.write(os.path.join(partial, name))
+        # `tf.train.load_checkpoint(folder)` asks for this file.
+        state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
+        write_text_atomically(os.path.join(partial, "checkpoint"), state)
         write_json(os.path.join(partial, CONFIG_FILE), _record(loaded, output))
     return os.path.join(output, name)
 

@@ -3,7 +3,8 @@
 The loaded object follows the contract of the published SimCLR modules and the interface of
 reusable SavedModels (tensorflow.org/hub/reusable_saved_models): `module(images, trainable=False,
 training=False)` with images (N, H, W, 3) float32 in [0, 1] of any size returns every endpoint by
-name. It holds the network alone: no augmentation, one device, float32.
+name. It holds the network alone: no augmentation, one device, float32. Code for the published TF2
+modules may say `inputs` for the images, and reads `trainable_variables_list`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from simclr_tf.models.batch_norm import local_value
 from simclr_tf.models.simclr import SimCLR
 
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
+INPUTS = tf.TensorSpec([None, None, None, 3], tf.float32, name="inputs")
 
 
 class Passes(NamedTuple):
@@ -72,23 +74,30 @@ def build_module(passes: Passes) -> tf.train.Checkpoint:
         passes: The traced network.
 
     Returns:
-        An object with `__call__`, `variables`, `trainable_variables` and `regularization_losses`.
-        Batch norm uses and moves its statistics where `trainable` or `training` is true: the
-        published modules know the former, Keras passes the latter.
+        An object with `__call__`, `variables`, `trainable_variables`, the same under the name of
+        the published modules, `trainable_variables_list`, and `regularization_losses`. Batch norm
+        uses and moves its statistics where `trainable` or `training` is true: the published
+        modules know the former, Keras passes the latter.
     """
 
     @tf.function(autograph=False)
     def call(
-        images: tf.Tensor, trainable: bool = False, training: bool = False
+        images: tf.Tensor | None = None,
+        trainable: bool = False,
+        training: bool = False,
+        inputs: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        return (passes.training if trainable or training else passes.inference)(images)
+        given = inputs if images is None else images
+        return (passes.training if trainable or training else passes.inference)(given)
 
     for trainable in (False, True):
         for training in (False, True):
             call.get_concrete_function(IMAGES, trainable=trainable, training=training)
+            call.get_concrete_function(inputs=INPUTS, trainable=trainable, training=training)
     module = tf.train.Checkpoint()
     module.__call__ = call
     module.variables = list(passes.network.variables)
     module.trainable_variables = list(passes.network.trainable_variables)
+    module.trainable_variables_list = module.trainable_variables
     module.regularization_losses = []
     return module

@@ -24,14 +24,16 @@ def build_signatures(passes: Passes, image_size: int) -> dict[str, Any]:
         image_size: Side in pixels that `from_bytes` brings images to.
 
     Returns:
-        By name. All return `embedding` (N, D) and, where there is a linear head, `logits`
-        (N, classes).
+        By name. All but the last return `embedding` (N, D) and, where there is a linear head,
+        `logits` (N, classes).
 
         - `serving_default`: of `images` (N, H, W, 3) float32 in [0, 1] of any size.
         - `training_default`: the same, with batch norm in training mode; the
           `call_training_endpoint` of a Keras 3 `TFSMLayer`.
         - `from_bytes`: of `image_bytes` (N,), encoded JPEG, PNG, GIF or BMP files of any sizes,
           which become images as in the evaluation of a run.
+        - `default`: of `images`, as that of the published TF1 modules: every endpoint by its name,
+          and `final_avg_pool` once more as `default`.
     """
 
     @tf.function(input_signature=[IMAGES], autograph=False)
@@ -46,10 +48,16 @@ def build_signatures(passes: Passes, image_size: int) -> dict[str, Any]:
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return _named(passes.inference(images_from_bytes(image_bytes, image_size)))
 
+    @tf.function(input_signature=[IMAGES], autograph=False)
+    def default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        endpoints = passes.inference(images)
+        return {**endpoints, "default": endpoints["final_avg_pool"]}
+
     return {
         "serving_default": serving_default,
         "training_default": training_default,
         "from_bytes": from_bytes,
+        "default": default,
     }
 
 

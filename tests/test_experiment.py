@@ -178,7 +178,10 @@ def test_teachers_that_do_not_fit_are_refused(tmp_path, photos, unlabeled, save_
          "teacher must have a linear head"),
     ]  # fmt: skip
     if labels == "labelled":
+        without_record = save_teacher(["cat", "dog"])
+        os.remove(os.path.join(without_record, "config.json"))
         cases += [
+            ("several readings", without_record, "teacher must tell how it is read, .*--sk_ratio"),
             ("other number", save_teacher(["cat", "dog", "owl"]), "the 2 classes of .* with 3"),
             ("other names", save_teacher(["dog", "cat"]), "the classes of .*: cat, dog"),
         ]

@@ -44,20 +44,21 @@ def test_formats(calls, words, formats, capsys):
 
 
 def test_settings_are_passed_on(calls):
-    line = "--checkpoint=~/a --output=~/b --overwrite --image_size=64 --ft_proj_selector=1"
+    line = "--checkpoint=~/a --output=~/b --overwrite --image_size=64 --ft_proj_selector=0"
     assert command.main(line.split()) == 0
     checkpoint, output, _, settings = calls[0]
     assert (checkpoint, output) == (os.path.expanduser("~/a"), os.path.expanduser("~/b"))
     assert settings["overwrite"] and settings["image_size"] == 64
-    assert settings["ft_proj_selector"] == 1
+    assert (settings["ft_proj_selector"], settings["sk_ratio"]) == (0, None)
 
 
 def test_import(calls, capsys):
-    line = "import --source=a --output=b --overwrite --ft_proj_selector=1"
+    line = "import --source=a --output=b --overwrite --sk_ratio=0.5"
     assert command.main(line.split()) == 0
     source, output, settings = calls[0]
     assert (source, output) == ("a", "b")
-    assert settings["overwrite"] and settings["ft_proj_selector"] == 1
+    assert settings["overwrite"]
+    assert (settings["ft_proj_selector"], settings["sk_ratio"]) == (None, 0.5)
     assert capsys.readouterr().out == "wrote b/ckpt-0\n"
 
 

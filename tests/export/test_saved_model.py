@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -14,9 +15,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export import saved_model
+from export.keras_file import stock_model
 from export.saved_model import export_encoder
 from simclr_tf.config import EncoderConfig
 from simclr_tf.errors import InputError
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.weights.load import load_model
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 MAPS = ["initial_conv", "initial_max_pool", *(f"block_group{k}" for k in (1, 2, 3, 4))]
@@ -44,6 +48,27 @@ def test_any_batch_and_size_equals_the_live_model(module, live, images, batch, h
     assert set(outputs) == {*MAPS, "final_avg_pool", *HEADS, "logits_sup"}
     for name in outputs:
         np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5, err_msg=name)
+
+
+def test_code_for_the_published_modules_runs(exported, images):
+    """The calls of notebooks for the reference's TF2 SavedModels and its TF1 hub modules."""
+    module = tf.saved_model.load(exported)
+    names = [variable.name for variable in module.trainable_variables]
+    assert [variable.name for variable in module.trainable_variables_list] == names
+    expected = module(images)
+    for outputs in (module(inputs=images, trainable=False), module(images, False),
+                    module(inputs=images), module(images=images)):  # fmt: skip
+        for name, value in expected.items():
+            np.testing.assert_array_equal(outputs[name], value)
+    for outputs in (module.signatures["default"](images=tf.constant(images)),
+                    module.signatures["default"](tf.constant(images))):  # fmt: skip
+        assert set(outputs) == {*expected, "default"}
+        np.testing.assert_array_equal(outputs["default"], expected["final_avg_pool"])
+        np.testing.assert_allclose(outputs["logits_sup"], expected["logits_sup"], atol=1e-6)
+    means = [v for v in module.variables if "moving_mean" in v.name]
+    before = means[0].numpy()
+    module(inputs=images, trainable=True)
+    assert (before != means[0].numpy()).any()
 
 
 def test_training_mode_equals_the_live_model(exported, make_live, images):
@@ -103,10 +128,30 @@ def test_without_a_history_the_stem_decides_the_size(make_live, stem, size):
 
 @pytest.mark.slow
 def test_a_fine_tuned_model_exports_without_projection(make_live, images, tmp_path):
+    """Its run has dropped what the linear head does not read; foreign weights keep it."""
     model = make_live(train_mode="finetune", fine_tune_after_block=4)
     module = tf.saved_model.load(export_encoder(model, str(tmp_path / "module")))
     assert set(module(images)) == {*MAPS, "final_avg_pool", "logits_sup"}
     assert len(module.trainable_variables) > len(model.trainable_variables)
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_model_with_its_whole_head_comes_back(make_live, images, tmp_path):
+    """As foreign weights have it, whose linear head reads a layer within."""
+    config = make_live().config
+    config = dataclasses.replace(
+        config, train_mode="finetune",
+        projection=dataclasses.replace(config.projection, ft_proj_selector=1),
+    )  # fmt: skip
+    model = SimCLR(config, 3, whole_head=True)
+    expected = model(images)
+    assert set(expected) == {*MAPS, "final_avg_pool", *HEADS, "logits_sup"}
+    folder = export_encoder(model, str(tmp_path / "module"))
+    for outputs in (tf.saved_model.load(folder)(images), load_model(folder).model(images),
+                    stock_model(model)(images)):  # fmt: skip
+        assert set(outputs) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(outputs[name], value, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.slow

@@ -82,6 +82,13 @@ def test_eval_needs_a_model_dir():
         parse("--mode=eval --dataset=digits")
 
 
+def test_what_was_written_is_told_from_defaults():
+    """0 that somebody asked for settles how foreign weights are read, the default 0 does not."""
+    line = "--mode=eval --model_dir=x --dataset=digits --ft_proj_selector=0"
+    given = parse(line).given
+    assert given == {"mode", "model_dir", "dataset", "ft_proj_selector"}
+
+
 def test_errors_are_one_line_with_the_flag():
     error = InputError("temperature", "must be greater than 0", 0)
     assert parsing.describe_error(error) == "--temperature must be greater than 0. Received: 0"

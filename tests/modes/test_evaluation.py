@@ -4,6 +4,7 @@ import pytest
 
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.modes import evaluation, training
+from tests.weights import foreign_checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -34,3 +35,18 @@ def test_eval_of_another_architecture_is_refused(tmp_path, settings, fake_export
     training.train(settings(tmp_path), fake_export, say=quiet)
     with pytest.raises(InputError, match="resnet_depth=18 there, 34 here"):
         evaluation.evaluate(settings(tmp_path, resnet_depth=34), fake_export, quiet)
+
+
+def test_foreign_weights_that_fit_several_networks_need_flags(
+    tmp_path, settings, fake_export, quiet, fixtures_dir
+):
+    listing = foreign_checkpoints.read_listing(fixtures_dir / "foreign" / "tf1_variables_r18.json")
+    narrow = {name: [n if n <= 10 else n // 8 for n in shape] for name, shape in listing.items()}
+    arrays = foreign_checkpoints.random_arrays(narrow, seed=1)
+    prefix = foreign_checkpoints.write_tf1(str(tmp_path / "model.ckpt-20"), arrays)
+    run = settings(tmp_path / "run", checkpoint=prefix, width_multiplier=1 / 8, proj_out_dim=16)
+    for given, told in (((), "sk_ratio must be given"),
+                        (("sk_ratio",), "ft_proj_selector must be given")):  # fmt: skip
+        with pytest.raises(InputError, match=told):
+            evaluation.evaluate(run, fake_export, quiet, given)
+    assert not fake_export.written and not list((tmp_path / "run").glob("result*"))
