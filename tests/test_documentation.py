@@ -26,7 +26,7 @@ from simclr_tf import recipes
 from simclr_tf.report.__main__ import main as report_main
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import Study
-from tests.weights import foreign_checkpoints
+from tests.weights import foreign_checkpoints, graphs, oracle
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
 DOCS = pathlib.Path(run.__file__).parent / "docs"
@@ -149,7 +149,8 @@ def workplace(tmp_path_factory):
     listing = json.loads((FIXTURES / "foreign" / "tf1_variables_r18.json").read_text())
     narrow = {name: [n if n <= 10 else n // 8 for n in shape] for name, shape in listing.items()}
     arrays = foreign_checkpoints.random_arrays(narrow, seed=0)
-    foreign_checkpoints.write_tf1(str(folder / "published" / "model.ckpt-20"), arrays)
+    prefix = str(folder / "published" / "model.ckpt-20")
+    graphs.write_tf1_graph(prefix, arrays, oracle.Architecture(18))
     return folder
 
 

@@ -109,4 +109,4 @@ def test_slots_and_counters_are_accounted_for(tmp_path, tiny_model):
     keys.discard("_CHECKPOINTABLE_OBJECT_GRAPH")
     assert len(report.restored) + len(report.others) == len(keys)
     assert len(report.others) >= len(source.trainable_variables)
-    assert "left aside" in report.lines()[-1]
+    assert any("left aside" in line for line in report.lines())
