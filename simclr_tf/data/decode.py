@@ -183,6 +183,7 @@ def bad_examples(
     Yields:
         The id of each image that cannot be decoded and why, in the order of the data set.
     """
+
     def problem(example: dict[str, Any]) -> str | None:
         if example["image"] == limits.TOO_LARGE:
             return limits.TOO_MANY_PIXELS

@@ -1,7 +1,7 @@
 """What an image may cost: limits on its file, and on the pixels its header declares.
 
-A few hundred kilobytes can declare pixels that no memory holds, and a file without content can be as
-long as a disk. Both are looked at before anything is read or decoded. Nothing else decides about it.
+A few hundred kilobytes can declare pixels that no memory holds, and a file without content can be
+as long as a disk. Both are looked at before anything is read or decoded; nothing else decides.
 """
 
 from __future__ import annotations

@@ -60,9 +60,10 @@ def load_model(
             SavedModel or TF1 checkpoint; a TF-Hub archive (`.tar.gz`) of a SavedModel, local or on
             an http server. See `locate.locate` and `locate.unpacked`.
         ft_proj_selector: The layer of the projection head that the linear head of foreign weights
-            reads, 0 for none of them (SimCLRv2 fine-tunes from layer 1), -1 for the last. Names and
-            shapes do not tell; a graph or the optimizer's variables beside them often do, and weights of ours
-            know it. Where nothing tells, the linear head is left out unless this says it.
+            reads, 0 for none of them, -1 for the last (SimCLRv2 fine-tunes from layer 1). Names and
+            shapes do not tell; a graph or the optimizer's variables beside them often do, and
+            weights of ours know it. Where nothing tells, the linear head is left out unless this
+            says it.
         image_size: Replaces the recorded or assumed size.
         sk_ratio: Whether the shortcuts of a foreign ResNet-18 or 34 with the CIFAR stem pool: 0 or
             above. Where nothing tells and this does not say, 0 is assumed, and the linear head is

@@ -1,4 +1,4 @@
-"""Damaged TFDS sets: whatever reads them names the data set or the file, and nothing else happens."""
+"""Damaged TFDS sets: whatever reads them names the data set or the file, and no more happens."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def prepared(tmp_path_factory):
     for builder_class in (Tiny, Several):
         builder = builder_class(data_dir=str(root))
         with embedded.quiet():
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(num_shards=2)
-            )
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=2))
     return root
 
 
