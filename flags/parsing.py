@@ -93,15 +93,7 @@ def _recorded_flags(folder: str) -> dict[str, Any]:
         _read(_words(recorded))
     except UsageError as error:
         raise InputError(path, f"must hold valid flags ({error})", folder) from None
-    return _of_now(recorded)
-
-
-def _of_now(recorded: dict[str, Any]) -> dict[str, Any]:
-    """Recorded flags as they are meant today: `use_tpu` was off by default, beside a TPU's name."""
-    asks = recorded.get("strategy") == "tpu" or recorded.get("tpu_name") or recorded.get("master")
-    if asks and recorded.get("use_tpu") is False:
-        return {name: value for name, value in recorded.items() if name != "use_tpu"}
-    return recorded
+    return cluster.of_now(recorded)
 
 
 def _words(recorded: Mapping[str, Any]) -> list[str]:

@@ -75,6 +75,17 @@ class StrategyConfig:
         return num_tasks(environment) > 1
 
 
+def of_now(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings as they are meant today.
+
+    `use_tpu` was off by default once, also beside a TPU's name. Today's records name no TPU that is
+    not used.
+    """
+    asks = recorded.get("strategy") == "tpu" or recorded.get("tpu_name") or recorded.get("master")
+    old = asks and recorded.get("use_tpu") is False
+    return {name: value for name, value in recorded.items() if not (old and name == "use_tpu")}
+
+
 def num_tasks(environment: Mapping[str, str]) -> int:
     """Tasks of the job, by `TF_CONFIG` or else by Slurm's variables inside `srun`; 1 without.
 

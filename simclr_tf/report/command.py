@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from simclr_tf import recipes
+from simclr_tf import cluster, overrides, recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError
 
@@ -37,14 +37,16 @@ def plain(value: Any) -> str:
 def changes(config: Mapping[str, Any], recipe: str | None = None) -> dict[str, Any]:
     """The settings that differ from those of a recipe, or from the defaults without one."""
     usual = _usual(recipe)
-    return {
+    found = {
         key: value
-        for key, value in config.items()
-        if key not in _NOT_SETTINGS
-        and value not in (None, usual.get(key))
-        # Off was the default once, beside a TPU's name; a record names no TPU that is not used.
-        and not (key == "use_tpu" and value is False)
+        for key, value in cluster.of_now(config).items()
+        if key not in _NOT_SETTINGS and value not in (None, usual.get(key))
     }
+    default = _usual(None)
+    for key in overrides.switched_off(usual, found):  # as in the recipe, and given beside it
+        if config.get(key) not in (None, default.get(key)):
+            found[key] = config[key]
+    return found
 
 
 def _usual(recipe: str | None) -> dict[str, Any]:

@@ -14,6 +14,10 @@ from simclr_tf.report.command import changes, command_line, plain
     [
         ["--model_dir=runs/a b", "--train_steps=7", "--temperature=0.3"],
         ["--recipe=cifar10_cpu", "--data_dir=/data", "--model_dir=x", "--keep_best=eval/knn"],
+        ["--train_epochs=3", "--model_dir=x"],
+        ["--train_epochs=3", "--train_steps=200", "--model_dir=x"],  # as many as the recipe's
+        ["--recipe=imagenet_r50", "--dataset=cifar10", "--model_dir=x"],
+        ["--tpu_name=a", "--use_tpu=False", "--eval_steps=3", "--model_dir=x"],
         ["--dataset=patterns", "--model_dir=x", "--image_size=32", "--optimizer=adam"],
     ],
 )
