@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
+from flags import flagfile
 from simclr_tf import startup
 from simclr_tf.console import run_command, say
 from simclr_tf.errors import InputError
@@ -82,10 +83,12 @@ def _read(values: flags.FlagValues, words: Sequence[str], needed: Sequence[str])
 
     Raises:
         UsageError: A flag is unknown or missing, or its text can't be read as its type.
+        InputError: See `flagfile.expand`.
     """
+    words = flagfile.expand(words)
     try:
         rest = values(["export", *words])[1:]
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:
         raise UsageError(" ".join(str(error).split())) from None
     if rest:
         raise UsageError(f"flags have the form --name=value. Received: {rest[0]!r}")
@@ -141,7 +144,7 @@ def _import(words: Sequence[str]) -> Callable[[], None]:
 def _describe(error: Exception, imports: bool) -> str:
     if isinstance(error, InputError):
         name = "source" if imports and error.name == "checkpoint" else error.name
-        is_flag = name in {*_define_export(), *_define_import()}
+        is_flag = name in {"flagfile", *_define_export(), *_define_import()}
         return error.describe(f"--{name}" if is_flag else name)
     return " ".join(str(error).split())
 

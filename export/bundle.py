@@ -12,7 +12,7 @@ from export.hub import write_archive
 from export.keras_file import write_keras_file
 from export.saved_model import describe, write_saved_model
 from simclr_tf import console
-from simclr_tf.errors import require
+from simclr_tf.errors import require, require_choice
 from simclr_tf.files import write_text_atomically
 from simclr_tf.removal import remove_tree
 from simclr_tf.weights.load import LoadedModel, load_model
@@ -88,8 +88,8 @@ def history_of(loaded: LoadedModel) -> History:
 
 
 def _check_formats(formats: Sequence[str]) -> None:
-    known = bool(formats) and set(formats) <= set(FORMATS)
-    require(known, "format", f"must be some of {', '.join(FORMATS)}", ",".join(formats))
+    for name in formats or ("",):
+        require_choice("format", name, FORMATS)
     require(len(set(formats)) == len(formats), "format", "must name each once", ",".join(formats))
 
 

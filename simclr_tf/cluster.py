@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.json_files import parse_json

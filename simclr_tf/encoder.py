@@ -9,7 +9,7 @@ import warnings
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, require_choice
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.readings import HEAD
@@ -46,8 +46,8 @@ class Encoder(keras.Model):
         self.image_size = image_size
         self.endpoint = endpoint
         names = list(self.network(tf.zeros([1, 32, 32, 3])))
-        require(endpoint is None or endpoint in names, "endpoint",
-                f"must be one of {', '.join(names)}", endpoint)  # fmt: skip
+        if endpoint is not None:
+            require_choice("endpoint", endpoint, names)
 
     def call(
         self, images: tf.Tensor, training: bool | None = None

@@ -11,7 +11,7 @@ import tensorflow as tf
 from simclr_tf import distribution
 from simclr_tf.data import retry
 from simclr_tf.distribution import Part
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, require, require_choice
 
 FINAL_ENDPOINT = "final_avg_pool"
 LOGITS_ENDPOINT = "logits_sup"
@@ -260,10 +260,8 @@ def _select(
 ) -> dict[str, tf.Tensor]:
     if not isinstance(output, Mapping):
         output = {endpoints[0]: output}
-    missing = [name for name in endpoints if name not in output]
-    if missing:
-        raise InputError("endpoint", f"must be one of {', '.join(sorted(output))}",
-                         ", ".join(missing))  # fmt: skip
+    for name in endpoints:
+        require_choice("endpoint", name, sorted(output))
     names = [*endpoints, *(name for name in optional if name in output)]
     return {name: tf.cast(output[name], tf.float32) for name in names}
 

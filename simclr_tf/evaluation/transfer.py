@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from simclr_tf.data import folder_source, sources
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, did_you_mean, require
 
 TOP_1 = "top-1 accuracy"
 MEAN_PER_CLASS = "mean per-class accuracy"
@@ -152,8 +152,9 @@ def find_transfer_dataset(name: str, setting: str = SETTING) -> TransferDataset:
         )
         if wanted in {known.casefold() for known in names}:
             return dataset
-    listed = ", ".join(dataset.folder for dataset in TRANSFER_DATASETS)
-    raise InputError(setting, f"must name data sets of {listed}, or {ALL}", name)
+    folders = [dataset.folder for dataset in TRANSFER_DATASETS]
+    raise InputError(setting, f"must name data sets of {', '.join(folders)}, or {ALL}"
+                     + did_you_mean(wanted, folders), name)  # fmt: skip
 
 
 def present(

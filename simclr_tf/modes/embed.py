@@ -14,7 +14,7 @@ from simclr_tf import capacity, distribution
 from simclr_tf.augment import policy
 from simclr_tf.config import DataConfig
 from simclr_tf.data import decode, pipeline, sources
-from simclr_tf.errors import require
+from simclr_tf.errors import require, require_choice
 from simclr_tf.evaluation import encoders, features
 from simclr_tf.files import is_remote
 from simclr_tf.modes.common import Say, print_line
@@ -105,9 +105,7 @@ def embed(
 def _check_endpoint(encoder: encoders.FrozenEncoder, endpoint: str) -> None:
     """Refuses an output that the encoder does not have, by the name of our setting."""
     outputs = encoder.encode(tf.zeros([1, encoder.image_size, encoder.image_size, 3]))
-    require(endpoint in outputs, "endpoint",
-            f"must be among the encoder's outputs: {', '.join(sorted(outputs))}",
-            endpoint)  # fmt: skip
+    require_choice("endpoint", endpoint, sorted(outputs))
 
 
 def _parts(source: sources.Source, data: DataConfig, split: str | None, say: Say) -> list[_Part]:

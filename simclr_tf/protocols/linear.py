@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.config import OptimizerConfig
-from simclr_tf.errors import InputError
+from simclr_tf.errors import require_choice
 from simclr_tf.evaluation.features import EncoderOutput
 from simclr_tf.models.heads import LinearHead
 from simclr_tf.objectives.supervised import softmax_cross_entropy
@@ -165,8 +165,7 @@ def _embed(
     outputs = encode(images)
     if not isinstance(outputs, Mapping):
         return tf.cast(outputs, tf.float32)
-    if endpoint not in outputs:
-        raise InputError("endpoint", f"must be one of {', '.join(sorted(outputs))}", endpoint)
+    require_choice("endpoint", endpoint, sorted(outputs))
     return tf.stop_gradient(tf.cast(outputs[endpoint], tf.float32))  # (b, D)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf.data import splits
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.evaluation import results, significance
 from simclr_tf.files import check_reachable, list_files, on_local_disk, write_text_atomically
 from simclr_tf.protocols import (
@@ -153,8 +153,7 @@ def _check_endpoint(context: Context) -> None:
     size = context.encoder.image_size
     outputs = context.encoder.encode(tf.zeros([1, size, size, 3]))
     endpoint = context.settings.endpoint
-    require(endpoint in outputs, "endpoint", f"must be one of {', '.join(sorted(outputs))}",
-            endpoint)  # fmt: skip
+    require_choice("endpoint", endpoint, sorted(outputs))
     rank = outputs[endpoint].shape.rank
     require(rank == 2, "endpoint", "must give features (B, D)",
             f"{endpoint} {tuple(outputs[endpoint].shape)}")  # fmt: skip

@@ -89,10 +89,21 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("python -m export: error: --checkpoint must") and error.count("\n") == 1
     assert command.main([*line.split(), "--format=onnx"]) == 2
-    assert "--format must be some of saved_model, hub, keras" in capsys.readouterr().err
+    assert "--format must be one of saved_model, hub, keras" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError):
         command.main([*line.split(), "--debug"])
+
+
+def test_flags_may_stand_in_a_file(monkeypatch, tmp_path, capsys):
+    taken = []
+    monkeypatch.setattr(bundle, "export_checkpoint", lambda *a, **k: taken.append(a) or [])
+    (tmp_path / "file").write_text("# mine\n--checkpoint=a\n--output=b\n")
+    assert command.main([f"--flagfile={tmp_path}/file"]) == 0
+    assert taken == [("a", "b", ["saved_model"])]
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    assert command.main([f"--flagfile={tmp_path}/binary"]) == 2
+    assert "error: --flagfile must be a readable text" in capsys.readouterr().err
 
 
 def test_other_failures_and_interrupts_have_their_own_status(monkeypatch, capsys):
