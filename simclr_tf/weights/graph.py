@@ -19,7 +19,8 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from simclr_tf.weights.locate import SAVED_MODEL_FILE, Location
 
-_LARGEST = 2**28  # bytes; graphs of the largest published networks have a tenth of it
+_LARGEST = 2**26  # bytes; the graph of a ResNet-200 with selective kernels has half of it
+_LONGEST = 1_000_000  # operations on all ways back; real graphs have some hundred on each
 _APPLIED = ("Conv2D", "MatMul")  # ops whose second input is a kernel
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _PASSING_ON = ("ReadVariableOp", "Identity", "Cast")  # between a variable and its use
@@ -67,15 +68,18 @@ class Graph:
             kinds: Operations at which the way back ends, such as `MatMul`.
 
         Returns:
-            What was met; None where the graph does not apply the kernel, its parts disagree, or
-            the way back leaves the part that is known.
+            What was met; None where the graph does not apply the kernel, its parts disagree, the
+            way back leaves the part that is known, or all is longer than any network.
         """
-        found = None
+        found, length = None, 0
         for body in self._bodies:
             for node in body.nodes.values():
                 if _applied_kernel(body, node) != kernel:
                     continue
-                met = _met(body, node.input[0], kinds)
+                met, passed = _met(body, node.input[0], kinds)
+                length += passed
+                if length > _LONGEST:
+                    return None
                 if met is None:
                     continue
                 if found not in (None, met):
@@ -161,8 +165,8 @@ def _applied_kernel(body: _Body, node: node_def_pb2.NodeDef) -> str | None:
     return None
 
 
-def _met(body: _Body, start: str, kinds: Sequence[str]) -> set[Application] | None:
-    """Walks back from an input; None where it comes to an argument that is no variable."""
+def _met(body: _Body, start: str, kinds: Sequence[str]) -> tuple[set[Application] | None, int]:
+    """Walks back from an input, and counts; None where it comes to data from outside."""
     met, seen = set(), {_name(start)}
     waiting = collections.deque(seen)
     while waiting:
@@ -171,11 +175,11 @@ def _met(body: _Body, start: str, kinds: Sequence[str]) -> set[Application] | No
             continue
         node = body.nodes.get(name)
         if node is None:
-            return None
+            return None, len(seen)
         if node.op in kinds:
             met.add(Application(node.op, _applied_kernel(body, node)))
             continue
         sources = {_name(source) for source in node.input if not source.startswith("^")} - seen
         seen |= sources
         waiting.extend(sources)
-    return met
+    return met, len(seen)

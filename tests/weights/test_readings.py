@@ -11,6 +11,8 @@ import warnings
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from simclr_tf import load_encoder
 from simclr_tf.errors import InputError
@@ -127,7 +129,7 @@ def silent(tmp_path_factory, listing):
 
 def test_options_settle_it(silent):
     path, arrays = silent
-    encoder = load_encoder(path, ft_proj_selector=2, sk_ratio=0.0625)
+    encoder = load_encoder(path, ft_proj_selector=-2, sk_ratio=0.0625)  # counts from the end
     architecture = oracle.Architecture(18, True, True, False, ft_proj_selector=2)
     assert deviation(encoder(IMAGES), arrays, architecture) < 1e-5
 
@@ -154,7 +156,7 @@ def test_features_alone_warn_of_what_they_depend_on(silent):
     assert len(warned) == 1
 
 
-@pytest.mark.parametrize("given", [{"ft_proj_selector": 3}, {"ft_proj_selector": -2}])
+@pytest.mark.parametrize("given", [{"ft_proj_selector": 3}, {"ft_proj_selector": -5}])
 def test_an_option_that_cannot_be_is_refused(silent, given):
     with pytest.raises(InputError, match="ft_proj_selector"):
         load_model(silent[0], **given)
@@ -202,6 +204,23 @@ def test_a_graph_that_is_too_large_is_not_parsed(tmp_path, monkeypatch):
     (tmp_path / "saved_model.pb").write_bytes(b"\x12\x00")
     monkeypatch.setattr(graph, "_LARGEST", 1)
     assert graph.read_graph(locate.Location("x", saved_model=str(tmp_path))) is None
+
+
+def test_a_graph_that_is_too_long_tells_nothing(tmp_path, monkeypatch):
+    """Nobody waits for a graph with very many products behind very many operations."""
+    with tf.Graph().as_default() as built:
+        kernel = tf.compat.v1.get_variable("kernel", [2, 2], use_resource=False)
+        rows = tf.nn.conv2d(tf.zeros([1, 2, 2, 2]), tf.zeros([1, 1, 2, 2]), 1, "SAME")[0, 0]
+        for _ in range(50):
+            rows = tf.identity(rows)
+        for _ in range(50):
+            tf.matmul(rows, kernel)
+    meta = meta_graph_pb2.MetaGraphDef(graph_def=built.as_graph_def())
+    (tmp_path / "x.meta").write_bytes(meta.SerializeToString())
+    found = graph.read_graph(locate.Location(str(tmp_path / "x")))
+    assert {met.op for met in found.before("kernel", ("Conv2D", "MatMul"))} == {"Conv2D"}
+    monkeypatch.setattr(graph, "_LONGEST", 1000)
+    assert found.before("kernel", ("Conv2D", "MatMul")) is None
 
 
 def test_shapes_that_fit_one_layer_decide(tmp_path, listing):
