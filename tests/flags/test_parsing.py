@@ -250,3 +250,39 @@ def test_the_selector_of_an_evaluation_counts_in_the_encoders_own_head(tmp_path)
     assert parse(line + "-1").ft_proj_selector == -1
     assert parse(line + "5").ft_proj_selector == 5
     assert parse("--dataset=digits --ft_proj_selector=1").ft_proj_selector is None
+
+
+def test_graphs_of_others_run_only_where_any_encoder_is_taken():
+    for mode in ("evaluate", "embed", "neighbors"):
+        words = [f"--mode={mode}", "--checkpoint=x", "--dataset=folder:x"]
+        assert parsing.parse_command_line(words).allow_foreign_graph is False
+        assert (
+            parsing.parse_command_line([*words, "--allow_foreign_graph"]).allow_foreign_graph
+            is True
+        )
+    with pytest.raises(InputError, match="allow_foreign_graph must not be given without --mode="):
+        parsing.parse_command_line(["--mode=train", "--allow_foreign_graph", "--dataset=digits"])
+
+
+def test_of_somebody_elses_record_only_images_and_schedule_count(tmp_path):
+    hostile = {
+        "checkpoint": "http://host/x.tar.gz", "teacher": "/x.keras", "data_service": "grpc://host:1",
+        "output": "/tmp/x", "embeddings": "/x", "query": "/x", "feature_cache": "/x",
+        "compare_with": "/x", "label_subset": "/x", "model_dir": "/x", "allow_foreign_graph": True,
+        "tpu_name": "grpc://host:1", "master": "grpc://host:1", "strategy": "tpu",
+        "worker_address": "host:1", "debug": True,
+    }  # fmt: skip
+    harmless = {"dataset": "digits", "data_dir": "/not mine", "train_epochs": 7}
+    (tmp_path / "flags.json").write_text(json.dumps({**hostile, **harmless}))
+    words = ["--mode=evaluate", f"--checkpoint={tmp_path}", "--model_dir=out"]
+    command = parsing.parse_command_line(words)
+    plain = parsing.parse_command_line([*words, "--dataset=digits", "--train_epochs=7"])
+    assert command.config == plain.config
+    assert not command.allow_foreign_graph and not command.debug
+    for dataset, text in (("huggingface:x", "nor a name of TFDS itself"),
+                          ("cifar10", "cifar10 is not prepared in the recorded one")):  # fmt: skip
+        (tmp_path / "flags.json").write_text(json.dumps({**harmless, "dataset": dataset}))
+        with pytest.raises(InputError, match=text):
+            parsing.parse_command_line(["--mode=evaluate", f"--checkpoint={tmp_path}"])
+    words = ["--mode=evaluate", f"--checkpoint={tmp_path}", "--data_dir=mine"]
+    assert parsing.parse_command_line(words).config.data.data_dir == "mine"

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from PIL import Image
 
 from simclr_tf.augment import policy
@@ -31,20 +32,13 @@ def encoder(tiny_model, tmp_path):
     return model, prefix
 
 
-class MeanColor(tf.Module):
-    """An encoder whose embedding anybody can compute: the mean of each channel."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32)])
-    def __call__(self, images):
-        return tf.reduce_mean(images, axis=(1, 2))
-
-
 @pytest.fixture(scope="module")
 def mean_color(tmp_path_factory):
-    """`MeanColor` as a foreign SavedModel."""
-    folder = str(tmp_path_factory.mktemp("mean_color"))
-    tf.saved_model.save(MeanColor(), folder)
-    return folder
+    """A foreign encoder whose embedding anybody can compute: the mean of each channel."""
+    layers = [keras.layers.InputLayer((32, 32, 3)), keras.layers.GlobalAveragePooling2D()]
+    path = str(tmp_path_factory.mktemp("mean_color") / "mean.keras")
+    keras.Sequential(layers).save(path)
+    return path
 
 
 def write_image(path, seed=0, shape=(40, 40, 3)):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from PIL import Image
 
 from simclr_tf.config import DataConfig
@@ -24,21 +25,11 @@ ANGLES = {
 }  # fmt: skip
 
 
-class MeanColor(tf.Module):
+def save_encoder(path, scale=1.0):
     """An encoder whose embedding anybody can compute: the mean of each channel."""
-
-    def __init__(self, scale=1.0):
-        super().__init__()
-        self.scale = tf.Variable(scale)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32)])
-    def __call__(self, images):
-        return self.scale * tf.reduce_mean(images, axis=(1, 2))
-
-
-def save_encoder(folder, scale=1.0):
-    tf.saved_model.save(MeanColor(scale), str(folder))
-    return str(folder)
+    layers = [keras.layers.InputLayer((32, 32, 3)), keras.layers.Rescaling(scale)]
+    keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()]).save(path)
+    return str(path)
 
 
 def write_color(path, degrees, size=(40, 30)):
@@ -54,7 +45,7 @@ def embedded(tmp_path_factory):
     root = tmp_path_factory.mktemp("embedded")
     for name, degrees in ANGLES.items():
         write_color(root / "photos" / name, degrees)
-    encoder = save_encoder(root / "encoder")
+    encoder = save_encoder(root / "encoder.keras")
     data = DataConfig(dataset=f"folder:{root / 'photos'}")
     embed(data, encoder, str(root / "photos.parquet"), say=[].append)
     return root
@@ -63,11 +54,16 @@ def embedded(tmp_path_factory):
 def run(embedded, tmp_path, **arguments):
     """The lines said and the picture's path; the picture lies in `tmp_path`."""
     said = []
+    arguments = {**with_encoder(embedded), **arguments}
     picture = neighbors(
         str(embedded / "photos.parquet"), output=str(tmp_path / "x.png"), say=said.append,
         **arguments,
     )  # fmt: skip
     return said, picture
+
+
+def with_encoder(embedded):
+    return {"checkpoint": str(embedded / "encoder.keras")}
 
 
 def listed(lines):
@@ -252,7 +248,7 @@ def test_images_that_moved_are_remarked(moved, tmp_path, query):
         f"note: 1 image is not found in {tmp_path / 'old'}"]  # fmt: skip
 
 
-def test_the_new_place_of_images(moved, tmp_path, monkeypatch):
+def test_the_new_place_of_images(embedded, moved, tmp_path, monkeypatch):
     seen = []
     save = neighbors_mode.picture.save_neighbors
     monkeypatch.setattr(neighbors_mode.picture, "save_neighbors",
@@ -260,7 +256,8 @@ def test_the_new_place_of_images(moved, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for query in ("orange.png", "new/orange.png"):
         said = []
-        neighbors(moved, query=query, image_folder="new", say=said.append)
+        neighbors(moved, query=query, image_folder="new", say=said.append,
+                  **with_encoder(embedded))  # fmt: skip
         assert notes(said) == [] and str(tmp_path / "old") not in "".join(said)
         assert len(listed(said)) == 5
         _, _, tile, tiles = seen.pop()
@@ -268,20 +265,22 @@ def test_the_new_place_of_images(moved, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["orange.png", "nested folder/rosé.png"])
-def test_a_moved_image_is_not_its_own_neighbour(moved, tmp_path, name):
+def test_a_moved_image_is_not_its_own_neighbour(embedded, moved, tmp_path, name):
     said = []
-    neighbors(moved, query=str(tmp_path / "new" / name), say=said.append)
+    neighbors(moved, query=str(tmp_path / "new" / name), say=said.append,
+              **with_encoder(embedded))  # fmt: skip
     names = [found.split("  ")[0] for _, found in listed(said)]
     assert sorted(names) == sorted(set(ANGLES) - {name})
     assert f"note: {name} of the file is taken for the query itself and left out" in said
 
 
-def test_another_image_of_the_same_name_is_a_neighbour(moved, tmp_path):
+def test_another_image_of_the_same_name_is_a_neighbour(embedded, moved, tmp_path):
     write_color(tmp_path / "else" / "orange.png", 31)
     write_color(tmp_path / "else" / "other.png", 30)  # equal, with another name
     for query in ("orange.png", "other.png"):
         said = []
-        neighbors(moved, query=str(tmp_path / "else" / query), say=said.append)
+        neighbors(moved, query=str(tmp_path / "else" / query), say=said.append,
+                  **with_encoder(embedded))  # fmt: skip
         assert len(listed(said)) == 6
 
 
@@ -293,7 +292,8 @@ def test_of_equal_images_the_longest_tail_is_the_query(embedded, tmp_path):
         writer.append(["a.png", "b/a.png", "c/a.png"], np.stack([vector] * 3))
     write_color(tmp_path / "new" / "b" / "a.png", 0)
     said = []
-    neighbors(str(tmp_path / "x.npz"), query=str(tmp_path / "new/b/a.png"), say=said.append)
+    neighbors(str(tmp_path / "x.npz"), query=str(tmp_path / "new/b/a.png"), say=said.append,
+              **with_encoder(embedded))  # fmt: skip
     assert [name.split()[0] for _, name in listed(said)] == ["a.png", "c/a.png"]
 
 
@@ -304,20 +304,56 @@ def test_a_new_place_of_what_lies_in_no_folder(tmp_path):
         neighbors(str(tmp_path / "x.npz"), image_folder=str(tmp_path), say=[].append)
 
 
-def test_the_encoder_may_have_moved_but_not_changed(embedded, tmp_path):
+def test_the_encoder_that_a_file_names_is_shown_and_never_opened(embedded, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(neighbors_mode.encoders, "open_encoder",
+                        lambda *arguments: opened.append(arguments))  # fmt: skip
     data = read_embeddings(embedded / "photos.parquet")
-    metadata = {**data.metadata, "checkpoint": str(tmp_path / "gone")}
-    with EmbeddingWriter(tmp_path / "x.npz", metadata) as writer:
-        writer.append(data.ids, data.vectors)
-    shutil.copytree(embedded / "encoder", tmp_path / "moved")
     query = str(embedded / "photos" / "red.png")
-    with pytest.raises(InputError, match="must say where the encoder of the embeddings lies now"):
-        neighbors(str(tmp_path / "x.npz"), query=query, say=[].append)
-    moved = str(tmp_path / "moved")
-    assert neighbors(str(tmp_path / "x.npz"), query=query, checkpoint=moved, say=[].append)
-    other = save_encoder(tmp_path / "other", scale=2.0)
+    recorded = data.metadata["checkpoint"]
+    for name in (
+        recorded,
+        "http://host/x.tar.gz",
+        "/tmp/x.keras",
+        "\x1b[2Jx",
+        "x" * 10**4,
+        None,
+        5,
+    ):
+        with EmbeddingWriter(tmp_path / "x.npz", {**data.metadata, "checkpoint": name}) as writer:
+            writer.append(data.ids, data.vectors)
+        with pytest.raises(InputError, match="checkpoint must name the encoder of the") as caught:
+            neighbors(str(tmp_path / "x.npz"), query=query, say=[].append)
+        text = str(caught.value)
+        assert repr(name)[:200] in text and "\x1b" not in text and len(text) < 600
+    assert opened == []
+
+
+def test_the_encoder_may_have_moved_but_not_changed(embedded, tmp_path):
+    shutil.copyfile(embedded / "encoder.keras", tmp_path / "moved.keras")
+    query = str(embedded / "photos" / "red.png")
+    assert run(embedded, tmp_path, query=query, checkpoint=str(tmp_path / "moved.keras"))[1]
+    other = save_encoder(tmp_path / "other.keras", scale=2.0)
     with pytest.raises(InputError, match="must be the encoder of the embeddings"):
-        neighbors(str(tmp_path / "x.npz"), query=query, checkpoint=other, say=[].append)
+        run(embedded, tmp_path, query=query, checkpoint=other)
+
+
+def test_a_graph_of_others_runs_only_with_the_flag(embedded, tmp_path):
+    module = tf.train.Checkpoint()
+    spec = tf.TensorSpec([None, 32, 32, 3])
+    module.__call__ = tf.function(lambda x: tf.reduce_mean(x, (1, 2)), input_signature=[spec])
+    foreign = str(tmp_path / "foreign")
+    tf.saved_model.save(module, foreign)
+    query = str(embedded / "photos" / "red.png")
+    with pytest.raises(InputError, match="runs only with --allow_foreign_graph"):
+        run(embedded, tmp_path, query=query, checkpoint=foreign)
+    data = DataConfig(dataset=f"folder:{embedded / 'photos'}")
+    with pytest.raises(InputError, match="runs only with --allow_foreign_graph"):
+        embed(data, foreign, str(tmp_path / "x.npz"), say=[].append)
+    with pytest.warns(UserWarning, match="the code of its author runs with your rights"):
+        embed(data, foreign, str(tmp_path / "x.npz"), allow_foreign_graph=True, say=[].append)
+        neighbors(str(tmp_path / "x.npz"), query=query, checkpoint=foreign,
+                  allow_foreign_graph=True, say=[].append)  # fmt: skip
 
 
 def test_a_file_that_names_no_encoder(embedded, tmp_path):
@@ -328,7 +364,7 @@ def test_a_file_that_names_no_encoder(embedded, tmp_path):
 
 
 def test_images_of_a_tfds_data_set(embedded, tmp_path):
-    encoder = str(embedded / "encoder")
+    encoder = str(embedded / "encoder.keras")
     path = embed(DataConfig(dataset="digits"), encoder, str(tmp_path / "digits.npz"),
                  split="test[:20]", say=[].append)  # fmt: skip
     said = []
