@@ -26,6 +26,9 @@ _OURS = r"(?:simclr_tf|flags|export)/[\w/]+\.py"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
+SENTINEL = "SENTINEL"  # the worst class: what nobody named has changed
+
+
 class Finding(NamedTuple):
     """Something wrong.
 
@@ -40,6 +43,8 @@ class Finding(NamedTuple):
     @property
     def signature(self) -> str:
         """The class and the detail without what differs between two cases of the same bug."""
+        if self.what == SENTINEL:
+            return f"{self.what}: {self.detail}"
         text = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", self.detail)
         text = re.sub(r"(?:\.{0,2}/)?(?:[\w.@~-]*/)+[\w.@~-]*", "/…", text)
         text = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?", "N", text)
@@ -114,7 +119,8 @@ def _of_the_deeds(case: Case, outcome: Outcome, changed: Mapping[str, str]) -> l
         top = path.split("/")[0]
         name = re.sub(r"[0-9a-f]{8,}|\d+", "N", path)
         if top == "outside":
-            found.append(Finding("SENTINEL", f"{how}: {path}"))
+            inner = any(other.startswith(f"{path}/") for other in changed)
+            found += [] if inner else [Finding(SENTINEL, f"{how}: {path}")]
         elif top in ("home", "tmp"):
             if outcome.stopped is None and how == "new":
                 found.append(Finding("left behind", f"in {top}: {name}"))
