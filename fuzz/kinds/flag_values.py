@@ -92,7 +92,7 @@ def draw_refused(random_: random.Random, fixtures: pathlib.Path) -> Case:
     del fixtures
     scene = SCENES["train"]
     changes = (change(random_, add_places),)
-    extra = [_flag(random_, scene.program) for _ in range(random_.choice((1, 2, 3)))]
+    extra = [_flag(random_, scene.program) for _ in range(random_.choice((1, 1, 1, 2)))]
     return Case("refused", scene.program, scene.words, extra=(*extra, "--eval_split=nowhere"),
                 inputs=scene.inputs, changes=changes, refuses_first=True)  # fmt: skip
 
@@ -146,6 +146,8 @@ def _value(random_: random.Random, name: str, kind: str) -> str:
             values = tuple(value for value in values if value not in _NEVER_WRITTEN)
     elif name == "dataset":
         values = tuple(f"folder:{path}" for path in hostile.PATHS) + hostile.TEXTS
+    elif kind == "int" and random_.random() < 0.8:  # most others are no whole numbers
+        values = hostile.INTEGERS
     elif kind in ("int", "float"):
         values = hostile.NUMBERS
     elif kind == "bool":
