@@ -116,9 +116,7 @@ def make(
     """
     folder.mkdir(parents=True, exist_ok=True)
     writers = {"photos": write_photos, "files": write_files}
-    for name in dict.fromkeys(_with_what_they_need(wanted)):
-        if os.path.lexists(folder / name):
-            continue
+    for name in _missing(folder, wanted):
         say(f"fixture {name} ...")
         if name in writers:
             writers[name](folder / name)
@@ -128,10 +126,12 @@ def make(
             in_child(name, command(*COMMANDS[name]))
 
 
-def _with_what_they_need(wanted: Sequence[str]) -> list[str]:
+def _missing(folder: pathlib.Path, wanted: Sequence[str]) -> list[str]:
+    """What is to be made, in order: commands need a run and photographs."""
     made_by = {also: name for name, others in ALONG.items() for also in others}
-    names = {made_by.get(name, name) for name in wanted} | {"photos", "files"}
-    if names & (COMMANDS.keys() - {"study"}):
+    names = {made_by.get(name, name) for name in (*wanted, "photos", "files")}
+    names = {name for name in names if not os.path.lexists(folder / name)}
+    if names & COMMANDS.keys() and not os.path.lexists(folder / "run"):
         names.add("run")
     return [name for name in (*WRITTEN, *COMMANDS) if name in names]
 
