@@ -84,7 +84,7 @@ _MODEL = {
     "train_mode": "pretrain, finetune, supervised (labels alone, pretraining's views) or "
     "distill (needs --teacher).",
     "lineareval_while_pretraining": "Train a linear head behind a stop-gradient.",
-    "fine_tune_after_block": "Fine-tune what comes after this block group; -1 all, 4 head only.",
+    "fine_tune_after_block": "Fine-tune what comes after this block group; -1 all, 4 heads only.",
     "zero_init_logits_layer": "Start the linear head at zero.",
     "precision": "Arithmetic of the layers: float32, bfloat16 (variables stay float32), or auto "
     "(bfloat16 where the hardware computes in it).",
@@ -169,7 +169,7 @@ _SCOREBOARD = {
     "finetune_batch_size": "Its batch size.",
     "finetune_learning_rates": "Its peak learning rates, with commas.",
     "finetune_weight_decays": "Its weight decays, with commas; divided by the learning rate.",
-    "finetune_after_block": "Fine-tune what comes after this block group; -1 all, 4 head only.",
+    "finetune_after_block": "Fine-tune what comes after this block group; -1 all, 4 heads only.",
     "supervised_steps": "Steps of the supervised baseline; 0: as many images as the encoder saw.",
     "attribute_images": "Images for the predictors of table 3, at most.",
     "distill_width": "Width of the student, as a share of the encoder's.",

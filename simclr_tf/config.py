@@ -192,7 +192,9 @@ class ModelConfig:
             augmentation: the baseline of sections 5.1 and 6. `distill` trains encoder and linear
             head on the class distributions of a teacher (see `DistillConfig`).
         fine_tune_after_block: With `finetune`, -1 trains everything, 0 all after the stem, k all
-            after block group k, 4 the linear head only. Frozen parts keep their BN statistics.
+            after block group k, 4 the heads alone: the linear one and, as in the reference, the
+            kept layers of the projection head (`ft_proj_selector`) with their batch norm. Frozen
+            parts keep their BN statistics.
         precision: Arithmetic of the layers; variables and BN statistics are float32 always. `auto`
             is bfloat16 where the hardware computes in it, else float32 (`simclr_tf.precision`).
     """

@@ -14,7 +14,6 @@ from simclr_tf.models.heads import LinearHead, ProjectionHead
 from simclr_tf.models.resnet import ResNet
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-LINEAR_HEAD_ONLY = 4  # fine_tune_after_block: everything below the linear head is frozen
 SMALLEST_IMAGE = 32  # one pixel is left of it after the ImageNet stem and four groups
 
 
@@ -71,7 +70,7 @@ class SimCLR(keras.Model):
         if num_classes is not None and needed:
             self.linear_head = LinearHead(num_classes, config.zero_init_logits_layer)
         self._create_variables()
-        self._freeze(config.fine_tune_after_block)  # reaches only layers that exist
+        self.encoder.freeze(config.fine_tune_after_block)  # reaches only layers that exist
 
     def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """Embeds and classifies images.
@@ -92,7 +91,7 @@ class SimCLR(keras.Model):
             endpoints["proj_head_input"] = features
             endpoints["proj_head_output"] = hiddens[-1]
         if self.linear_head is not None:
-            classified = self._classified(hiddens)
+            classified = hiddens[self.config.linear_head_layer]
             if self.detach_linear_head:
                 classified = tf.stop_gradient(classified)
             endpoints["logits_sup"] = self.linear_head(classified)  # (N, classes)
@@ -104,17 +103,6 @@ class SimCLR(keras.Model):
             return [features]
         hiddens = self.projection_head(features, training=training)
         return [features, *(tf.cast(hidden, tf.float32) for hidden in hiddens[1:])]
-
-    def _classified(self, hiddens: list[tf.Tensor]) -> tf.Tensor:
-        """What the linear head reads."""
-        layer = self.config.linear_head_layer
-        frozen = self.config.fine_tune_after_block == LINEAR_HEAD_ONLY
-        return tf.stop_gradient(hiddens[layer]) if frozen and layer else hiddens[layer]
-
-    def _freeze(self, after_block: int) -> None:
-        self.encoder.freeze(after_block)
-        if self.projection_head is not None:
-            self.projection_head.trainable = after_block < LINEAR_HEAD_ONLY
 
     def _create_variables(self) -> None:
         """Calls the parts outside this model's name scope, so that names start with the part's."""

@@ -154,10 +154,31 @@ def test_what_is_frozen_stays_bit_identical(after_block):
         variable.assign_sub(gradient + 1e-3)
     parts = ["stem", *(f"block_group{k}" for k in (1, 2, 3, 4))]
     frozen = {f"encoder/{part}/" for part in parts[: after_block + 1]}
-    frozen |= {"projection_head/"} if after_block == 4 else set()
     for variable in model.variables:
         same = np.array_equal(variable.numpy(), before[variable.name])
         assert same == variable.name.startswith(tuple(frozen)), variable.name
+
+
+def test_a_kept_projection_layer_trains_on_a_frozen_encoder():
+    """As in the reference: its batch norm takes the batch's statistics, and moves its own."""
+    config = _config(selector=1, train_mode="finetune", fine_tune_after_block=4)
+    model = SimCLR(config, 3)
+    layer = model.projection_head.projection_layers[0]
+    before = layer.bn.moving_mean.numpy()
+    with tf.GradientTape() as tape:
+        outputs = model(_images(), training=True)
+        loss = _scalar(outputs, ["logits_sup"])
+    dense = outputs["final_avg_pool"].numpy() @ layer.dense.kernel.numpy()
+    standard = (dense - dense.mean(0)) / np.sqrt(dense.var(0) + 1e-5)
+    expected = np.maximum(standard, 0) @ model.linear_head.kernel.numpy()
+    np.testing.assert_allclose(outputs["logits_sup"], expected, atol=1e-4)
+    np.testing.assert_allclose(layer.bn.moving_mean, 0.9 * before + 0.1 * dense.mean(0), atol=1e-6)
+    variables = model.trainable_variables
+    assert {v.name.split(":")[0] for v in variables} == {
+        "projection_head/layer_0/dense/kernel", "projection_head/layer_0/bn/gamma",
+        "projection_head/layer_0/bn/beta", "linear_head/kernel", "linear_head/bias",
+    }  # fmt: skip
+    assert None not in tape.gradient(loss, variables)
 
 
 def test_zero_init_logits_layer():
