@@ -15,11 +15,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf import console
-from simclr_tf.errors import InputError, RunError, first_line
+from simclr_tf.errors import InputError, RunError, first_line, one_line
 from simclr_tf.files import is_remote, write_text_atomically
 from simclr_tf.json_files import field, read_json
 from simclr_tf.removal import Kind, make_scratch, remove_tree
-from simclr_tf.weights import integrity
+from simclr_tf.weights import integrity, reference_run
+from simclr_tf.weights.difference import describe_difference
 from simclr_tf.weights.locate import checkpoint_step, damage, list_checkpoints
 
 _MANIFEST_GRACE_SECS = 5.0
@@ -49,7 +50,8 @@ class CheckpointStore:
     The `checkpoint` file follows, and at last older ones are deleted. So a process killed, or a
     machine switched off, at any moment leaves the newest checkpoint as it was or complete, and
     everything that `keep` and `keep_best` promise. On object stores, which rename by copying, the
-    same holds for killed processes.
+    same holds for killed processes. Checkpoints without a manifest, such as those of the reference
+    implementation, whose runs go on here, are never deleted and do not count.
 
     Only one process may write into a folder (`simclr_tf/training/run_lock.py`).
     """
@@ -81,6 +83,7 @@ class CheckpointStore:
         """
         self._folder = model_dir
         self._state_file = os.path.join(model_dir, "checkpoint")
+        self._model, self._optimizer = model, optimizer
         self._global_step = optimizer.iterations
         self._checkpoint = tf.train.Checkpoint(
             model=model, optimizer=optimizer, global_step=optimizer.iterations
@@ -102,15 +105,30 @@ class CheckpointStore:
     def restore(self, prefix: str) -> None:
         """Sets model, optimizer and global step to those of a checkpoint.
 
+        It may be one of the reference implementation, whose training goes on here.
+
         Raises:
             InputError: The checkpoint does not fit the model, or can't be read.
         """
+        if reference_run.is_reference(prefix):
+            for line in reference_run.take_over(prefix, self._model, self._optimizer):
+                self._say(line)
+        else:
+            self._restore_ours(prefix)
+        self._settled = int(self._global_step.numpy())
+
+    def _restore_ours(self, prefix: str) -> None:
         try:
             self._checkpoint.restore(prefix).assert_existing_objects_matched()
         except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
-            raise InputError("model_dir", "must hold checkpoints of this model "
-                             f"({first_line(error)})", prefix) from None  # fmt: skip
-        self._settled = int(self._global_step.numpy())
+            variables = [*self._model.variables, *self._optimizer.variables]
+            reason = describe_difference(prefix, variables) or one_line(error)
+            raise InputError(
+                "model_dir",
+                f"must hold checkpoints of this model and optimizer ({reason}); --checkpoint="
+                f"{self._folder} --model_dir=NEW starts a new run from weights that fit",
+                prefix,
+            ) from None
 
     def restore_latest(self, agree: Callable[[int], int] = lambda step: step) -> int:
         """Restores the newest intact checkpoint, if there is one; returns the global step.
@@ -142,7 +160,7 @@ class CheckpointStore:
             for prefix, what in damaged.items():
                 self._say(f"warning: {prefix} is damaged ({what}); using {found}")
             self.restore(found)
-            if self._writes and not damaged:
+            if self._writes and not damaged and self._is_ours(found):
                 self._make_good(found)
         return int(self._global_step.numpy())
 
@@ -237,6 +255,8 @@ class CheckpointStore:
         The index comes last: it is what makes a checkpoint, which is then complete.
         """
         try:
+            if not self._is_ours(prefix):
+                _set_aside(prefix)
             _remove(prefix)
             *data, index = integrity.files_of(written)
             for path in [*data, integrity.manifest_path(written), index]:
@@ -250,7 +270,7 @@ class CheckpointStore:
 
     def _rotate(self, newest: str) -> None:
         """Points the `checkpoint` file to the newest, then deletes what need not stay."""
-        listed = [prefix for prefix in list_checkpoints(self._folder) if _OURS.search(prefix)]
+        listed = [prefix for prefix in list_checkpoints(self._folder) if self._is_ours(prefix)]
         kept = {newest}
         for prefix in reversed(listed):
             if len(kept) < self._keep and self._is_intact(prefix):
@@ -262,6 +282,10 @@ class CheckpointStore:
         for prefix in older:
             if prefix not in kept:
                 self._try(_remove, prefix)
+
+    def _is_ours(self, prefix: str) -> bool:
+        """Only what has our manifest is ever deleted: not what a run of the reference left."""
+        return bool(_OURS.search(prefix)) and integrity.has_manifest(prefix)
 
     def _is_intact(self, prefix: str) -> bool:
         """`integrity.problem` without reading again what this process has read or written."""
@@ -328,6 +352,12 @@ def _remove(prefix: str) -> None:
     for path in paths:
         if tf.io.gfile.exists(path):
             tf.io.gfile.remove(path)
+
+
+def _set_aside(prefix: str) -> None:
+    """Renames what another program left damaged at a step that is written now."""
+    for path in integrity.files_of(prefix):
+        tf.io.gfile.rename(path, f"{path}.damaged", overwrite=True)
 
 
 def _read_result(path: str, name: str) -> float | None:

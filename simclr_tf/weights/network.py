@@ -82,6 +82,14 @@ class StoredNetwork:
         """
         return self._variables.read(self._names[name])
 
+    def stored_name(self, name: str) -> str:
+        """The full name in the file of the variable that we call `name`.
+
+        Raises:
+            KeyError: It is not in the file.
+        """
+        return self._names[name]
+
     def check_complete(self) -> None:
         """Reads every value once, so that a damaged file is noticed before anything changes.
 

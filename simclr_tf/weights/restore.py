@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -83,10 +84,26 @@ def restore_weights(model: SimCLR, path: str, given: Collection[str] = ()) -> Re
         return restore_network(model, open_network(locate.locate(unpacked)), given)
 
 
-def restore_network(
-    model: SimCLR, network: StoredNetwork, given: Collection[str] = ()
-) -> RestoreReport:
-    """As `restore_weights`, for a checkpoint that is open already."""
+class Match(NamedTuple):
+    """Which variables of a model a checkpoint has.
+
+    Attributes:
+        restored: Those that it has.
+        new: Those of the heads that it lacks, in words.
+        unused: Names of stored head variables that the model has no place for.
+    """
+
+    restored: list[tf.Variable]
+    new: list[str]
+    unused: list[str]
+
+
+def match(model: SimCLR, network: StoredNetwork) -> Match:
+    """Pairs a model with a checkpoint by name and shape; nothing is read or changed.
+
+    Raises:
+        InputError: Their encoders differ.
+    """
     restored: list[tf.Variable] = []
     new: list[str] = []
     problems: list[str] = []
@@ -110,6 +127,14 @@ def restore_network(
         problems.append(f"{shortcuts.setting} {shortcuts.constraint()}")
     if problems:
         _refuse_mismatch(problems, model.config.encoder, network)
+    return Match(restored, new, unused)
+
+
+def restore_network(
+    model: SimCLR, network: StoredNetwork, given: Collection[str] = ()
+) -> RestoreReport:
+    """As `restore_weights`, for a checkpoint that is open already."""
+    restored, new, unused = match(model, network)
     network.check_complete()
     notes, doubts = _notes_and_doubts(model, network, restored, given)
     for variable in restored:  # one at a time: large networks fit in memory once

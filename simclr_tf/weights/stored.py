@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from simclr_tf.errors import InputError, first_line
+from simclr_tf.weights import slots
+from simclr_tf.weights.object_graph import OBJECT_GRAPH, VALUE_SUFFIX, read_graph
 
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SLOT = "/.OPTIMIZER_SLOT/"
 # First parts of the names of a network's variables: ours, the reference's in TF2, in TF1.
 NETWORK_SCOPES = ("encoder", "projection_head", "linear_head", "resnet", "head_supervised",
@@ -37,6 +36,12 @@ class StoredVariables:
     _reader: tf.train.CheckpointReader
     _keys: dict[str, str]
     _slots: dict[str, list[str]]
+    _all_keys: dict[str, str]
+
+    def all_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape by full name of all variables, the optimizer's and counters included."""
+        shapes = self._reader.get_variable_to_shape_map()
+        return {name: tuple(shapes[key]) for name, key in self._all_keys.items() if key in shapes}
 
     def checkpoint_keys(self) -> list[str]:
         """Keys of the network's variables in the file."""
@@ -85,25 +90,29 @@ def open_variables(prefix: str) -> StoredVariables:
     try:
         reader = tf.train.load_checkpoint(prefix)
         shapes = reader.get_variable_to_shape_map()
-        graph = reader.get_tensor(_OBJECT_GRAPH) if _OBJECT_GRAPH in shapes else None
+        graph = read_graph(reader)
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:
         raise InputError("checkpoint", f"must be a readable checkpoint ({first_line(error)})",
                          prefix) from None  # fmt: skip
     if graph is None:
-        keys = {name: name for name in shapes if not _is_tf1_slot(name, shapes)}
-        slots = [(name.rpartition("/")[0], name) for name in shapes if name not in keys]
+        everything = {name: name for name in shapes}
+        kept_for = [(name.rpartition("/")[0], name) for name in shapes
+                    if _is_slot(name, name, shapes)]  # fmt: skip
     else:
-        keys, slots = _keys_by_full_name(graph), _slots_by_full_name(graph)
+        everything = _keys_by_full_name(graph)
+        kept_for = [(name, key) for (_, name), key in slots.slot_keys(graph).items()]
     network = {
         name: key
-        for name, key in sorted(keys.items())
-        if name.split("/")[0] in NETWORK_SCOPES and key in shapes
+        for name, key in sorted(everything.items())
+        if name.split("/")[0] in NETWORK_SCOPES
+        and key in shapes
+        and not _is_slot(name, key, shapes)
     }
-    kept: dict[str, list[str]] = {name: [] for name, _ in slots if name in network}
-    for name, key in slots:
+    kept: dict[str, list[str]] = {name: [] for name, _ in kept_for if name in network}
+    for name, key in kept_for:
         if name in network and key in shapes:
             kept[name].append(key)
-    others = sorted(set(shapes) - set(network.values()) - {_OBJECT_GRAPH})
+    others = sorted(set(shapes) - set(network.values()) - {OBJECT_GRAPH})
     return StoredVariables(
         prefix=prefix,
         object_based=graph is not None,
@@ -112,45 +121,23 @@ def open_variables(prefix: str) -> StoredVariables:
         _reader=reader,
         _keys=network,
         _slots=kept,
+        _all_keys=everything,
     )
 
 
-def _is_tf1_slot(name: str, names: dict[str, list[int]]) -> bool:
-    """TF1 optimizers call a slot after its variable: `base_model/conv2d/kernel/Momentum`."""
-    return name.rpartition("/")[0] in names
+def _is_slot(name: str, key: str, keys: dict[str, list[int]]) -> bool:
+    """Whether a variable is an optimizer's.
 
-
-def _values_in(serialized: bytes) -> Iterator[tuple[str, str]]:
-    """Full name and key of everything that has a value."""
-    graph = trackable_object_graph_pb2.TrackableObjectGraph()
-    graph.ParseFromString(serialized)
-    for node in graph.nodes:
-        for attribute in node.attributes:
-            if attribute.checkpoint_key.endswith(_VALUE_SUFFIX):
-                yield attribute.full_name, attribute.checkpoint_key
-
-
-def _slots_by_full_name(serialized: bytes) -> list[tuple[str, str]]:
-    """Full name of a variable and key of what an optimizer keeps for it.
-
-    Older Keras optimizers file it below the variable, newer ones below themselves, as
-    `SGD/m/<full name>`.
+    TF1 optimizers call a slot after its variable: `base_model/conv2d/kernel/Momentum`.
     """
-    values = list(_values_in(serialized))
-    owners = {key: name for name, key in values}
-    slots = []
-    for name, key in values:
-        owner, found, _ = key.partition(_SLOT)
-        if found:
-            slots.append((owners.get(owner + _VALUE_SUFFIX, ""), key))
-        elif key.startswith("optimizer/") and name.count("/") > 1:
-            slots.append((name.split("/", 2)[2], key))
-    return slots
+    by_key = _SLOT in key or key.startswith("optimizer/")
+    return by_key or (name == key and name.rpartition("/")[0] in keys)
 
 
-def _keys_by_full_name(serialized: bytes) -> dict[str, str]:
+def _keys_by_full_name(graph: trackable_object_graph_pb2.TrackableObjectGraph) -> dict[str, str]:
     return {
-        name: key
-        for name, key in _values_in(serialized)
-        if _SLOT not in key and not key.startswith("optimizer/")
+        attribute.full_name: attribute.checkpoint_key
+        for node in graph.nodes
+        for attribute in node.attributes
+        if attribute.checkpoint_key.endswith(VALUE_SUFFIX)
     }
