@@ -22,6 +22,7 @@ Writes the encoder of a run or checkpoint in formats that load without this proj
 
   python -m export --checkpoint=runs/a --output=DIR              a SavedModel folder
   python -m export --checkpoint=runs/a --output=DIR --format=hub,keras
+  python -m export --checkpoint=runs/a --output=DIR --format=reference
   python -m export import --source=CHECKPOINT --output=DIR       a checkpoint of ours
 
 Export (needs no data and no evaluation):
@@ -31,7 +32,9 @@ Export (needs no data and no evaluation):
   --format=NAME,...       saved_model, hub (a .tar.gz for tensorflow_hub), keras (a .keras file);
                           commas or several --format [saved_model]. saved_model alone: DIR is the
                           SavedModel. Else DIR holds saved_model/, encoder.tar.gz, encoder.keras,
-                          those asked for, and the model card README.md
+                          those asked for, and the model card README.md.
+                          reference, by itself: DIR is a --model_dir for the training program of
+                          google-research/simclr (tf2), with weights, optimizer state and step
   --image_size=N          side in pixels that the signature from_bytes brings images to
                           [the run's; 224 or 32 by the stem for published weights]
 

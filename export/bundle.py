@@ -10,6 +10,7 @@ from export.folders import SAVED_MODEL, appearing, check_apart, check_target
 from export.history import History, read_history
 from export.hub import write_archive
 from export.keras_file import write_keras_file
+from export.reference import export_reference
 from export.saved_model import describe, write_saved_model
 from simclr_tf import console
 from simclr_tf.errors import require, require_choice
@@ -20,6 +21,7 @@ from simclr_tf.weights.readings import SHORTCUTS
 
 LARGEST_IMAGE = 4096  # pixels; a signature for more could not run
 FORMATS = ("saved_model", "hub", "keras")
+REFERENCE = "reference"  # a checkpoint for its training program; by itself
 
 
 def export_checkpoint(
@@ -40,7 +42,7 @@ def export_checkpoint(
         output: With the format `saved_model` alone, the SavedModel folder itself. Else a folder
             with `saved_model/`, `encoder.tar.gz` (`hub`) and `encoder.keras` (`keras`), those
             that were asked for, and the model card `README.md`. It appears when it is complete.
-        formats: Some of `FORMATS`.
+        formats: Some of `FORMATS`, or `REFERENCE` alone (see `export_reference`).
         overwrite: Whether an existing export is replaced.
         image_size: Side in pixels that `from_bytes` brings images to; None takes the run's, or
             the usual one of the stem.
@@ -56,6 +58,15 @@ def export_checkpoint(
             format is unknown, or the target exists.
     """
     _check_formats(formats)
+    if list(formats) == [REFERENCE]:
+        return export_reference(
+            checkpoint,
+            output,
+            overwrite=overwrite,
+            image_size=image_size,
+            ft_proj_selector=ft_proj_selector,
+            say=say,
+        )
     check_target(output, overwrite)
     check_apart(checkpoint, output)
     require(image_size is None or image_size <= LARGEST_IMAGE, "image_size",
@@ -89,7 +100,9 @@ def history_of(loaded: LoadedModel) -> History:
 
 def _check_formats(formats: Sequence[str]) -> None:
     for name in formats or ("",):
-        require_choice("format", name, FORMATS)
+        require_choice("format", name, (*FORMATS, REFERENCE))
+    alone = REFERENCE not in formats or len(formats) == 1
+    require(alone, "format", f"must be {REFERENCE} alone, or others without it", ",".join(formats))
     require(len(set(formats)) == len(formats), "format", "must name each once", ",".join(formats))
 
 

@@ -23,12 +23,14 @@ _MODULE = (
     r"|assets\.extra/(simclr_tf\.json|README\.md)"
 )
 _BUNDLE = rf"README\.md|encoder\.(tar\.gz|keras)|saved_model/({_MODULE})"
+_REFERENCE = r"checkpoint|simclr_tf\.json|ckpt-\d+\.(index|data-\d+-of-\d+)"
 _CONVERTED = r"config\.json|checkpoint|ckpt-\d+\.(index|data-\d+-of-\d+)"
 SAVED_MODEL = Kind(_MODULE, r"assets\.extra/simclr_tf\.json")
 _CONVERSION = Kind(_CONVERTED, r"config\.json")
 _KINDS = (
     SAVED_MODEL,
     Kind(_BUNDLE, r"encoder\.(tar\.gz|keras)|saved_model/assets\.extra/simclr_tf\.json"),
+    Kind(_REFERENCE, r"simclr_tf\.json"),
     _CONVERSION,
 )
 

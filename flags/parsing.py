@@ -23,6 +23,8 @@ from simclr_tf.json_files import find_json
 _ENCODER_MODES = ("evaluate", "embed", "neighbors")
 # Modes that serve others and have no run.
 SERVICE_MODES = ("data_dispatcher", "data_worker")
+# What a run does not keep in its flags; the reference does.
+_UNRECORDED = frozenset({"help", "?", *definitions.LOGGING, "v"})
 _PATHS = ("model_dir", "data_dir", "checkpoint", "teacher", "feature_cache", "compare_with",
           "output", "embeddings", "query")  # fmt: skip
 
@@ -101,7 +103,7 @@ def _words(recorded: Mapping[str, Any]) -> list[str]:
     return [
         f"--{name}={value}"
         for name, value in recorded.items()
-        if name in known and value is not None
+        if name in known and name not in _UNRECORDED and value not in (None, "")
     ]
 
 
@@ -211,8 +213,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         values.model_dir = _default_model_dir(f"{values.study}-{name}" if values.study else name)
     if given["recipe"].value is None and name == "quickstart":
         values.recipe = name
-    left_out = {"help", "?", *definitions.LOGGING, "v"}
-    everything = {key: values[key].value for key in values if key not in left_out}
+    everything = {key: values[key].value for key in values if key not in _UNRECORDED}
     owned = set(definitions.run_flag_names()) - {"model_dir", "checkpoint"}
     settings = {key: value for key, value in everything.items() if key not in owned}
     if values.mode == "evaluate":  # the head that it counts in is the encoder's

@@ -220,7 +220,12 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
         notes.append(f"{len(bad)} undecodable images are left out: {listed}{more}")
     num_examples -= len(bad)
     batch = run.train.train_batch_size
-    steps = lengths.run_lengths(run.train, pipeline.steps_per_epoch(source, split, batch, len(bad)))
+    per_epoch = pipeline.steps_per_epoch(source, split, batch, len(bad))
+    theirs = run_config.reference_steps(run, source)
+    steps = lengths.run_lengths(run.train, per_epoch, theirs)
+    if steps.total_steps == theirs:
+        notes.append(f"the run ends at step {theirs}, where the reference implementation would end "
+                     "it: its learning rates go on")  # fmt: skip
     warning = schedule.schedule_warning(run.optimizer, batch, num_examples, steps.total_steps)
     if warning:
         notes.append(warning)
@@ -303,7 +308,8 @@ def last_step(experiment: Experiment) -> int | None:
         source, split = experiment.source, run.data.train_split
         bad = _bad_images(run, source, split)
         per_epoch = pipeline.steps_per_epoch(source, split, run.train.train_batch_size, len(bad))
-        return lengths.run_lengths(run.train, per_epoch).total_steps
+        theirs = run_config.reference_steps(run, source)
+        return lengths.run_lengths(run.train, per_epoch, theirs).total_steps
     except InputError:
         return None
 

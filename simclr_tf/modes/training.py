@@ -159,14 +159,15 @@ def _record(experiment: Experiment, flags: Flags | None) -> None:
     """What the run is, for its later starts and its readers."""
     run = experiment.run
     tf.io.gfile.makedirs(run.model_dir)
-    run_config.record_config(run, experiment.class_names)
+    steps = run_config.reference_steps(run, experiment.source)
+    run_config.record_config(run, experiment.class_names, steps)
     if experiment.labelled is not None and experiment.labelled.subset is not None:
         # Which labels were used; the file can be given back as label_subset.
         subset.write_subset(
             os.path.join(run.model_dir, "label_subset.json"), experiment.labelled.subset
         )
     if flags is not None:
-        write_json(os.path.join(run.model_dir, "flags.json"), dict(flags))
+        write_json(os.path.join(run.model_dir, run_config.FLAGS_FILE), dict(flags))
 
 
 def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.Optimizer]:

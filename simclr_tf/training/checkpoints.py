@@ -270,18 +270,19 @@ class CheckpointStore:
 
     def _rotate(self, newest: str) -> None:
         """Points the `checkpoint` file to the newest, then deletes what need not stay."""
-        listed = [prefix for prefix in list_checkpoints(self._folder) if self._is_ours(prefix)]
+        listed = [prefix for prefix in list_checkpoints(self._folder) if _OURS.search(prefix)]
+        ours = [prefix for prefix in listed if self._is_ours(prefix)]
         kept = {newest}
-        for prefix in reversed(listed):
+        for prefix in reversed(ours):
             if len(kept) < self._keep and self._is_intact(prefix):
                 kept.add(prefix)
-        if (best := self._best(listed)) is not None:
+        if (best := self._best(ours)) is not None:
             kept.add(best)
         older = [prefix for prefix in listed if _step(prefix) < _step(newest)]
-        self._point_to([prefix for prefix in older if prefix in kept] + [newest])
-        for prefix in older:
-            if prefix not in kept:
-                self._try(_remove, prefix)
+        deleted = [prefix for prefix in older if prefix in ours and prefix not in kept]
+        self._point_to([prefix for prefix in older if prefix not in deleted] + [newest])
+        for prefix in deleted:
+            self._try(_remove, prefix)
 
     def _is_ours(self, prefix: str) -> bool:
         """Only what has our manifest is ever deleted: not what a run of the reference left."""

@@ -36,7 +36,9 @@ class Lengths:
         return min(*stops, self.total_steps)
 
 
-def run_lengths(config: TrainConfig, steps_per_epoch: int) -> Lengths:
+def run_lengths(
+    config: TrainConfig, steps_per_epoch: int, reference_steps: int | None = None
+) -> Lengths:
     """Turns epochs into steps.
 
     Args:
@@ -44,8 +46,10 @@ def run_lengths(config: TrainConfig, steps_per_epoch: int) -> Lengths:
         steps_per_epoch: Whole batches in one pass over the images. The rest of a reshuffled epoch
             is left out, so no batch mixes two epochs. (The reference counts
             `examples * epochs // batch + 1` steps and runs whole checkpoint intervals only.)
+        reference_steps: The last step of a run that the reference began, by its own count, so that
+            its learning rates go on; None for others.
     """
-    total = config.train_steps or config.train_epochs * steps_per_epoch
+    total = config.train_steps or reference_steps or config.train_epochs * steps_per_epoch
     every = config.checkpoint_steps or config.checkpoint_epochs * steps_per_epoch
     summary = max(1, min(_MAX_SUMMARY_STEPS, total // _SUMMARY_POINTS, every))
     return Lengths(steps_per_epoch, total, every, summary)

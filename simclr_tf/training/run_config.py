@@ -9,10 +9,15 @@ from typing import Any
 
 from simclr_tf import recipes
 from simclr_tf.config import RunConfig
+from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
 from simclr_tf.json_files import field, find_json, texts
 from simclr_tf.weights.locate import CONFIG_FILE, is_study, newest_checkpoint
+from simclr_tf.weights.reference_run import goes_on_from_reference, is_reference
+
+FLAGS_FILE = "flags.json"  # of a run: ours and the reference's
+_REFERENCE_STEPS = "reference_steps"
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
 _FREE_SETTINGS = frozenset(
@@ -43,10 +48,20 @@ def defining_settings(run: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if name not in _FREE_SETTINGS}
 
 
-def record_config(run: RunConfig, class_names: Sequence[str] | None = None) -> None:
-    """Writes the run's settings and the names of its classes to `model_dir/config.json`."""
+def record_config(
+    run: RunConfig, class_names: Sequence[str] | None = None, steps: int | None = None
+) -> None:
+    """Writes the run's settings and the names of its classes to `model_dir/config.json`.
+
+    Args:
+        run: The settings.
+        class_names: None where unknown.
+        steps: From `reference_steps`.
+    """
     names = None if class_names is None else list(class_names)
     record = {**recipes.flatten(run), "class_names": names}
+    if steps is not None:
+        record[_REFERENCE_STEPS] = steps
     write_json(os.path.join(run.model_dir, CONFIG_FILE), record)
 
 
@@ -85,6 +100,53 @@ def recorded_precision(model_dir: str) -> str | None:
     return field(read_config(model_dir) or {}, "precision", str, path, None)
 
 
+def reference_steps(run: RunConfig, source: Source) -> int | None:
+    """The last step of a run that the reference implementation began, as its program counts.
+
+    Args:
+        run: The settings.
+        source: The images.
+
+    Returns:
+        What was recorded when the run went on here for the first time, which is now where its
+        newest checkpoint is one of the reference; None for other runs.
+
+    Raises:
+        InputError: The record can't be read, or there is no such split.
+    """
+    if goes_on_from_reference(run.model_dir):
+        num_examples = source.num_examples(run.data.train_split, setting="train_split")
+        return num_examples * run.train.train_epochs // run.train.train_batch_size + 1
+    recorded = (read_config(run.model_dir) or {}).get(_REFERENCE_STEPS)
+    return recorded if isinstance(recorded, int) and recorded > 0 else None
+
+
+def _recorded_settings(model_dir: str) -> dict[str, Any] | None:
+    """What a run has been trained with so far, None where that is unknown or nothing yet."""
+    newest = newest_checkpoint(model_dir)
+    if newest is None:  # a run that failed at once may be corrected
+        return None
+    return _reference_flags(model_dir) if is_reference(newest) else read_config(model_dir)
+
+
+def _reference_flags(model_dir: str) -> dict[str, Any] | None:
+    """The flags of a run of the reference implementation, which its evaluation writes."""
+    if read_config(model_dir) is not None:  # a start here wrote both anew
+        return None
+    recorded = find_json(os.path.join(model_dir, FLAGS_FILE))
+    if recorded is None:
+        return None
+    # An evaluation by itself knows the network alone, and the reference writes -1 for the last
+    # layer and 0 for lengths that are not set.
+    trained = recorded.get("mode") == "train_then_eval"
+    unset = {"ft_proj_selector": -1, "train_steps": 0}
+    return {
+        name: value
+        for name, value in recorded.items()
+        if (trained or name in MODEL_SETTINGS) and unset.get(name) != value
+    }
+
+
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
     """Refuses a `model_dir` whose recorded settings differ from the present ones.
 
@@ -101,9 +163,9 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         "must not be the folder of a study",
         run.model_dir,
     )
-    recorded = read_config(run.model_dir)
-    if recorded is None or newest_checkpoint(run.model_dir) is None:
-        return  # nothing has been learned yet: a run that failed at once may be corrected
+    recorded = _recorded_settings(run.model_dir)
+    if recorded is None:
+        return
     now = defining_settings(run)
     names = [name for name in now if name in recorded and (only is None or name in only)]
     differences = [

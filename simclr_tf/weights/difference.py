@@ -37,8 +37,9 @@ def describe_difference(prefix: str, variables: Iterable[tf.Variable]) -> str:
             others.append(f"{name} is {list(there[name])} there, {list(shape)} here")
     parts = []
     if absent:
-        found = f" but {_listed(sorted(there))}" if len(absent) == count else ""
-        parts.append(f"{len(absent)} of {count} variables are not there: {_listed(absent)}{found}")
+        parts.append(f"{len(absent)} of {count} variables are not there: {_listed(absent)}")
+    if len(absent) == count:
+        parts.append(f"it holds {_listed(sorted(there))}")
     if others:
         parts.append(f"{len(others)} of {count} have another shape: {_listed(others)}")
     return "; ".join(parts)

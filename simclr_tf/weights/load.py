@@ -36,6 +36,8 @@ class LoadedModel(NamedTuple):
         report: What was read.
         source: The format, in words.
         run_dir: Folder of the run of ours that it is from, None for others.
+        prefix: Path of the checkpoint without `.index`, None for SavedModels, which hold no state
+            of an optimizer.
     """
 
     model: SimCLR
@@ -45,6 +47,7 @@ class LoadedModel(NamedTuple):
     report: RestoreReport
     source: str
     run_dir: str | None
+    prefix: str | None = None
 
 
 def load_model(
@@ -109,6 +112,7 @@ def load_model(
         report=report,
         source=network.source,
         run_dir=network.location.run_dir,
+        prefix=network.location.prefix if network.location.saved_model is None else None,
     )
 
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.errors import InputError
+from simclr_tf.models.simclr import SimCLR
+from simclr_tf.optimizers.lars import LARS
 from simclr_tf.training import checkpoints
 from simclr_tf.weights import integrity, locate
 from tests.training.runs import (
@@ -27,6 +30,7 @@ from tests.training.runs import (
     take_steps,
     truncate,
 )
+from tests.weights import foreign_checkpoints, reference_training
 
 # Resuming.
 
@@ -69,6 +73,78 @@ def test_another_model_is_refused(tmp_path):
     other = checkpoints.CheckpointStore(str(tmp_path), *small(units=5))
     with pytest.raises(InputError, match="model_dir must hold checkpoints of this model"):
         other.restore_latest()
+
+
+@pytest.mark.parametrize("there", ["another layer", "another program", "names alone"])
+def test_what_does_not_fit_is_explained_in_one_line(tmp_path, there):
+    if there == "another layer":
+        model, optimizer = small()
+        take_steps(model, optimizer, 1)
+        checkpoints.CheckpointStore(str(tmp_path), model, optimizer).save()
+        told = (r"4 of 5 have another shape: dense/kernel is \[2, 3\] there, \[2, 5\] here, "
+                r"dense/bias is \[3\] there, \[5\] here, m/dense/kernel .* and 1 more")  # fmt: skip
+    elif there == "another program":
+        tf.train.Checkpoint(net=tf.Variable(1.0, name="net/x")).write(str(tmp_path / "ckpt-1"))
+        told = r"5 of 5 variables are not there: dense/kernel, dense/bias, .*; it holds net/x\)"
+    else:
+        foreign_checkpoints.write_tf1(str(tmp_path / "ckpt-1"), {"a/b": np.ones(2)})
+        told = r"5 of 5 variables are not there: dense/kernel, dense/bias, .*; it holds a/b\)"
+    other = checkpoints.CheckpointStore(str(tmp_path), *small(units=5))
+    with pytest.raises(InputError, match=told) as caught:
+        other.restore_latest()
+    assert "\n" not in str(caught.value) and "--model_dir=NEW" in str(caught.value)
+
+
+def test_checkpoints_of_another_program_are_never_deleted(tmp_path):
+    model, optimizer = small()
+    saver = tf.train.Checkpoint(model=model, optimizer=optimizer, global_step=optimizer.iterations)
+    for step in (1, 2, 7):  # as an older version or another program leaves them: no manifest
+        take_steps(model, optimizer, step - int(optimizer.iterations.numpy()))
+        manager = tf.train.CheckpointManager(saver, str(tmp_path), None, checkpoint_name="ckpt")
+        manager.save(checkpoint_number=step)
+    foreign = contents(tmp_path)
+    (tmp_path / f"ckpt-7{INDEX}").write_bytes(b"damaged")
+    again, again_optimizer = small()
+    store = checkpoints.CheckpointStore(
+        str(tmp_path), again, again_optimizer, keep=2, say=lambda text: None
+    )
+    assert store.restore_latest() == 2
+    for _ in range(4):
+        take_steps(again, again_optimizer, 5)
+        store.save()  # 7, 12, 17, 22
+    assert steps_in(tmp_path) == [1, 2, 17, 22]
+    now = contents(tmp_path)
+    for step in (1, 2):
+        for suffix in (INDEX, DATA):
+            assert now[f"ckpt-{step}{suffix}"] == foreign[f"ckpt-{step}{suffix}"]
+    assert now[f"ckpt-7{INDEX}.damaged"] == b"damaged"
+    assert now[f"ckpt-7{DATA}.damaged"] == foreign[f"ckpt-7{DATA}"]
+
+
+def test_a_run_of_the_reference_goes_on(tmp_path):
+    reference_training.write(tmp_path, step=20)
+    projection = ProjectionConfig(proj_out_dim=reference_training.PROJECTION)
+    encoder = EncoderConfig(
+        resnet_depth=18, width_multiplier=reference_training.WIDTH, stem="cifar"
+    )
+
+    def built():
+        model = SimCLR(ModelConfig(encoder=encoder, projection=projection), 10)
+        optimizer = LARS(0.1)
+        optimizer.build(model.trainable_variables)
+        return model, optimizer
+
+    said = []
+    model, optimizer = built()
+    store = checkpoints.CheckpointStore(str(tmp_path), model, optimizer, keep=1, say=said.append)
+    assert store.restore_latest() == 20
+    assert "run of the reference implementation" in said[0]
+    before = contents(tmp_path)
+    take_steps(model, optimizer, 2)
+    store.save()
+    again = checkpoints.CheckpointStore(str(tmp_path), *built(), say=said.append)
+    assert again.restore_latest() == 22 and len(said) == 1
+    assert before.items() <= contents(tmp_path).items()
 
 
 def test_resume_finds_the_newest_without_the_checkpoint_file(tmp_path):

@@ -21,6 +21,13 @@ def test_epochs_become_steps(settings, per_epoch, total, checkpoint):
     assert lengths.checkpoint_steps == checkpoint
 
 
+def test_a_run_of_the_reference_ends_where_it_counts():
+    config = TrainConfig(train_batch_size=512, train_epochs=10)
+    assert run_lengths(config, 97, reference_steps=977).total_steps == 977
+    exact = TrainConfig(train_batch_size=512, train_steps=12)
+    assert run_lengths(exact, 97, reference_steps=977).total_steps == 12
+
+
 def test_walking_the_stops_visits_every_checkpoint_and_ends_exactly():
     lengths = run_lengths(
         TrainConfig(train_batch_size=10, train_steps=47, checkpoint_steps=10), 100

@@ -1,4 +1,5 @@
 import json
+import types
 
 import pytest
 
@@ -6,6 +7,7 @@ from simclr_tf import recipes
 from simclr_tf.errors import InputError
 from simclr_tf.training import run_config
 from simclr_tf.weights.locate import CONFIG_FILE, STUDY_FILE
+from tests.weights import reference_training
 
 
 def settings(tmp_path, **settings):
@@ -64,3 +66,58 @@ def test_the_folder_of_a_study_is_no_run(tmp_path):
     with pytest.raises(InputError, match="model_dir must not be the folder of a study"):
         run_config.check_same_run(run)
     run_config.check_same_run(recipes.recipe("quickstart", model_dir=str(tmp_path), study="losses"))
+
+
+REFERENCE_FLAGS = {
+    "mode": "train_then_eval", "dataset": "digits", "image_size": 32, "train_steps": 0,
+    "train_epochs": 100, "resnet_depth": 50, "learning_rate": 1.0, "ft_proj_selector": -1,
+    "width_multiplier": 1, "alsologtostderr": False, "tpu_name": None, "model_dir": "/elsewhere",
+}  # fmt: skip
+
+
+def of_reference(tmp_path, **changes):
+    """A folder in which the reference trained, and settings to go on, as `REFERENCE_FLAGS`."""
+    reference_training.write(tmp_path, reference_training.listing(""), step=3)
+    run = {"learning_rate": 1.0, "train_epochs": 100, "train_batch_size": 512, **changes}
+    return recipes.build_run_config(
+        {"model_dir": str(tmp_path), "dataset": "digits", "image_size": 32, **run}
+    )
+
+
+def test_the_flags_of_a_run_of_the_reference_are_its_record(tmp_path):
+    run_config.check_same_run(of_reference(tmp_path))  # it writes none before an evaluation
+    (tmp_path / run_config.FLAGS_FILE).write_text(json.dumps(REFERENCE_FLAGS))
+    run_config.check_same_run(of_reference(tmp_path))
+    run_config.check_same_run(of_reference(tmp_path, train_steps=900))
+    for changes, told in (
+        ({"learning_rate": 0.3}, "learning_rate=1.0 there, 0.3 here"),
+        ({"resnet_depth": 18}, "resnet_depth=50 there, 18 here"),
+    ):
+        with pytest.raises(InputError, match=told):
+            run_config.check_same_run(of_reference(tmp_path, **changes))
+
+
+def test_the_flags_of_a_mere_evaluation_tell_the_network_alone(tmp_path):
+    flags = {**REFERENCE_FLAGS, "mode": "eval"}
+    (tmp_path / run_config.FLAGS_FILE).write_text(json.dumps(flags))
+    run_config.check_same_run(of_reference(tmp_path, learning_rate=0.3))
+    with pytest.raises(InputError, match="resnet_depth=50 there, 18 here"):
+        run_config.check_same_run(of_reference(tmp_path, resnet_depth=18))
+
+
+def test_a_start_that_took_over_but_saved_nothing_may_be_corrected(tmp_path):
+    run_config.record_config(of_reference(tmp_path, learning_rate=0.3))
+    (tmp_path / run_config.FLAGS_FILE).write_text(json.dumps({**REFERENCE_FLAGS, "image_size": 8}))
+    run_config.check_same_run(of_reference(tmp_path))
+
+
+def test_a_run_of_the_reference_keeps_its_count_of_steps(tmp_path):
+    """Images * epochs // batch + 1; recorded for when the newest checkpoint is ours."""
+    digits = types.SimpleNamespace(num_examples=lambda split, setting: 1437)
+    run = of_reference(tmp_path)
+    assert run_config.reference_steps(run, digits) == 1437 * 100 // 512 + 1
+    run_config.record_config(run, steps=281)
+    (tmp_path / "ckpt-4.index").touch()
+    assert run_config.reference_steps(run, digits) == 281
+    run_config.record_config(run)
+    assert run_config.reference_steps(run, digits) is None
