@@ -85,6 +85,7 @@ class Theirs:
         import tensorflow as tf
         import tf_keras as keras
 
+        keras.backend.clear_session()  # layers are numbered as in a process of their own
         if settings.get("optimizer", "lars") != "lars":
             keras.optimizers.SGD = keras.optimizers.legacy.SGD
             keras.optimizers.Adam = keras.optimizers.legacy.Adam
