@@ -84,11 +84,12 @@ class Theirs:
         """Builds them, and restores what the folder holds, as its `run.py` does."""
         import tensorflow as tf
         import tf_keras as keras
+        from tensorflow.compat import v2
 
         keras.backend.clear_session()  # layers are numbered as in a process of their own
         if settings.get("optimizer", "lars") != "lars":
-            keras.optimizers.SGD = keras.optimizers.legacy.SGD
-            keras.optimizers.Adam = keras.optimizers.legacy.Adam
+            optimizers = v2.keras.optimizers
+            optimizers.SGD, optimizers.Adam = optimizers.legacy.SGD, optimizers.legacy.Adam
         self.modules: Reference = load(path, **settings)
         self.settings = settings
         self.model = self.modules.model.Model(NUM_CLASSES)
@@ -181,7 +182,7 @@ class Ours:
 
 
 def deviation(ours: Ours, theirs: Theirs) -> dict[str, float]:
-    """Largest differences of weights and of slots, and relative to the variable's largest value."""
+    """Largest differences of weights and of slots."""
     slots = {"lars": {"velocity": "Momentum"}, "momentum": {"m": "momentum"},
              "adam": {"m": "m", "v": "v"}}[ours.run.optimizer.optimizer]  # fmt: skip
     state = {variable.name: variable for variable in ours.optimizer.variables}
@@ -194,8 +195,6 @@ def deviation(ours: Ours, theirs: Theirs) -> dict[str, float]:
     return {
         "weights": max(float(np.abs(a - b).max()) for a, b in weights),
         "slots": max(float(np.abs(a - b).max()) for a, b in kept),
-        "relative weights": max(_relative(a, b) for a, b in weights),
-        "relative slots": max(_relative(a, b) for a, b in kept),
     }
 
 
@@ -365,7 +364,7 @@ def main() -> None:
     elif words.part == "back":
         print(json.dumps(go_back(words.clone, words.folder, cases[0])))
     else:
-        print("| run | on: weights | slots | softplus: weights, slots (relative) "
+        print("| run | on: weights | slots | softplus: weights, slots "
               "| back: restored | outputs (relative) | weights | slots |")  # fmt: skip
         print("|---|---|---|---|---|---|---|---|")
         for case in cases:
@@ -378,7 +377,7 @@ def _cells(row: Mapping[str, Any]) -> str:
     on, back = row.get("on"), row["back"]
     cells = ["-"] * 3
     if on is not None:
-        smooth = (on["smooth"][f"relative {name}"] for name in ("weights", "slots"))
+        smooth = (on["smooth"][name] for name in ("weights", "slots"))
         cells = [f"{on['weights']:.1e}", f"{on['slots']:.1e}"]
         cells.append(", ".join(f"{value:.1e}" for value in smooth))
     cells.append("whole" if back["whole"] else "all that there is")

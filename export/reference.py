@@ -170,7 +170,9 @@ def _numbers(kind: str, loaded: LoadedModel) -> dict[str, float]:
     if kind == "lars" or loaded.run_dir is None:
         return {}
     momentum = read_history(loaded.run_dir, History()).settings.get("momentum")
-    return {"momentum": float(momentum), "decay": 0.0} if momentum is not None else {}
+    if not isinstance(momentum, int | float):
+        return {}
+    return {"momentum": float(momentum), "decay": 0.0}
 
 
 def _missing(loaded: LoadedModel, state: State | None) -> list[str]:

@@ -61,6 +61,20 @@ def test_an_existing_run_goes_on_with_its_own_flags(tmp_path):
     assert (command.mode, command.config.evaluation.eval_steps) == ("eval", 2)
 
 
+def test_the_flags_of_the_reference_can_be_read(tmp_path):
+    """As its evaluation writes them: absl's own among them, unset ones empty or null."""
+    recorded = {"logtostderr": False, "log_dir": "", "v": -2, "verbosity": -2, "help": False,
+                "logger_levels": {}, "stderrthreshold": "fatal", "tfds_debug_list_dir": False,
+                "learning_rate": 1.0, "train_epochs": 1000, "train_steps": 0, "use_tpu": False,
+                "dataset": "cifar10", "eval_split": "test", "mode": "train_then_eval", "?": False,
+                "master": None, "tpu_name": None, "width_multiplier": 1, "image_size": 32,
+                "model_dir": "/elsewhere", "use_blur": False, "checkpoint": None}  # fmt: skip
+    (tmp_path / "flags.json").write_text(json.dumps(recorded))
+    run = parse(f"--model_dir={tmp_path}").config
+    assert (run.data.dataset, run.optimizer.learning_rate) == ("cifar10", 1.0)
+    assert (run.model_dir, run.train.train_epochs) == (str(tmp_path), 1000)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
