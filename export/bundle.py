@@ -65,6 +65,7 @@ def export_checkpoint(
             overwrite=overwrite,
             image_size=image_size,
             ft_proj_selector=ft_proj_selector,
+            sk_ratio=sk_ratio,
             say=say,
         )
     check_target(output, overwrite)

@@ -17,6 +17,7 @@ import tf_keras as keras
 from export.folders import appearing, check_apart, check_target
 from export.history import History, read_history
 from export.reference_objects import Places, find_places
+from simclr_tf import console
 from simclr_tf.config import ModelConfig
 from simclr_tf.errors import require
 from simclr_tf.files import write_json
@@ -57,8 +58,9 @@ def export_reference(
     *,
     overwrite: bool = False,
     image_size: int | None = None,
-    ft_proj_selector: int = 0,
-    say: Callable[[str], None] = print,
+    ft_proj_selector: int | None = None,
+    sk_ratio: float | None = None,
+    say: Callable[[str], None] = console.say,
 ) -> list[str]:
     """Writes `output/ckpt-<step>` and `output/checkpoint` for the reference's `--model_dir`.
 
@@ -69,6 +71,7 @@ def export_reference(
         overwrite: Whether an earlier export is replaced.
         image_size: Replaces the recorded or assumed side of the images.
         ft_proj_selector: See `load_model`.
+        sk_ratio: See `load_model`.
         say: Receives what was read, what the reference will miss, and the flags that build its
             network.
 
@@ -82,7 +85,7 @@ def export_reference(
     output = output.rstrip("/")
     check_target(output, overwrite)
     check_apart(checkpoint, output)
-    loaded = load_model(checkpoint, ft_proj_selector, image_size)
+    loaded = load_model(checkpoint, ft_proj_selector, image_size, sk_ratio)
     check_possible(loaded.model.config, checkpoint)
     for line in loaded.report.lines():
         say(line)
