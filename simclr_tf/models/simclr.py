@@ -110,7 +110,7 @@ class SimCLR(keras.Model):
         features = self.encoder(images)["final_avg_pool"]
         hiddens = self._project(features, training=False)
         if self.linear_head is not None:
-            self.linear_head(self._classified(hiddens))
+            self.linear_head(hiddens[self.config.linear_head_layer])
 
 
 def _projection_head(config: ModelConfig, whole: bool) -> ProjectionHead | None:
