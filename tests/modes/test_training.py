@@ -178,16 +178,16 @@ def test_the_labels_that_were_used_are_written_down(tmp_path, settings, quiet):
 
 
 def test_a_training_of_the_reference_goes_on(tmp_path, settings, fake_export):
-    """To the step where its program would end: 1437 digits, one epoch, 32 a batch."""
-    reference_training.write(tmp_path, step=43)
+    """To the step where its program would end: 1442 digits, one epoch, 32 a batch."""
+    reference_training.write(tmp_path, step=44)
     width, output = reference_training.WIDTH, reference_training.PROJECTION
     run = settings(tmp_path, width_multiplier=width, proj_out_dim=output, train_steps=0,
-                   train_epochs=1, checkpoint_steps=44)  # fmt: skip
+                   train_epochs=1, checkpoint_steps=45)  # fmt: skip
     said = []
     _, _, step, _ = training.train(run, fake_export, say=said.append)
-    assert step == 1437 * 1 // 32 + 1 == 45
-    for told in ("going on with a run of the reference", "resuming at step 43",
-                 "the run ends at step 45, where the reference"):  # fmt: skip
+    assert step == 1442 * 1 // 32 + 1 == 46
+    for told in ("going on with a run of the reference", "resuming at step 44",
+                 "the run ends at step 46, where the reference"):  # fmt: skip
         assert any(told in line for line in said), told
-    assert names(tmp_path) == ["ckpt-43.index", "ckpt-44.index", "ckpt-45.index"]
-    assert json.loads((tmp_path / "config.json").read_text())["reference_steps"] == 45
+    assert names(tmp_path) == ["ckpt-44.index", "ckpt-45.index", "ckpt-46.index"]
+    assert json.loads((tmp_path / "config.json").read_text())["reference_steps"] == 46
