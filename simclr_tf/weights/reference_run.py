@@ -120,7 +120,26 @@ def _check_optimizer(
             f"must hold the optimizer's state of all that is trained (not {_listed(missing)})"
         )
         raise InputError("checkpoint", constraint, prefix)
+    also = _trained_there(stored, network, {place for _, place in wanted})
+    if also:
+        constraint = (
+            f"must have trained what is trained here (there also {_listed(also)}: train_mode, "
+            "fine_tune_after_block and ft_proj_selector decide)"
+        )
+        raise InputError("checkpoint", constraint, prefix)
     return wanted
+
+
+def _trained_there(
+    stored: StoredSlots, network: StoredNetwork, wanted: set[tuple[str, str]]
+) -> list[str]:
+    """Variables of ours with a state in the checkpoint that the run would not train."""
+    names = {network.stored_name(name): name for name in network.shapes}
+    others = sorted({names[full] for slot, full in set(stored.keys) - wanted if full in names})
+    if stored.kind != "lars":
+        # Its weight decay, which is part of the loss then, reaches layers without any other use.
+        others = [name for name in others if not name.startswith("projection_head/")]
+    return others
 
 
 def _listed(names: list[str]) -> str:

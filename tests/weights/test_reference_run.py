@@ -134,11 +134,15 @@ def without(part: str) -> dict:
         ("global_step", {}, "lars", "must hold its global step"),
         ("block_groups/2/layers/0/conv2d_bn_layers/0/conv2d/kernel/.OPTIMIZER_SLOT", {}, "lars",
          r"state of all that is trained \(not velocity/encoder/block_group3/block_0/conv_1/kernel"),
+        (None, {"train_mode": "finetune"}, "lars",
+         r"trained what is trained here \(there also projection_head/layer_0/bn/beta"),
+        (None, {"train_mode": "finetune", "fine_tune_after_block": 4}, "lars",
+         r"there also encoder/block_group1/block_0/bn_1/beta; .* more: train_mode, fine_tune"),
         (None, {"num_classes": 3}, "lars", r"of its heads \(linear_head/kernel \[64, 3\], \[64"),
         (None, {"encoder": EncoderConfig(resnet_depth=34, width_multiplier=1 / 8, stem="cifar")},
          "lars", "holds one with resnet_depth=18, the run asks for resnet_depth=34"),
     ],
-    ids=["optimizer", "no optimizer", "no step", "a slot", "classes", "depth"],
+    ids=["optimizer", "no optimizer", "no step", "a slot", "mode", "frozen", "classes", "depth"],
 )  # fmt: skip
 def test_what_cannot_go_on_is_refused_with_the_way_out(tmp_path, entries, settings, kind, told):
     if entries is None:
