@@ -68,6 +68,21 @@ def write_manifest(prefix: str, step: int, values: Mapping[str, float]) -> str:
     return manifest_path(prefix)
 
 
+def open_reader(prefix: str) -> tf.train.CheckpointReader:
+    """TensorFlow's reader of the files of a checkpoint.
+
+    `tf.train.load_checkpoint` takes a folder of that name for one with a file `checkpoint`, and
+    follows it to whatever path stands there.
+
+    Args:
+        prefix: Path without `.index`.
+
+    Raises:
+        ValueError, RuntimeError, tf.errors.OpError: They can't be read.
+    """
+    return tf.compat.v1.train.NewCheckpointReader(prefix)
+
+
 def problem(prefix: str, contents: bool = True) -> str | None:
     """What is wrong with the files of a checkpoint, in a few words; None for an intact one.
 
@@ -118,7 +133,7 @@ def _difference(recorded: Mapping[str, tuple[int, str]], contents: bool) -> str 
 
 def _reading_problem(prefix: str) -> str | None:
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = open_reader(prefix)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except (IndexError, ValueError, RuntimeError, tf.errors.OpError) as error:

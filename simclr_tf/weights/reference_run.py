@@ -9,6 +9,7 @@ import tf_keras as keras
 
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.weights import integrity
 from simclr_tf.weights.locate import Location, newest_checkpoint
 from simclr_tf.weights.network import StoredNetwork, open_network
 from simclr_tf.weights.object_graph import read_graph
@@ -29,7 +30,7 @@ def is_reference(prefix: str) -> bool:
         for what can't be read.
     """
     try:
-        graph = read_graph(tf.train.load_checkpoint(prefix))
+        graph = read_graph(integrity.open_reader(prefix))
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError):
         return False
     if graph is None or not graph.nodes:

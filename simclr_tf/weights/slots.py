@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from simclr_tf.errors import InputError, first_line
+from simclr_tf.weights import integrity
 from simclr_tf.weights.object_graph import read_graph
 
 # What an optimizer keeps for every variable, as ours call it.
@@ -78,7 +79,7 @@ def open_slots(prefix: str) -> StoredSlots:
         InputError: The file can't be read as a checkpoint.
     """
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = integrity.open_reader(prefix)
         graph = read_graph(reader)
         keys = {} if graph is None else slot_keys(graph)
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from simclr_tf.errors import InputError, first_line
-from simclr_tf.weights import slots
+from simclr_tf.weights import integrity, slots
 from simclr_tf.weights.object_graph import OBJECT_GRAPH, VALUE_SUFFIX, read_graph
 
 _SLOT = "/.OPTIMIZER_SLOT/"
@@ -88,7 +88,7 @@ def open_variables(prefix: str) -> StoredVariables:
         InputError: The file can't be read as a checkpoint.
     """
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = integrity.open_reader(prefix)
         shapes = reader.get_variable_to_shape_map()
         graph = read_graph(reader)
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:

@@ -243,3 +243,17 @@ def test_published_checkpoints_and_the_question_whether_there_are_any_read_nothi
     monkeypatch.setattr(integrity, "problem", read)
     locate.check(str(tmp_path / "run"))
     assert locate.newest_checkpoint(str(tmp_path / "run")) == f"{tmp_path}/run/ckpt-8"
+
+
+@pytest.mark.parametrize("name", ["ckpt-1", ""])
+def test_the_file_that_tensorflow_follows_to_other_checkpoints_is_not_read(name, tmp_path):
+    elsewhere = tf.train.Checkpoint(v=tf.Variable([7.0])).write(str(tmp_path / "secret" / "ckpt-9"))
+    run_of(tmp_path / "run", [1], manifests=False)
+    state = f'model_checkpoint_path: "{elsewhere}"\n'
+    (tmp_path / "run" / name).mkdir(exist_ok=True)
+    (tmp_path / "run" / name / "checkpoint").write_text(state)
+    prefix = locate.locate(str(tmp_path / "run")).prefix
+    assert integrity.open_reader(prefix).get_variable_to_shape_map()[
+        "v/.ATTRIBUTES/VARIABLE_VALUE"
+    ] == [50]
+    assert locate.damage(prefix) is None
