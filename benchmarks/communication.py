@@ -11,10 +11,10 @@ numbers, the latency is an assumption.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from typing import Any
 
+from benchmarks import command
 from simclr_tf import startup
 
 # Recipe -> name. The classes of ImageNet make the linear head that trains alongside.
@@ -201,7 +201,7 @@ def time_table(networks: list[Network]) -> str:
 
 def main() -> None:
     """Prints both tables."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    command.Parser(description=__doc__.splitlines()[0]).parse_args()
     startup.load_tensorflow()
     networks = [read_network(recipe, name) for recipe, name in RECIPES.items()]
     for network in networks:
@@ -221,4 +221,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks import workers
+from benchmarks import command, workers
 
 TASKS = ("pretrain", "finetune", "linear head")
 STEPS, BATCH, SIZE, CLASSES = 5, 32, 16, 4
@@ -233,7 +233,7 @@ def _build(task: str, rate: float):
 
 def main() -> None:
     """Prints the table, or works for it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command.Parser(description=__doc__)
     hidden = argparse.SUPPRESS
     parser.add_argument("--worker", nargs=3, metavar=("REPLICAS", "WEIGHTS", "PATH"), help=hidden)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help=hidden)
@@ -278,4 +278,4 @@ def _print_row(task: str, setting: str, found: dict[str, tuple[float, float]]) -
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -7,12 +7,12 @@ do. The ratio says how busy the network keeps the cores.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from benchmarks import command
 from simclr_tf import startup
 
 
@@ -83,18 +83,15 @@ def prepare(
 
 def main() -> None:
     """Prints images per second of both, and their ratio, round by round."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="patterns", help="TFDS name or folder:PATH")
     parser.add_argument("--data_dir", default=None)
     parser.add_argument("--split", default="test")
     parser.add_argument("--width", type=float, default=1.0, help="width of the ResNet-18")
-    parser.add_argument("--image_size", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--image_size", type=command.count, default=32)
+    parser.add_argument("--batch", type=command.count, default=256)
+    parser.add_argument("--rounds", type=command.count, default=5)
     args = parser.parse_args()
-    for name in ("image_size", "batch", "rounds"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1: {getattr(args, name)}")
     forward, extraction, count = prepare(
         args.dataset, args.data_dir, args.split, args.width, args.image_size, args.batch
     )
@@ -110,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

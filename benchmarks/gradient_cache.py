@@ -13,7 +13,7 @@ import resource
 import tempfile
 import time
 
-from benchmarks import workers
+from benchmarks import command, workers
 
 SIZE, CLASSES = 32, 10
 
@@ -80,8 +80,8 @@ def _work(path: str, batch: int, chunk: int, width: float, steps: int) -> None:
 
 def main() -> None:
     """Prints the table, or works for it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=1024)
+    parser = command.Parser(description=__doc__)
+    parser.add_argument("--batch", type=command.count, default=1024)
     parser.add_argument("--chunks", default="64,128,256,512,1024")
     parser.add_argument("--width", type=float, default=0.25, help="width of the ResNet-18")
     parser.add_argument("--steps", type=int, default=2)
@@ -104,4 +104,4 @@ def _print_row(what: str, peak: float, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -20,6 +20,7 @@ import time
 
 import numpy as np
 
+from benchmarks import command
 from tests.weights import foreign_checkpoints, published_names
 from tests.weights.oracle import Architecture
 from tests.weights.published_names import Size
@@ -123,7 +124,7 @@ def compare(size: str, kind: str) -> dict[str, float]:
 
 def main() -> None:
     """Prints one line per size and format."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, action="append", help="default: all")
     parser.add_argument("--format", choices=FORMATS, action="append", help="default: all")
     parser.add_argument("--write", metavar="FOLDER", help=argparse.SUPPRESS)
@@ -147,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -13,7 +13,6 @@ they differ. The learning curves are not compared: repeated steps are in them tw
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import dataclasses
@@ -31,6 +30,8 @@ import threading
 import time
 
 import numpy as np
+
+from benchmarks import command
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 START_UP, STEPS, CHECKPOINT, LAST, EXPORT, OTHER = KINDS = (
@@ -451,8 +452,8 @@ def _print_table(killed: Killed, fresh: list[float], result: str) -> None:
 
 def main() -> int:
     """Prints a line per kill, then a table; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20, help="at least so many")
+    parser = command.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=command.count, default=20, help="at least so many")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     words = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the run
@@ -490,4 +491,4 @@ def prepare_data(folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.end(main)

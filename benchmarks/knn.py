@@ -7,12 +7,12 @@ before, features included: what the search itself takes.
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import command
 from benchmarks.memory import Peaks, status
 from simclr_tf.evaluation import knn
 
@@ -40,9 +40,9 @@ def timed(action) -> tuple[float, float]:
 
 def main() -> None:
     """Prints one line per repetition."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="full")
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=command.count, default=3)
     words = parser.parse_args()
     queries_count, bank_count, dims, k = SIZES[words.size]
     rng = np.random.default_rng(0)
@@ -74,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

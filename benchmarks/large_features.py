@@ -9,13 +9,13 @@ in all, and apart for what it allocated and for mapped pages of files.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
 
 import numpy as np
 
+from benchmarks import command
 from benchmarks.memory import Peaks, status
 from simclr_tf.evaluation import knn, logistic
 from simclr_tf.evaluation.logistic_problem import FitSettings, Problem
@@ -84,13 +84,13 @@ def fit(file: np.ndarray, labels: np.ndarray, classes: int, iterations: int) -> 
 
 def main() -> None:
     """Prints one line per protocol, then the peak."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", required=True, help="where the file may stand for a while")
-    parser.add_argument("--rows", type=int, default=1_281_167)
-    parser.add_argument("--dims", type=int, default=2048)
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--queries", type=int, default=512)
-    parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--rows", type=command.count, default=1_281_167)
+    parser.add_argument("--dims", type=command.count, default=2048)
+    parser.add_argument("--classes", type=command.count, default=1000)
+    parser.add_argument("--queries", type=command.count, default=512)
+    parser.add_argument("--iterations", type=command.count, default=3)
     words = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=words.folder) as folder:
         path, start = os.path.join(folder, "features.npy"), time.perf_counter()
@@ -106,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -7,11 +7,11 @@ in ten labels is drawn at random, so that no strength separates the classes.
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import numpy as np
 
+from benchmarks import command
 from simclr_tf.evaluation import logistic
 
 NOISY_LABELS = 0.1
@@ -37,11 +37,13 @@ def synthetic_features(
 
 def main() -> None:
     """Prints one line per value, then the sums."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=50_000, help="training examples")
-    parser.add_argument("--dims", type=int, default=512)
-    parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--values", type=int, default=45, help="strengths from 1e5 to 1e-6")
+    parser = command.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=command.count, default=50_000, help="training examples")
+    parser.add_argument("--dims", type=command.count, default=512)
+    parser.add_argument("--classes", type=command.count, default=10)
+    parser.add_argument(
+        "--values", type=command.count, default=45, help="strengths from 1e5 to 1e-6"
+    )
     parser.add_argument("--standardize", action="store_true")
     words = parser.parse_args()
     held_out = max(words.classes, words.rows // 5)
@@ -74,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -8,7 +8,6 @@ sum over all types can exceed the time on the clock; shares are of that sum.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import pathlib
 import re
@@ -16,6 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from benchmarks import command
 from benchmarks.speed.cases import PRECISIONS
 from simclr_tf import startup
 
@@ -98,17 +98,14 @@ def profile(
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--depth", type=int, default=18)
+    parser.add_argument("--depth", type=command.count, default=18)
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--image_size", type=int, default=32)
-    parser.add_argument("--pairs", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--image_size", type=command.count, default=32)
+    parser.add_argument("--pairs", type=command.count, default=64)
+    parser.add_argument("--steps", type=command.count, default=5)
     given = parser.parse_args()
-    for name in ("image_size", "pairs", "steps"):
-        if getattr(given, name) < 1:
-            parser.error(f"--{name} must be at least 1: {getattr(given, name)}")
     found, plain = profile(**vars(given))
     print(
         f"ResNet-{given.depth}, width {given.width:g}, {given.image_size} px, {given.pairs} pairs, "
@@ -119,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -30,6 +30,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks import command
 from benchmarks.speed import figures, images
 from benchmarks.speed.cases import CASES, PRECISIONS, SIZES, Options
 from benchmarks.speed.sides import ROOT, Process, SideError, measure, worker_side
@@ -42,7 +43,7 @@ INTERRUPTED = 130
 
 def read_command_line(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line with its defaults."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="python -m benchmarks.run", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
@@ -183,4 +184,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.end(main)

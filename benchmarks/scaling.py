@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 
-from benchmarks import workers
+from benchmarks import command, workers
 
 # Name -> (processes, logical CPUs of each).
 SETTINGS = {"1 device": (1, 1), "2 replicas": (1, 2), "4 replicas": (1, 4), "2 processes": (2, 1)}
@@ -62,10 +62,10 @@ def _work(path: str, replicas: int, batch: int, width: float, calls: int) -> Non
 
 def main() -> None:
     """Prints the table, or works for it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=128, help="pairs over all replicas")
+    parser = command.Parser(description=__doc__)
+    parser.add_argument("--batch", type=command.count, default=128, help="pairs over all replicas")
     parser.add_argument("--width", type=float, default=0.25, help="width of the ResNet-18")
-    parser.add_argument("--calls", type=int, default=5)
+    parser.add_argument("--calls", type=command.count, default=5)
     parser.add_argument("--worker", metavar="PATH", help=argparse.SUPPRESS)
     parser.add_argument("--replicas", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -86,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -20,8 +20,9 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from benchmarks import command
 from benchmarks.communication import table
 from benchmarks.speed.step_model import (
     GPUS,
@@ -174,13 +175,6 @@ def as_json(settings: Settings, found: Sequence[Estimate]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def _pair(word: str) -> tuple[float, float]:
     low, high = map(float, word.split(","))
     return low, high
@@ -212,7 +206,7 @@ _HELP = {
 
 def read_command_line(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line with its defaults."""
-    parser = _Parser(prog="python -m benchmarks.scaling_model", description=__doc__,
+    parser = command.Parser(prog="python -m benchmarks.scaling_model", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     whole = ("depth", "image_size", "pairs_per_gpu", "gpus", "host_cores", "num_proj_layers",
              "classes")  # fmt: skip
@@ -275,4 +269,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.end(main)

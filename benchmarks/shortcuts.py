@@ -7,11 +7,10 @@ run could score without learning anything.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import command
 from simclr_tf import experiment, recipes
 from simclr_tf.evaluation import linear
 from simclr_tf.evaluation.features import extract_features
@@ -54,11 +53,11 @@ def measure(dataset: str) -> dict[str, float]:
 
 def main() -> None:
     """Prints one line per kind of feature."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="patterns", choices=("patterns", "digits"))
     for kind, accuracy in measure(parser.parse_args().dataset).items():
         print(f"{kind:<20} {100 * accuracy:.1f} %")
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

@@ -16,11 +16,16 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from simclr_tf.errors import InputError, first_line, require
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 PathLike = str | os.PathLike[str]
 
@@ -176,14 +181,48 @@ def write_bytes_atomically(path: PathLike, data: bytes) -> None:
 def remove_leftovers(path: PathLike) -> None:
     """Removes what processes left that were killed while they wrote a local file.
 
-    To be called where no other process writes it. Leftovers elsewhere stay.
+    A file that is being written (`open_temporary`) stays, and so does what is no regular file.
     """
     if is_remote(path):
         return
     target = pathlib.Path(path)
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.????????.tmp"):
         with contextlib.suppress(OSError):
-            leftover.unlink()
+            if _is_abandoned(leftover):
+                leftover.unlink()
+
+
+def open_temporary(target: PathLike) -> BinaryIO:
+    """Opens a new file beside a local one that it is to replace.
+
+    It is locked until it is closed, so that `remove_leftovers` leaves it, and may be read by
+    nobody who may not read the one that is there.
+    """
+    text = os.fspath(target)
+    name = os.path.join(os.path.dirname(text), _temporary_name(os.path.basename(text)))
+    try:
+        mode = stat.S_IMODE(os.stat(text).st_mode) & 0o777
+    except OSError:
+        mode = None
+    first = 0o666 if mode is None else 0o600
+    opened = open(name, "xb", opener=lambda path, flags: os.open(path, flags, first))  # noqa: SIM115
+    if mode is not None:
+        os.chmod(name, mode)  # whatever the umask says
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # as on some network file systems
+            fcntl.flock(opened.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return opened
+
+
+@contextlib.contextmanager
+def naming_file(target: PathLike) -> Iterator[None]:
+    """Gives errors of the operating system the name of the file that can't be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(target)) from None
 
 
 def write_json(path: PathLike, value: Any) -> None:
@@ -250,19 +289,26 @@ def _why(error: Exception) -> str:
 
 def _write_local(target: pathlib.Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(_temporary_name(target.name))
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError) and error.filename is not None:
-            raise OSError(error.errno, error.strerror, os.fspath(target)) from None
-        raise
+    with naming_file(target):
+        file = open_temporary(target)
+        try:
+            with file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(file.name)
+            raise
+
+
+def _is_abandoned(leftover: pathlib.Path) -> bool:
+    """Whether it is a file that nobody writes."""
+    with open(os.open(leftover, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
+        if fcntl is not None:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def _write_remote(target: str, data: bytes) -> None:

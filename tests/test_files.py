@@ -58,6 +58,41 @@ def test_leftovers_of_killed_writes_are_removed(tmp_path):
     files.remove_leftovers(tmp_path / "nowhere" / "a")
 
 
+def test_a_file_that_is_being_written_is_no_leftover(tmp_path):
+    target = tmp_path / "x.npz"
+    os.mkfifo(tmp_path / ".x.npz.0123abcd.tmp")
+    (tmp_path / ".x.npz.0123abce.tmp").symlink_to(tmp_path / "x.npz")
+    with files.open_temporary(target) as file:
+        files.remove_leftovers(target)
+        assert len(os.listdir(tmp_path)) == 3
+    files.remove_leftovers(target)
+    assert os.path.basename(file.name) not in os.listdir(tmp_path)
+
+
+def test_a_private_file_stays_private(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    files.write_text_atomically(path, "old")
+    replace, seen = os.replace, []
+
+    def watched(temporary, target):
+        seen.append(os.stat(temporary).st_mode & 0o777)
+        replace(temporary, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    for mode in (0o600, 0o640, 0o777):
+        path.chmod(mode)
+        files.write_text_atomically(path, "new")
+        assert seen.pop() == path.stat().st_mode & 0o777 == mode
+
+
+def test_a_full_disk_names_the_file(tmp_path, small_files):
+    files.write_text_atomically(tmp_path / "x.json", "old")
+    with small_files(), pytest.raises(OSError) as caught:
+        files.write_text_atomically(tmp_path / "x.json", "y" * 100_000)
+    assert str(caught.value).endswith(f"'{tmp_path / 'x.json'}'")
+    assert os.listdir(tmp_path) == ["x.json"] and (tmp_path / "x.json").read_text() == "old"
+
+
 def test_arrays(tmp_path):
     files.write_npz(tmp_path / "a" / "x.npz", {"eval/one": np.arange(3), "two": [1.5]})
     with np.load(tmp_path / "a" / "x.npz") as read:

@@ -18,6 +18,10 @@ from simclr_tf.errors import InputError
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_MARGIN = 2  # px; the chroma at a border is interpolated from what lies next to it
+# The last is what TFDS's readers of other formats than TFRecord raise, written in Python.
+_MISSING = (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.UnknownError)
+# TensorFlow quotes a record that is no message in its error, which Python then can't decode.
+_DAMAGED = (tf.errors.DataLossError, UnicodeDecodeError)
 _SCAN_CHUNK, _SCAN_BYTES = 256, 2**28  # images in memory at a time during a scan
 
 
@@ -225,18 +229,21 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
     """
     try:
         yield
-    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
+    except _MISSING as error:
         _name_missing_file(source, split, setting, error)
         raise
-    except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
-        # Of the second kind only that records are missing.
-        if isinstance(error, tf.errors.DataLossError) or "expected to contain" in str(error):
+    except tf.errors.FailedPreconditionError as error:
+        _name_missing_file(source, split, setting, error)  # a folder has its name
+        if "expected to contain" in str(error):
             _name_bad_record(source, split, error)
+        raise
+    except _DAMAGED as error:
+        _name_bad_record(source, split, error)
         raise
     except tf.errors.InvalidArgumentError as error:
         try:
             bad = next(bad_examples(source.examples(split, setting), source.image_shape), None)
-        except tf.errors.OpError:
+        except (tf.errors.OpError, UnicodeDecodeError):
             _name_bad_record(source, split, error)
             raise error from None
         if bad is None:
@@ -256,7 +263,7 @@ def _name_bad_image(source: Source, example_id: str, reason: str, error: Excepti
     ) from error
 
 
-def _name_missing_file(source: Source, split: str, setting: str, error: tf.errors.OpError) -> None:
+def _name_missing_file(source: Source, split: str, setting: str, error: Exception) -> None:
     """Raises an error that names the first file of the split that can't be opened, if one is."""
     for path in source.files(split, setting):
         try:
@@ -269,7 +276,7 @@ def _name_missing_file(source: Source, split: str, setting: str, error: tf.error
             ) from error  # fmt: skip
 
 
-def _name_bad_record(source: Source, split: str, error: tf.errors.OpError) -> None:
+def _name_bad_record(source: Source, split: str, error: Exception) -> None:
     """Raises an error that names the file if a TFRecord file of the split is damaged."""
     while isinstance(source, WrappedSource):
         source = source.base

@@ -1,7 +1,7 @@
 """What an image may cost: limits on its file, and on the pixels its header declares.
 
 A few hundred kilobytes can declare pixels that no memory holds, and a file without content can be
-as long as a disk. Both are looked at before anything is read or decoded; nothing else decides.
+as long as a disk. Both are looked at before anything is read or decoded, and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import os
 import stat
 
 import tensorflow as tf
+
+from simclr_tf.errors import InputError
+from simclr_tf.files import read_regular
 
 MAX_PIXELS = 2**27  # 402 MB decoded; photographs of 108 megapixels exist
 MAX_FILE_BYTES = 2**28
@@ -41,15 +44,13 @@ def file_problem(path: str | os.PathLike[str]) -> str | None:
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes | None:
-    """The content of an image file, None where `file_problem` finds one or reading fails."""
-    if file_problem(path) is not None:
+    """The content of an image file, None where there is none or `file_problem` finds one."""
+    if file_problem(path) is not None:  # opening a device can already do something
         return None
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)  # what /proc holds has no size beforehand
-    except OSError:
+        return read_regular(path, MAX_FILE_BYTES)
+    except (InputError, OSError):
         return None
-    return content if len(content) <= MAX_FILE_BYTES else None
 
 
 def check_pixels(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:

@@ -186,14 +186,18 @@ def open_tfds(dataset: str, data_dir: str | None) -> TfdsSource:
         data_dir: TFDS folder; None for TFDS's default, which honours $TFDS_DATA_DIR.
 
     Raises:
-        InputError: Unknown name, no images in it, or not prepared and not downloadable.
+        InputError: Unknown name, no images in it, a damaged description, or not prepared and not
+            downloadable.
     """
-    if dataset in embedded.BUILDERS:
-        return TfdsSource(embedded.prepare(dataset, data_dir), dataset)
     builder = _builder(dataset, data_dir)
     if not builder.data_path.exists():
         _download(builder, dataset)
-    features = dict(builder.info.features)
+    with _refusing_damage(dataset):
+        features = dict(builder.info.features)
+        lengths = {name: info.shard_lengths for name, info in dict(builder.info.splits).items()}
+    sound = lengths and all(name and min(found, default=0) >= 0 for name, found in lengths.items())
+    require(bool(sound), "dataset", f"must have splits with the numbers of their images in "
+            f"{os.fspath(builder.data_path / 'dataset_info.json')}", lengths)  # fmt: skip
     require(isinstance(features.get("image"), tfds.features.Image), "dataset",
             "must have a feature `image` that holds an image, "
             f"{dataset} has {', '.join(features)}", dataset)  # fmt: skip
@@ -233,21 +237,33 @@ def prepared_dir(dataset: str, data_dir: str | None) -> epath.Path | None:
 
 def _builder(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    if not is_remote(root):
+    with _refusing_damage(dataset):
+        if dataset in embedded.BUILDERS:
+            return embedded.prepare(dataset, data_dir)
         is_version = data_dir is not None and (root / "dataset_info.json").exists()
-        trust.check_features(root if is_version else root / re.split("[/:]", dataset)[0])
-    if data_dir is not None and (epath.Path(data_dir) / "dataset_info.json").exists():
-        return tfds.builder_from_directory(data_dir)
-    try:
+        if not is_remote(root):
+            trust.check_features(root if is_version else root / re.split("[/:]", dataset)[0])
+        if is_version:
+            return tfds.builder_from_directory(data_dir)
         return tfds.builder(dataset, data_dir=data_dir, try_gcs=False)
+
+
+@contextlib.contextmanager
+def _refusing_damage(dataset: str) -> Iterator[None]:
+    """Turns whatever TFDS, or the code of one of hundreds of data sets, raises into one line."""
+    try:
+        yield
+    except InputError:
+        raise
     except tfds.core.DatasetNotFoundError as error:
         raise InputError(
             "dataset", f"must name a known data set{_similar(dataset)}", dataset
         ) from error
-    except Exception as error:  # whatever the code of one of hundreds of data sets raises
+    except Exception as error:
         raise InputError(
-            "dataset", f"must be a data set that TFDS can open ({_one_line(error)})", dataset
-        ) from error
+            "dataset", "must be a data set that TFDS can open, with a whole dataset_info.json and "
+            f"features.json where it is prepared ({_one_line(error)})", dataset,
+        ) from error  # fmt: skip
 
 
 def _similar(dataset: str) -> str:

@@ -118,6 +118,8 @@ def find_bad_record(info: tfds.core.DatasetInfo, split: str) -> tuple[str, int, 
                 break
             except tf.errors.OpError as error:
                 return path, position, plain_reason(error)
+            except UnicodeDecodeError:  # in the error, which quotes the record
+                return path, position, "it is no tf.train.Example"
     return None
 
 

@@ -20,6 +20,7 @@ from simclr_tf.files import is_remote
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.report.progress import Progress
 from simclr_tf.retrieval.embeddings import EmbeddingWriter, check_output, to_vectors
+from simclr_tf.text import printable_name
 from simclr_tf.weights import locate
 
 _SHOWN_BAD_IMAGES = 5
@@ -119,9 +120,10 @@ def _parts(source: sources.Source, data: DataConfig, split: str | None, say: Say
     parts = []
     for name in chosen:
         bad: list[str] = []
-        if data.skip_bad_images:
-            bad = decode.find_bad_examples(source.examples(name, setting))
-        ids = pipeline.example_ids(source, name, bad, setting=setting)
+        with decode.naming_bad_image(source, name, setting):
+            if data.skip_bad_images:
+                bad = decode.find_bad_examples(source.examples(name, setting))
+            ids = pipeline.example_ids(source, name, bad, setting=setting)
         parts.append(_Part(name, ids, bad))
     _say_bad([source.location(bad) for part in parts for bad in part.bad_ids], say)
     require(any(part.ids for part in parts), "dataset", "must hold at least one readable image",
@@ -132,7 +134,7 @@ def _parts(source: sources.Source, data: DataConfig, split: str | None, say: Say
 def _say_bad(places: Sequence[str], say: Say) -> None:
     if places:
         more = ", ..." if len(places) > _SHOWN_BAD_IMAGES else ""
-        listed = ", ".join(places[:_SHOWN_BAD_IMAGES])
+        listed = ", ".join(map(printable_name, places[:_SHOWN_BAD_IMAGES]))
         say(f"note: {len(places)} undecodable images are left out: {listed}{more}")
 
 

@@ -25,6 +25,7 @@ from simclr_tf.retrieval.embeddings import (
     read_embeddings,
     to_vectors,
 )
+from simclr_tf.text import printable_name
 
 # In the text.
 _LISTED_DUPLICATES = 20  # or num_neighbors, if that is more
@@ -262,7 +263,7 @@ def _show_nearest(
     limit = duplicate_similarity - search.ROUNDING
     num_duplicates = int((similarities[order] >= limit).sum())
     listed = order[: max(num_neighbors, min(num_duplicates, _LISTED_DUPLICATES))]
-    say(f"nearest to {query.name}:")
+    say(f"nearest to {printable_name(query.name)}:")
     for rank, index in enumerate(listed, start=1):
         mark = "  near-duplicate" if rank <= num_duplicates else ""
         say(f"{rank:4}  {similarities[index]:.3f}  {_named(content, index)}{mark}")
@@ -334,5 +335,6 @@ def _count(number: int, noun: str) -> str:
 
 
 def _named(content: Embeddings, index: int) -> str:
-    label = content.label_name(index)
-    return content.ids[index] if label is None else f"{content.ids[index]}  [{label}]"
+    """In one line, whatever the file says."""
+    label, name = content.label_name(index), content.ids[index]
+    return printable_name(name if label is None else f"{name}  [{label}]")

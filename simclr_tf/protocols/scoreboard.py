@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.array_files import ERRORS as ARRAY_ERRORS
+from simclr_tf.array_files import open_npz
 from simclr_tf.data import splits
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.evaluation import results, significance
@@ -221,7 +223,7 @@ def _predictions(folder: str, setting: str) -> dict[str, tuple[np.ndarray, np.nd
     with on_local_disk(os.path.join(folder, PREDICTIONS_FOLDER), lambda path: True) as place:
         for name in list_files(place):
             path = os.path.join(place, name)
-            with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as file:
+            with contextlib.suppress(*ARRAY_ERRORS, KeyError), open_npz(path) as file:
                 found[name.removesuffix(".npz")] = (file["labels"], file["predictions"])
     if not found:
         raise InputError(setting, "must hold the predictions of an evaluation "

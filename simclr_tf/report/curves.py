@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import io
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -151,8 +153,8 @@ def is_events(path: str) -> bool:
 
 
 def event_files(model_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """What is named like an event file in and below a local folder, sorted."""
-    return sorted(pathlib.Path(model_dir).rglob(_EVENTS))
+    """The event files in and below a local folder, sorted; pipes and devices are none."""
+    return sorted(path for path in pathlib.Path(model_dir).rglob(_EVENTS) if path.is_file())
 
 
 def read_scalars(model_dir: str | os.PathLike[str]) -> list[ScalarSeries]:
@@ -178,8 +180,9 @@ def _read_folder(folder: pathlib.Path, name: str) -> list[ScalarSeries]:
     guidance = {event_accumulator.TENSORS: _POINTS_PER_TAG,
                 event_accumulator.SCALARS: _POINTS_PER_TAG,
                 event_accumulator.IMAGES: 1}  # fmt: skip
-    reader = event_accumulator.EventAccumulator(str(folder), size_guidance=guidance)
-    reader.Reload()
+    with _readable(folder) as place:
+        reader = event_accumulator.EventAccumulator(place, size_guidance=guidance)
+        reader.Reload()
     found: dict[str, dict[int, float]] = {}
     for tag in reader.Tags()[event_accumulator.SCALARS]:
         found[tag] = {event.step: float(event.value) for event in _in_time(reader.Scalars(tag))}
@@ -192,6 +195,23 @@ def _read_folder(folder: pathlib.Path, name: str) -> list[ScalarSeries]:
         if points:
             found[tag] = points
     return [_to_series(tag, name, points) for tag, points in found.items()]
+
+
+@contextlib.contextmanager
+def _readable(folder: pathlib.Path) -> Iterator[str]:
+    """The folder, or one with links to its event files where others are named like them.
+
+    TensorBoard opens whatever has the name, and waits for ever at a pipe.
+    """
+    named = [path for path in folder.iterdir() if "tfevents" in path.name]
+    if all(path.is_file() for path in named):
+        yield str(folder)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        for path in named:
+            if path.is_file():
+                os.symlink(path.absolute(), os.path.join(place, path.name))
+        yield place
 
 
 def _in_time(events: Iterable[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simclr_tf.array_files import open_npz
 from simclr_tf.errors import require
 from simclr_tf.files import write_npz
 
@@ -106,7 +107,7 @@ def read_examples(model_dir: str) -> Examples:
         FileNotFoundError: Nothing was.
         InputError, ValueError, KeyError, OSError, zipfile.BadZipFile: The file is damaged.
     """
-    with np.load(os.path.join(model_dir, EXAMPLES)) as kept:
+    with open_npz(os.path.join(model_dir, EXAMPLES)) as kept:
         arrays = {name: kept[name] for name in Examples._fields}
     count = len(arrays["images"])
     for name in ("labels", "before", "now", "points", "predicted"):
@@ -138,7 +139,7 @@ def _check_classes(name: str, classes: np.ndarray) -> None:
 
 def read_views(model_dir: str) -> ViewSamples:
     """What `ViewSamples.write` wrote; raises as `read_examples`."""
-    with np.load(os.path.join(model_dir, VIEWS)) as kept:
+    with open_npz(os.path.join(model_dir, VIEWS)) as kept:
         originals, views = kept["originals"], kept["views"]
         words, epoch = kept["operations"], int(kept["epoch"])
     require(originals.dtype == views.dtype == np.uint8 and originals.ndim == 4, "originals",
@@ -152,7 +153,7 @@ def read_views(model_dir: str) -> ViewSamples:
 
 def read_predictions(model_dir: str) -> Predictions:
     """What `Predictions.write` wrote; raises as `read_examples`."""
-    with np.load(os.path.join(model_dir, PREDICTIONS)) as kept:
+    with open_npz(os.path.join(model_dir, PREDICTIONS)) as kept:
         classes = {name: kept[name] for name in kept.files if name not in ("labels", "step")}
         labels, step = kept["labels"], int(kept["step"])
     _check_classes("labels", labels)

@@ -160,12 +160,11 @@ def _damaged_events(place: str) -> list[str]:
     """The event files below a local folder that break off or are damaged, which readers skip."""
     damaged = []
     for path in curves.event_files(place):
-        if path.is_file():
-            records = tf.data.TFRecordDataset(str(path))
-            try:
-                records.reduce(np.int64(0), lambda count, _: count + 1)
-            except tf.errors.OpError:
-                damaged.append(path.relative_to(place).as_posix())
+        records = tf.data.TFRecordDataset(str(path))
+        try:
+            records.reduce(np.int64(0), lambda count, _: count + 1)
+        except tf.errors.OpError:
+            damaged.append(path.relative_to(place).as_posix())
     return damaged
 
 

@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import Any, BinaryIO, NamedTuple
@@ -20,7 +19,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from simclr_tf.errors import InputError, first_line, require
-from simclr_tf.files import check_length, check_local
+from simclr_tf.files import (
+    check_length,
+    check_local,
+    naming_file,
+    open_temporary,
+    remove_leftovers,
+)
 from simclr_tf.json_files import parse_json, texts
 from simclr_tf.retrieval.columns import Columns, RowWriter
 
@@ -152,7 +157,6 @@ class EmbeddingWriter:
         header = {**metadata, "format_version": FORMAT_VERSION, "class_names": names}
         self._header = json.dumps(header, allow_nan=False)
         self._class_names = names or []
-        self._temporary: pathlib.Path | None = None
         self._file: BinaryIO | None = None
         self._rows: RowWriter | None = None
         self._dimension, self._labeled = 0, False
@@ -207,15 +211,17 @@ class EmbeddingWriter:
     def _open(self, dimension: int, labeled: bool) -> None:
         target = self._target
         self._dimension, self._labeled = dimension, labeled
-        self._temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-        self._file = _create(self._temporary, target)  # closed in `_discard`
+        self._file = _create(target)  # closed in `_discard`
         module = _module(target)
-        if _suffix(target) == ".npz":
-            self._rows = module.NpzRows(self._file, target.parent, dimension, labeled, self._header)
-        else:
-            self._rows = module.ParquetRows(
-                self._file, dimension, labeled, self._class_names, self._header
-            )
+        with naming_file(target):
+            if _suffix(target) == ".npz":
+                self._rows = module.NpzRows(
+                    self._file, target.parent, dimension, labeled, self._header
+                )
+            else:
+                self._rows = module.ParquetRows(
+                    self._file, dimension, labeled, self._class_names, self._header
+                )
 
     def _flush(self) -> None:
         if self._rows is None or not self._waiting:
@@ -224,16 +230,18 @@ class EmbeddingWriter:
         labels = [portion for _, portion, _ in self._waiting if portion is not None]
         vectors = np.concatenate([portion for _, _, portion in self._waiting])  # (n, D)
         self._waiting, self._waiting_bytes = [], 0
-        self._rows.append(ids, np.concatenate(labels) if labels else None, vectors)
+        with naming_file(self._target):
+            self._rows.append(ids, np.concatenate(labels) if labels else None, vectors)
 
     def _complete(self) -> None:
         self._flush()
-        assert self._rows is not None and self._file is not None and self._temporary is not None
-        self._rows.finish()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self._target)
+        assert self._rows is not None and self._file is not None
+        with naming_file(self._target):
+            self._rows.finish()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            os.replace(self._file.name, self._target)
+            self._file.close()
 
     def _discard(self) -> None:
         """Closes everything; removes the temporary file where it still is."""
@@ -244,8 +252,7 @@ class EmbeddingWriter:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
-            assert self._temporary is not None
-            self._temporary.unlink(missing_ok=True)
+            pathlib.Path(self._file.name).unlink(missing_ok=True)
 
 
 def read_embeddings(path: PathLike, setting: str = "embeddings") -> Embeddings:
@@ -282,11 +289,12 @@ def read_embeddings(path: PathLike, setting: str = "embeddings") -> Embeddings:
     )  # fmt: skip
 
 
-def _create(path: pathlib.Path, target: pathlib.Path) -> BinaryIO:
+def _create(target: pathlib.Path) -> BinaryIO:
     """Opens a new file beside `target`, with the folders that are missing."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "xb")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target)
+        return open_temporary(target)
     except OSError as error:
         raise InputError("output", f"must be a file that can be written ({error.strerror})",
                          os.fspath(target)) from error  # fmt: skip

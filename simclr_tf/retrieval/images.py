@@ -13,18 +13,19 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from simclr_tf.data import decode, sources, trust
+from simclr_tf.data import decode, limits, sources, trust
 from simclr_tf.errors import InputError
 
 _TFDS_ID = re.compile(r"-(?P<split>[^-]+)\.[^.]+-(?P<shard>\d+)-of-\d+__(?P<position>\d+)$")
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray | None:
-    """An image file as uint8 (H, W, 3), None where it is absent or cannot be decoded."""
-    try:
-        return _decoded(pathlib.Path(path).read_bytes())
-    except OSError:
-        return None
+    """An image file as uint8 (H, W, 3), None where it is absent or cannot be decoded.
+
+    Within the limits of `simclr_tf.data.limits`; a pipe or a device is no image file.
+    """
+    encoded = limits.read_file(path)
+    return None if encoded is None else _decoded(encoded)
 
 
 def image_folder(metadata: dict[str, Any]) -> pathlib.Path | None:
@@ -51,9 +52,19 @@ def load_images(
     """
     folder = image_folder(metadata)
     if folder is not None:
-        return [shrink(read_image(folder / name), largest_side) for name in ids]
+        paths = [_inside(folder, name) for name in ids]
+        return [None if path is None else shrink(read_image(path), largest_side) for path in paths]
     read = _tfds_reader(metadata)
     return [None if read is None else shrink(read(name), largest_side) for name in ids]
+
+
+def _inside(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+    """The path of an id below the folder, None for one that leads out of it by its letters.
+
+    A file of embeddings may come from anybody. Links below the folder are the user's own.
+    """
+    path = pathlib.PurePath(name)
+    return None if path.is_absolute() or ".." in path.parts else folder / path
 
 
 def shrink(image: np.ndarray | None, largest_side: int) -> np.ndarray | None:

@@ -10,16 +10,14 @@ import os
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Sequence
 from typing import IO, BinaryIO
 
 import numpy as np
 
+from simclr_tf.array_files import ERRORS as ERRORS
+from simclr_tf.array_files import open_npz
 from simclr_tf.retrieval.columns import Columns, ForeignFileError
-
-# Also of files that are damaged: reading one raises nothing else.
-ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError)
 
 _COPY_BYTES = 2**20
 
@@ -91,13 +89,9 @@ def read(path: str | os.PathLike[str]) -> Columns:
 
     Raises:
         ForeignFileError: An archive, but not of this kind.
-        zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError: No archive, or a damaged
-            one.
+        Another of `ERRORS`: No archive, a damaged one, or one that declares too much.
     """
-    arrays = np.load(path, allow_pickle=False)
-    if not isinstance(arrays, np.lib.npyio.NpzFile):
-        raise ForeignFileError("it holds a single array")
-    with arrays:
+    with open_npz(path) as arrays:
         missing = sorted({"ids", "embeddings", "metadata"} - set(arrays.files))
         if missing:
             raise ForeignFileError(f"it has no array {', '.join(missing)}")

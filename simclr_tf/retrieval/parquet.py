@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from simclr_tf.array_files import check_declared
 from simclr_tf.retrieval.columns import Columns, ForeignFileError
 
 HEADER_KEY = b"simclr_tf"
 # Also of files that are damaged: reading one raises nothing else.
-ERRORS = (pa.ArrowException, OSError, ValueError)
+ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError)
 
 
 class ParquetRows:
@@ -89,6 +90,10 @@ def read(path: str | os.PathLike[str]) -> Columns:
         labeled = "label" in schema.names
         count = file.metadata.num_rows
         dimension = schema.field("embedding").type.list_size
+        groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+        unpacked = sum(group.total_byte_size for group in groups)
+        numbers = count * max(dimension, 1) * np.dtype(np.float32).itemsize
+        check_declared(max(unpacked, numbers), os.path.getsize(path))
         vectors = np.empty((count, dimension), np.float32)
         labels = np.empty(count, np.int64) if labeled else None
         ids: list[str] = []

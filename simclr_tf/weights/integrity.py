@@ -11,16 +11,18 @@ import glob
 import hashlib
 import math
 import os
+import re
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 from simclr_tf.errors import InputError, first_line, require
-from simclr_tf.files import write_json
+from simclr_tf.files import is_remote, write_json
 from simclr_tf.json_files import field, read_json
 
 MANIFEST_SUFFIX = ".manifest.json"
 _CHUNK_BYTES = 1 << 20
+_OWN_FILE = re.compile(r"\.index|\.data-\d{5}-of-\d{5}")  # what follows the prefix
 
 
 def manifest_path(prefix: str) -> str:
@@ -95,6 +97,9 @@ def problem(prefix: str, contents: bool = True) -> str | None:
     """
     if not tf.io.gfile.exists(f"{prefix}.index"):
         return f"{os.path.basename(prefix)}.index is missing"
+    for path in files_of(prefix):
+        if not is_remote(path) and not os.path.isfile(path):
+            return f"{os.path.basename(path)} is no regular file"  # a pipe has no end
     if not has_manifest(prefix):
         return _reading_problem(prefix) if contents else None
     try:
@@ -159,6 +164,8 @@ def _recorded(prefix: str) -> dict[str, tuple[int, str]]:
     files = field(read_json(path), "files", dict, path)
     recorded = {}
     for suffix in files:
+        require(_OWN_FILE.fullmatch(suffix) is not None, path,
+                "must list files of its checkpoint alone", suffix)  # fmt: skip
         entry = field(files, suffix, dict, path)
         size, digest = field(entry, "size", int, path), field(entry, "sha256", str, path)
         recorded[prefix + suffix] = (size, digest)

@@ -116,6 +116,17 @@ def test_of_many_near_duplicates_the_first_are_listed(tmp_path, num_neighbors, l
     assert "49 near-duplicates (similarity of at least 0.95)" in said
 
 
+def test_ids_reach_the_terminal_as_one_printable_line(tmp_path):
+    with EmbeddingWriter(tmp_path / "x.npz", {}, ["a\nb"]) as writer:
+        writer.append(["\x1b[2J\n.png", "gpj.\u202eexe"], np.ones((2, 3)), np.zeros(2, np.int64))
+    said = []
+    neighbors(str(tmp_path / "x.npz"), query="\x1b[2J\n.png", say=said.append)
+    neighbors(str(tmp_path / "x.npz"), say=said.append)
+    assert r"nearest to \x1b[2J\n.png:" in said
+    assert any(r"gpj.\u202eexe  [a\nb]" in line for line in said)
+    assert not any(character in line for line in said for character in "\x1b\n\u202e")
+
+
 def test_near_duplicates_beyond_k_are_listed_too(embedded, tmp_path):
     said, _ = run(embedded, tmp_path, query="orange.png", num_neighbors=1,
                   duplicate_similarity=0.9)  # fmt: skip

@@ -66,6 +66,16 @@ def test_file_cut_off(tmp_path):
     assert found.steps.tolist() == list(range(49))
 
 
+def test_what_is_only_named_like_an_event_file_is_not_opened(tmp_path):
+    write(tmp_path, range(3), loss=[1.0, 2.0, 3.0])
+    os.mkfifo(tmp_path / "events.out.tfevents.1.pipe")
+    (tmp_path / "events.out.tfevents.2.zero").symlink_to("/dev/zero")
+    (tmp_path / "tfevents").mkdir()
+    (found,) = curves.read_scalars(tmp_path)
+    assert found.tag == "loss" and found.steps.tolist() == [0, 1, 2]
+    assert len(curves.event_files(tmp_path)) == 1
+
+
 def test_absent_folder():
     with pytest.raises(InputError, match="model_dir"):
         read_scalars("no/such/folder")

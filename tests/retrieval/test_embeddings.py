@@ -95,6 +95,40 @@ def test_a_full_disk_leaves_nothing(tmp_path, ids, vectors, suffix, monkeypatch)
     assert os.listdir(tmp_path) == []
 
 
+@both_formats
+def test_a_full_disk_names_the_file(tmp_path, suffix, small_files):
+    path = tmp_path / f"x{suffix}"
+    many = np.random.default_rng(0).normal(size=(100, 100)).astype(np.float32)
+    with small_files(), pytest.raises(OSError) as caught:
+        write(path, [str(i) for i in range(100)], many, portion=50)
+    assert caught.value.filename == str(path) and not os.listdir(tmp_path)
+
+
+def test_what_killed_processes_left_is_removed(tmp_path, ids, vectors):
+    (tmp_path / ".x.npz.0123abcd.tmp").write_bytes(b"half")
+    with EmbeddingWriter(tmp_path / "x.npz", METADATA) as other:
+        other.append(ids, vectors)  # is still writing
+        write(tmp_path / "x.npz", ids, vectors)
+        assert len(os.listdir(tmp_path)) == 2
+    assert os.listdir(tmp_path) == ["x.npz"]
+
+
+@both_formats
+def test_a_private_file_stays_private(tmp_path, ids, vectors, suffix):
+    path = write(tmp_path / f"x{suffix}", ids, vectors)
+    path.chmod(0o600)
+    assert write(path, ids, vectors).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_bomb_is_not_unpacked(tmp_path, ids, vectors):
+    zeros = np.zeros((2**18, 65), np.float32)
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, ids=np.array(["a"]), embeddings=zeros, metadata="{}")
+    with pytest.raises(InputError, match="bytes declare") as caught:
+        read_embeddings(path)
+    assert caught.value.name == str(path)
+
+
 def test_without_images_there_is_no_file(tmp_path):
     writer = EmbeddingWriter(tmp_path / "x.npz", METADATA)
     with pytest.raises(InputError, match=r"x\.npz must get at least one image"), writer:

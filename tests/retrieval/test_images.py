@@ -1,5 +1,8 @@
 """Images come back by their id, and what is gone does no harm."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,6 +65,21 @@ def test_one_file(photos):
     assert read_image(photos / "gray.png").shape == (16, 16, 3)
     assert read_image(photos / "damaged.jpg") is None
     assert read_image(photos / "absent.png") is None
+
+
+def test_ids_stay_in_the_folder(photos, tmp_path):
+    """A file of embeddings may come from anybody; links in the folder are the user's own."""
+    outside = tmp_path / "secret.png"
+    shutil.copy(photos / "gray.png", outside)
+    (photos / "link.png").symlink_to(outside)
+    os.mkfifo(photos / "pipe.png")
+    (photos / "zero.png").symlink_to("/dev/zero")
+    with open(photos / "huge.jpg", "wb") as file:
+        file.truncate(20 * 10**9)
+    refused = [str(outside), "../secret.png", "nested folder/../../secret.png", "/dev/zero",
+               "pipe.png", "zero.png", "huge.jpg", "", ".", "a\0b", "x" * 300]  # fmt: skip
+    found = load_images({"dataset": f"folder:{photos}"}, ["link.png", *refused])
+    assert found[0] is not None and found[1:] == [None] * len(refused)
 
 
 def test_folders_only_have_a_path(tmp_path):

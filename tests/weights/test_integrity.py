@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -108,6 +109,26 @@ def test_a_manifest_that_can_not_be_read_is_damage(tmp_path, text):
     (tmp_path / "ckpt-7.manifest.json").write_text(text, errors="surrogateescape")
     assert integrity.problem(prefix) == "ckpt-7.manifest.json can't be read"
     assert integrity.read_values(prefix) == {}
+
+
+@pytest.mark.parametrize("suffix", ["/../secret", "/../../../dev/zero", "", ".data", "x.index"])
+def test_a_manifest_leads_to_no_other_file(tmp_path, suffix, monkeypatch):
+    prefix = written(tmp_path)
+    path = integrity.manifest_path(prefix)
+    content = json.loads(pathlib.Path(path).read_text())
+    content["files"][suffix] = {"size": 0, "sha256": ""}
+    pathlib.Path(path).write_text(json.dumps(content))
+    monkeypatch.setattr(integrity, "_sha256", lambda path: pytest.fail(path))
+    assert integrity.problem(prefix) == "ckpt-7.manifest.json can't be read"
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
+def test_a_pipe_is_no_file_of_a_checkpoint(tmp_path, suffix, manifest):
+    prefix = written(tmp_path, manifest=manifest)
+    os.unlink(prefix + suffix)
+    os.mkfifo(prefix + suffix)
+    assert integrity.problem(prefix) == f"ckpt-7{suffix} is no regular file"
 
 
 def test_a_renamed_checkpoint_keeps_its_manifest(tmp_path):
