@@ -200,6 +200,9 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
         notes.append("the evaluation split holds training images: kNN and logistic regression, "
                      "which would find them again, are left out")  # fmt: skip
     if not trains:
+        if run_config.lacks_record(run.model_dir):
+            notes.append(f"{run.model_dir} has no {locate.CONFIG_FILE} any more: whether it was "
+                         "trained with these settings can't be told")  # fmt: skip
         return Experiment(
             run, strategy, source, 0, None, eval_split, (), tuple(notes), labelled=labelled
         )

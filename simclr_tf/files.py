@@ -225,6 +225,30 @@ def naming_file(target: PathLike) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, os.fspath(target)) from None
 
 
+def set_aside(path: PathLike) -> str:
+    """Renames a damaged file, so that nothing is lost when a new one takes its place.
+
+    Returns:
+        Its new path: `result.json.damaged`, or `result.json.damaged-2` where that exists.
+
+    Raises:
+        OSError: It can't be renamed (`tf.errors.OpError` on remote paths).
+    """
+    source = os.fspath(path)
+    if is_remote(source):
+        import tensorflow as tf  # Only remote paths need it; the import takes seconds.
+
+        exists, rename = tf.io.gfile.exists, tf.io.gfile.rename
+    else:
+        exists, rename = os.path.lexists, os.rename
+    target, number = f"{source}.damaged", 1
+    while exists(target):
+        number += 1
+        target = f"{source}.damaged-{number}"
+    rename(source, target)
+    return target
+
+
 def write_json(path: PathLike, value: Any) -> None:
     """Writes `value` as indented JSON, atomically.
 

@@ -9,7 +9,7 @@ import collections
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from simclr_tf.errors import InputError, require
@@ -58,6 +58,34 @@ def find_json(path: PathLike, max_bytes: int = MAX_BYTES) -> dict[str, Any] | No
     except FileNotFoundError:
         return None
     return parse_json(data, name)
+
+
+def find_or_set_aside(
+    path: PathLike, say: Callable[[str], None], kinds: Mapping[str, type] | None = None
+) -> dict[str, Any]:
+    """As `find_json` for a file that is about to be written anew; {} where there is none.
+
+    A damaged one is renamed, so that nothing is lost, and said.
+
+    Args:
+        path: The file.
+        say: Receives a note on a damaged file.
+        kinds: The types, as in `field`, of values that may be in it.
+
+    Raises:
+        OSError: It can't be renamed (`tf.errors.OpError` on remote paths).
+    """
+    name = os.fspath(path)
+    try:
+        found = find_json(name) or {}
+        for key, kind in (kinds or {}).items():
+            field(found, key, kind, name, None)
+        return found
+    except InputError as error:
+        from simclr_tf.files import set_aside  # It loads NumPy.
+
+        say(f"note: {name} is damaged ({error.constraint}) and kept as {set_aside(name)}")
+        return {}
 
 
 def parse_json(text: str | bytes, name: str) -> dict[str, Any]:

@@ -49,6 +49,10 @@ def knn_key(k: int) -> str:
     return f"eval/knn_{k}_accuracy"
 
 
+# What evaluations of a run report.
+EVAL_METRICS = (*HEAD_METRICS, LINEAR_PROBE, knn_key(20), knn_key(200))
+
+
 def evaluate_encoder(
     encode: Callable[[tf.Tensor], EncoderOutput],
     test_batches: Batches,

@@ -14,14 +14,15 @@ import json
 import os
 import pathlib
 import re
+import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.evaluation.features import (
     FINAL_ENDPOINT,
     FeatureBatch,
@@ -30,13 +31,14 @@ from simclr_tf.evaluation.features import (
     labels_or_none,
 )
 from simclr_tf.files import check_length, check_local, write_json
-from simclr_tf.json_files import read_json
+from simclr_tf.json_files import field, read_json
 from simclr_tf.removal import Kind, make_scratch, remove_tree, unmarked
+from simclr_tf.weights.integrity import sha256
 
 DESCRIPTION = "features.json"
 LABELS = "labels.npy"
 # Raised when what is stored changes its meaning; part of every key.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # A younger scratch folder may belong to a process that is still writing.
 _ABANDONED_AFTER_SECS = 24 * 3600
@@ -49,12 +51,14 @@ class FeatureStore:
 
     Args:
         folder: Where they are kept; None keeps them in memory as long as the object lives.
+        say: Receives a note on an entry that is damaged, which is made again.
 
     Raises:
         InputError: The folder can't be made.
     """
 
-    def __init__(self, folder: str | None = None):
+    def __init__(self, folder: str | None = None, say: Callable[[str], None] = print):
+        self._say = say
         self._folder = None if folder is None else pathlib.Path(folder).expanduser()
         self._memory: dict[str, Features] = {}
         if self._folder is not None:
@@ -98,18 +102,31 @@ class FeatureStore:
         identity: Mapping[str, Any],
         make: Callable[[], Iterator[FeatureBatch]],
     ) -> Features:
-        found = _read(place)
+        found = self._read(place)
         if found is None:
             try:
                 _write(place, identity, make())
             except OSError as error:
                 raise InputError("feature_cache", f"must have room for the features "
                                  f"({error.strerror})", str(place.parent)) from None  # fmt: skip
-            found = _read(place)
+            found = self._read(place)
         if found is None:
             raise InputError("feature_cache", "must be a folder whose files can be written and "
                              "read back", str(place.parent))  # fmt: skip
         return found
+
+    def _read(self, place: pathlib.Path) -> Features | None:
+        """The stored features, None where there are none, or damaged ones, which are removed."""
+        if not os.path.lexists(place):
+            return None
+        try:
+            return _read(place)
+        except (OSError, EOFError, ValueError) as error:
+            self._say(f"note: features in {place} are damaged ({one_line(error)}) and extracted "
+                      "again")  # fmt: skip
+            with contextlib.suppress(OSError):
+                remove_tree(place, _ENTRY)
+            return None
 
 
 def _key(identity: Mapping[str, Any]) -> str:
@@ -126,7 +143,9 @@ def _write(
         shapes, labels = _stream(scratch, batches)
         if labels is not None:
             np.save(scratch / LABELS, labels)
-        described = {"identity": dict(identity), "shapes": shapes, "labels": labels is not None}
+        hashes = {path.name: sha256(str(path)) for path in _files(scratch, shapes)}
+        described = {"identity": dict(identity), "shapes": shapes, "labels": labels is not None,
+                     "sha256": hashes}  # fmt: skip
         write_json(scratch / DESCRIPTION, described)
         # Another process may have been faster; its features are the same.
         with contextlib.suppress(OSError), unmarked(scratch):
@@ -161,26 +180,36 @@ def _rows_file(folder: pathlib.Path, endpoint: str) -> pathlib.Path:
     return folder / f"{endpoint}.float32"
 
 
-def _read(place: pathlib.Path) -> Features | None:
-    """The stored features, None where there are none or files are missing or cut off."""
-    if not os.path.lexists(place):
-        return None
-    try:
-        described = read_json(place / DESCRIPTION)
-        arrays: dict[str, np.ndarray] = {}
-        for name, shape in described["shapes"].items():
-            path = _rows_file(place, name)
-            if path.stat().st_size != 4 * int(np.prod(shape)):
-                raise ValueError(path)
-            arrays[name] = np.memmap(path, np.float32, mode="r", shape=tuple(shape))
-        has_labels = (place / LABELS).is_file()
-        if described["labels"] != has_labels or not arrays:
-            raise ValueError(place)
-        labels = np.load(place / LABELS, allow_pickle=False) if has_labels else None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
-        with contextlib.suppress(OSError):
-            remove_tree(place, _ENTRY)  # damaged: made again
-        return None
+def _files(folder: pathlib.Path, endpoints: Iterable[str]) -> list[pathlib.Path]:
+    """The files of an entry that hold numbers."""
+    labels = folder / LABELS
+    found = [_rows_file(folder, name) for name in endpoints]
+    return [*found, labels] if os.path.lexists(labels) else found
+
+
+def _read(place: pathlib.Path) -> Features:
+    """The stored features, every file as it was written.
+
+    Raises:
+        OSError, EOFError, ValueError: Something is missing or damaged.
+    """
+    path = str(place / DESCRIPTION)
+    described = read_json(path)
+    shapes, hashes = field(described, "shapes", dict, path), field(described, "sha256", dict, path)
+    require_valid(len(shapes) > 0 and not any("/" in name for name in shapes), "no endpoints")
+    files = _files(place, shapes)
+    require_valid({file.name for file in files} == set(hashes), "other files than were written")
+    for file in files:
+        require_valid(stat.S_ISREG(file.lstat().st_mode), f"{file.name} is no file")
+        same = sha256(str(file)) == hashes[file.name]
+        require_valid(same, f"{file.name} has changed since it was written")
+    arrays: dict[str, np.ndarray] = {}
+    for name in shapes:
+        shape = tuple(field(shapes, name, list, path))
+        arrays[name] = np.memmap(_rows_file(place, name), np.float32, mode="r", shape=shape)
+    has_labels = LABELS in hashes
+    labels = np.load(place / LABELS, allow_pickle=False) if has_labels else None
+    require_valid(field(described, "labels", bool, path) == has_labels, "labels are missing")
     first = FINAL_ENDPOINT if FINAL_ENDPOINT in arrays else next(iter(arrays))
     return Features(arrays[first], labels, arrays)
 

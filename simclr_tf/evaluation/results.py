@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from simclr_tf.errors import InputError
 from simclr_tf.files import write_json
-from simclr_tf.json_files import find_json
+from simclr_tf.json_files import find_json, find_or_set_aside
+
+_KINDS = {"global_step": int, "evaluated": dict, "protocols": dict}
 
 
 def write_results(
     model_dir: str | os.PathLike[str],
     metrics: Mapping[str, float],
     global_step: int,
+    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Writes `result.json` and `result_<step>.json` into `model_dir`, each atomically.
 
@@ -24,6 +27,7 @@ def write_results(
         model_dir: The run directory, local or remote.
         metrics: Values by TensorBoard name (`eval/label_top_1_accuracy`).
         global_step: Step of the checkpoint that was evaluated; stored under `global_step`.
+        say: Receives a note where a damaged `result.json` was set aside.
 
     Returns:
         What was written.
@@ -39,11 +43,11 @@ def write_results(
     folder = os.fspath(model_dir)
     # The numbered file first: whoever sees a new result.json finds its step's file too.
     write_json(os.path.join(folder, f"result_{int(global_step)}.json"), result)
-    newest = _read(os.path.join(folder, "result.json"))
-    if _step_of(newest) <= int(global_step):
+    newest = find_or_set_aside(os.path.join(folder, "result.json"), say, _KINDS)
+    if (newest.get("global_step") or 0) <= int(global_step):
         # The protocols' sections are of the same weights where they are of the same step.
         kept = {key: newest[key] for key in ("evaluated", "protocols") if key in newest}
-        same = dict(kept.get("evaluated", {})).get("global_step") == int(global_step)
+        same = (kept.get("evaluated") or {}).get("global_step") == int(global_step)
         write_json(os.path.join(folder, "result.json"), {**result, **(kept if same else {})})
     return result
 
@@ -53,6 +57,7 @@ def write_protocol(
     name: str,
     section: Mapping[str, Any],
     about: Mapping[str, Any],
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Puts one protocol's section into `result.json`, under `protocols`, atomically.
 
@@ -65,6 +70,7 @@ def write_protocol(
         name: Of the protocol.
         section: Its figures.
         about: What is evaluated, on what; must hold `global_step`.
+        say: Receives a note where a damaged `result.json` was set aside.
 
     Returns:
         All sections, by protocol.
@@ -73,8 +79,8 @@ def write_protocol(
         InputError: A figure is NaN or infinite; the file is not touched then.
     """
     path = os.path.join(os.fspath(folder), "result.json")
-    result = _read(path)
-    sections = dict(result.get("protocols", {})) if is_same(folder, about) else {}
+    result = find_or_set_aside(path, say, _KINDS)
+    sections = dict(result.get("protocols") or {}) if _is_of(result, about) else {}
     sections[name] = dict(section)
     result.setdefault("global_step", int(about["global_step"]))
     write_json(path, {**result, "evaluated": dict(about), "protocols": sections})
@@ -83,21 +89,12 @@ def write_protocol(
 
 def is_same(folder: str | os.PathLike[str], about: Mapping[str, Any]) -> bool:
     """Whether the sections in a folder, if any, are of the same encoder, data and endpoint."""
-    recorded = _read(os.path.join(os.fspath(folder), "result.json")).get("evaluated")
-    return recorded is None or recorded == dict(about)
-
-
-def _step_of(result: Mapping[str, Any]) -> int:
-    """The step of a result file's content, -1 where there is none."""
     try:
-        return int(result["global_step"])
-    except (ValueError, KeyError, TypeError):
-        return -1
-
-
-def _read(path: str) -> dict[str, Any]:
-    """The content of a result file, {} without a readable one."""
-    try:
-        return find_json(path) or {}
+        result = find_json(os.path.join(os.fspath(folder), "result.json"))
     except InputError:
-        return {}
+        return True  # damaged: whoever writes sets it aside
+    return _is_of(result or {}, about)
+
+
+def _is_of(result: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    return result.get("evaluated") in (None, dict(about))

@@ -167,7 +167,7 @@ def write_evaluation(
     baseline = {
         name.replace("eval/", "untrained/"): value for name, value in (untrained or {}).items()
     }
-    results.write_results(folder, {**evaluation.metrics, **baseline}, global_step)
+    results.write_results(folder, {**evaluation.metrics, **baseline}, global_step, say)
     reporting.keep_evaluation(experiment, folder, evaluation, global_step, say)
 
 

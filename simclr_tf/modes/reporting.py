@@ -15,7 +15,7 @@ from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.augment.description import in_words
 from simclr_tf.data import decode
-from simclr_tf.errors import InputError, one_line
+from simclr_tf.errors import one_line
 from simclr_tf.evaluation.evaluate import Evaluation
 from simclr_tf.evaluation.features import (
     FINAL_ENDPOINT,
@@ -26,7 +26,7 @@ from simclr_tf.evaluation.features import (
 )
 from simclr_tf.experiment import Experiment, SampleViews
 from simclr_tf.files import is_remote, remove_leftovers, write_json
-from simclr_tf.json_files import read_json
+from simclr_tf.json_files import find_or_set_aside
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.common import Say
 from simclr_tf.report import kept, machine, pictures
@@ -96,7 +96,7 @@ class Reporter:
         if self._on and self._chief:
             for name in (kept.REPORT, kept.ABOUT, kept.EXAMPLES, kept.VIEWS):
                 remove_leftovers(os.path.join(self._folder, name))
-            _note_start(self._experiment, step)
+            _note_start(self._experiment, step, self._say)
 
     def checkpoint(self, step: int) -> None:
         """Brings the page up to date as far as that takes a small share of the time.
@@ -121,7 +121,7 @@ class Reporter:
 
     def _write(self, step: int) -> None:
         with self._writing.measured():
-            _note_step(self._experiment, step)
+            _note_step(self._experiment, step, self._say)
             write_page(self._folder, self._say)
 
     def _try_to_look(self, step: int) -> None:
@@ -253,10 +253,10 @@ def _thumbnails(experiment: Experiment, count: int) -> np.ndarray:
     return np.concatenate(images)[:count]
 
 
-def _note_start(experiment: Experiment, step: int) -> None:
-    about = _about(experiment)
+def _note_start(experiment: Experiment, step: int, say: Say) -> None:
+    about = _about(experiment, say)
     about["starts"] = [
-        *about.get("starts", ()),
+        *(about.get("starts") or ()),
         {
             "time": _now(),
             "step": step,
@@ -269,18 +269,15 @@ def _note_start(experiment: Experiment, step: int) -> None:
     write_json(_about_path(experiment), about)
 
 
-def _note_step(experiment: Experiment, step: int) -> None:
+def _note_step(experiment: Experiment, step: int, say: Say) -> None:
     assert experiment.lengths is not None
     now = {"step": step, "total_steps": experiment.lengths.total_steps, "updated": _now()}
-    write_json(_about_path(experiment), {**_about(experiment), **now})
+    write_json(_about_path(experiment), {**_about(experiment, say), **now})
 
 
-def _about(experiment: Experiment) -> dict[str, Any]:
+def _about(experiment: Experiment, say: Say) -> dict[str, Any]:
     """What was noted so far; a damaged file is begun anew."""
-    try:
-        return read_json(_about_path(experiment))
-    except InputError:
-        return {}
+    return find_or_set_aside(_about_path(experiment), say, {"starts": list})
 
 
 def _about_path(experiment: Experiment) -> str:

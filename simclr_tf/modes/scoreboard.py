@@ -64,7 +64,7 @@ def evaluate(
         settings=run.scoreboard,
         folder=run.model_dir,
         strategy=strategy,
-        store=FeatureStore(run.scoreboard.feature_cache),
+        store=FeatureStore(run.scoreboard.feature_cache, say),
         augment=run.augment,
         optimizer=run.optimizer,
         train=run.train,

@@ -16,9 +16,11 @@ from simclr_tf import console, distribution
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.config import RunConfig
 from simclr_tf.data import decode, subset
-from simclr_tf.errors import require
+from simclr_tf.errors import require_choice
+from simclr_tf.evaluation.evaluate import EVAL_METRICS
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import write_json
+from simclr_tf.json_files import find_or_set_aside
 from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import reporting
@@ -121,7 +123,7 @@ def _train(
         _initialise(experiment, model, say)
     report = reporting.Reporter(experiment, model, lambda: _untrained(experiment), say)
     if chief:
-        _record(experiment, flags)
+        _record(experiment, flags, say)
         report.begin(start_step)
     try:
         with decode.naming_bad_image(experiment.source, run.data.train_split):
@@ -144,10 +146,11 @@ def _metric_names(experiment: Experiment, model: SimCLR) -> tuple[str, ...]:
 
 def _check_keep_best(experiment: Experiment, model: SimCLR) -> None:
     """Refuses a metric that this training does not have."""
-    name, names = experiment.run.train.keep_best, _metric_names(experiment, model)
-    known = name is None or name.startswith("eval/") or name in names
-    require(known, "keep_best", f"must be one of {', '.join(sorted(names))}, or eval/NAME",
-            name)  # fmt: skip
+    name = experiment.run.train.keep_best
+    if name is not None:
+        require_choice(
+            "keep_best", name, [*sorted(_metric_names(experiment, model)), *EVAL_METRICS]
+        )
 
 
 def _last_good(store: checkpoints.CheckpointStore) -> str:
@@ -155,7 +158,7 @@ def _last_good(store: checkpoints.CheckpointStore) -> str:
     return f"The last good checkpoint is {good}" if good else "There is no checkpoint yet"
 
 
-def _record(experiment: Experiment, flags: Flags | None) -> None:
+def _record(experiment: Experiment, flags: Flags | None, say: Say) -> None:
     """What the run is, for its later starts and its readers."""
     run = experiment.run
     tf.io.gfile.makedirs(run.model_dir)
@@ -167,7 +170,9 @@ def _record(experiment: Experiment, flags: Flags | None) -> None:
             os.path.join(run.model_dir, "label_subset.json"), experiment.labelled.subset
         )
     if flags is not None:
-        write_json(os.path.join(run.model_dir, run_config.FLAGS_FILE), dict(flags))
+        path = os.path.join(run.model_dir, run_config.FLAGS_FILE)
+        find_or_set_aside(path, say)
+        write_json(path, dict(flags))
 
 
 def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.Optimizer]:

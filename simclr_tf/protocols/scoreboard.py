@@ -171,7 +171,7 @@ def record(context: Context, name: str, section: Section, seconds: float) -> Non
         **section.metrics,
     }
     about = context.about()
-    everything = results.write_protocol(context.folder, name, entry, about)
+    everything = results.write_protocol(context.folder, name, entry, about, context.say)
     write_text_atomically(
         context.path("scoreboard.md"), scoreboard_table.markdown(about, everything)
     )

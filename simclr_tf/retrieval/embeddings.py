@@ -327,10 +327,17 @@ def _check_columns(columns: Columns, header: Mapping[str, Any]) -> None:
     if header["format_version"] != FORMAT_VERSION:
         raise ValueError(f"its format has version {header['format_version']}, not {FORMAT_VERSION}")
     vectors, labels, count = columns.vectors, columns.labels, len(columns.ids)
-    if vectors.ndim != 2 or vectors.dtype != np.float32 or count == 0:
+    if vectors.ndim != 2 or vectors.dtype != np.float32 or 0 in (count, vectors.size):
         raise ValueError(f"its embeddings are {vectors.dtype} of shape {vectors.shape}")
     if len(vectors) != count:
         raise ValueError(f"it has {count} ids for {len(vectors)} embeddings")
+    if not (np.isfinite(vectors.min()) and np.isfinite(vectors.max())):  # NaN wins both
+        raise ValueError("an embedding has a value that is NaN or infinite")
+    strange = [
+        name for name in columns.ids if not isinstance(name, str) or "\0" in name or not name
+    ]
+    if strange:
+        raise ValueError(f"its ids must be texts, one is {strange[0]!r}")
     if labels is not None and (labels.dtype != np.int64 or labels.shape != (count,)):
         raise ValueError(f"its labels are {labels.dtype} of shape {labels.shape}")
 

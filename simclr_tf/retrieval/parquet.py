@@ -106,13 +106,22 @@ def read(path: str | os.PathLike[str]) -> Columns:
     return Columns(ids, labels, vectors, header)
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
 def _header(schema: pa.Schema) -> str:
     header = (schema.metadata or {}).get(HEADER_KEY)
     if header is None:
         raise ForeignFileError("its metadata has no entry simclr_tf")
     if not {"id", "embedding"} <= set(schema.names):
         raise ForeignFileError(f"its columns are {', '.join(schema.names)}")
+    kinds = {"id": _is_text, "label": pa.types.is_integer}
+    for name in sorted(kinds.keys() & set(schema.names)):
+        if not kinds[name](schema.field(name).type):
+            raise ForeignFileError(f"its column {name} holds {schema.field(name).type}")
     kind = schema.field("embedding").type
-    if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
+    is_list = pa.types.is_fixed_size_list(kind) and kind.list_size > 0
+    if not is_list or kind.value_type != pa.float32():
         raise ForeignFileError(f"its column embedding holds {kind}")
     return header.decode("utf-8")

@@ -17,7 +17,7 @@ import tf_keras as keras
 from simclr_tf import console
 from simclr_tf.errors import InputError, RunError, first_line, one_line
 from simclr_tf.files import is_remote, write_text_atomically
-from simclr_tf.json_files import field, read_json
+from simclr_tf.json_files import field, find_json
 from simclr_tf.removal import Kind, make_scratch, remove_tree
 from simclr_tf.weights import integrity, reference_run
 from simclr_tf.weights.difference import describe_difference
@@ -90,6 +90,7 @@ class CheckpointStore:
         )
         self._keep = keep
         self._keep_best = keep_best
+        self._unreadable: set[str] = set()
         self._writes = writes
         self._say = say
         self._settled: int | None = None  # step last saved or restored
@@ -306,9 +307,16 @@ class CheckpointStore:
         return next((prefix for prefix in order if self._is_intact(prefix)), None)
 
     def _value(self, prefix: str, name: str) -> float | None:
-        if name.startswith("eval/"):
-            return _read_result(os.path.join(self._folder, f"result_{_step(prefix)}.json"), name)
-        return integrity.read_values(prefix).get(name)
+        if not name.startswith("eval/"):
+            return integrity.read_values(prefix).get(name)
+        path = os.path.join(self._folder, f"result_{_step(prefix)}.json")
+        try:
+            return field(find_json(path) or {}, name, float, path, None)  # not in it (yet)
+        except InputError as error:
+            if path not in self._unreadable:
+                self._say(f"warning: {error}; it does not count for --keep_best")
+            self._unreadable.add(path)
+            return None
 
     def _point_to(self, prefixes: Sequence[str]) -> None:
         """Writes the `checkpoint` file, with names relative to it; the last is the newest."""
@@ -359,14 +367,6 @@ def _set_aside(prefix: str) -> None:
     """Renames what another program left damaged at a step that is written now."""
     for path in integrity.files_of(prefix):
         tf.io.gfile.rename(path, f"{path}.damaged", overwrite=True)
-
-
-def _read_result(path: str, name: str) -> float | None:
-    """A metric in a result file; None where it is not in it (yet)."""
-    try:
-        return field(read_json(path), name, float, path)
-    except InputError:
-        return None
 
 
 def _sync(paths: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
 from simclr_tf.json_files import field, find_json, texts
+from simclr_tf.weights import integrity
 from simclr_tf.weights.locate import CONFIG_FILE, is_study, newest_checkpoint
 from simclr_tf.weights.reference_run import goes_on_from_reference, is_reference
 
@@ -126,7 +127,14 @@ def _recorded_settings(model_dir: str) -> dict[str, Any] | None:
     newest = newest_checkpoint(model_dir)
     if newest is None:  # a run that failed at once may be corrected
         return None
-    return _reference_flags(model_dir) if is_reference(newest) else read_config(model_dir)
+    if is_reference(newest):
+        return _reference_flags(model_dir)
+    recorded = read_config(model_dir)
+    if recorded is None:
+        return None
+    field(recorded, "dataset", str, os.path.join(model_dir, CONFIG_FILE))
+    # A setting that the record does not know came later; its default is what was before.
+    return {**defining_settings(RunConfig(model_dir)), **recorded}
 
 
 def _reference_flags(model_dir: str) -> dict[str, Any] | None:
@@ -147,6 +155,14 @@ def _reference_flags(model_dir: str) -> dict[str, Any] | None:
     }
 
 
+def lacks_record(model_dir: str) -> bool:
+    """Whether a folder holds checkpoints of a run of ours, but not the record of its settings.
+
+    Checkpoints of other programs have no manifest, and no record either.
+    """
+    return read_config(model_dir) is None and integrity.any_manifest(model_dir)
+
+
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
     """Refuses a `model_dir` whose recorded settings differ from the present ones.
 
@@ -155,7 +171,8 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         only: Names to compare; all defining settings when None.
 
     Raises:
-        InputError: Lists every difference, or the folder is a study's.
+        InputError: Lists every difference, or the folder is a study's; or all settings are to be
+            compared, and the record of the run is gone.
     """
     require(
         run.study.study is not None or not is_study(run.model_dir),
@@ -163,6 +180,10 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         "must not be the folder of a study",
         run.model_dir,
     )
+    require(only is not None or not lacks_record(run.model_dir), "model_dir",
+            f"must hold {CONFIG_FILE}, the record of its run, to be continued (restore the file, "
+            f"or start a new run from its weights: --checkpoint={run.model_dir} --model_dir=NEW)",
+            run.model_dir)  # fmt: skip
     recorded = _recorded_settings(run.model_dir)
     if recorded is None:
         return

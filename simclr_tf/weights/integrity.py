@@ -62,7 +62,7 @@ def write_manifest(prefix: str, step: int, values: Mapping[str, float]) -> str:
         tf.errors.OpError: A file of the checkpoint can't be read.
     """
     files = {
-        path.removeprefix(prefix): {"size": tf.io.gfile.stat(path).length, "sha256": _sha256(path)}
+        path.removeprefix(prefix): {"size": tf.io.gfile.stat(path).length, "sha256": sha256(path)}
         for path in files_of(prefix)
     }
     finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
@@ -131,7 +131,7 @@ def _difference(recorded: Mapping[str, tuple[int, str]], contents: bool) -> str 
         if length != size:
             return f"{name} has {length} bytes instead of {size}"
     for path, (_, digest) in recorded.items():
-        if contents and _sha256(path) != digest:
+        if contents and sha256(path) != digest:
             return f"{os.path.basename(path)} has changed since it was written"
     return None
 
@@ -146,7 +146,8 @@ def _reading_problem(prefix: str) -> str | None:
     return None
 
 
-def _sha256(path: str) -> str:
+def sha256(path: str) -> str:
+    """The hash of a local or remote file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with tf.io.gfile.GFile(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -86,10 +86,12 @@ def test_a_failure_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["truncated", "missing rows", "bad json", "empty labels", "missing labels", "no endpoint"],
-)
+    ["truncated", "missing rows", "bad json", "empty labels", "missing labels", "no endpoint",
+     "one bit", "one label", "a name"],
+)  # fmt: skip
 def test_damaged_entries_are_made_again(tmp_path, damage):
     make = Counter()
+    said: list[str] = []
     FeatureStore(str(tmp_path)).get(IDENTITY, make)
     (entry,) = tmp_path.iterdir()
     rows = entry / "final_avg_pool.float32"
@@ -101,13 +103,31 @@ def test_damaged_entries_are_made_again(tmp_path, damage):
         (entry / "features.json").write_text("{")
     elif damage == "no endpoint":
         (entry / "features.json").write_text('{"shapes": {}, "labels": true}')
+    elif damage in ("one bit", "one label"):
+        path = rows if damage == "one bit" else entry / "labels.npy"
+        content = bytearray(path.read_bytes())
+        content[-8] ^= 1
+        path.write_bytes(content)
+    elif damage == "a name":
+        described = (entry / "features.json").read_text()
+        (entry / "features.json").write_text(described.replace("final_avg", "../final_avg"))
     elif damage == "missing labels":
         (entry / "labels.npy").unlink()
     else:
         (entry / "labels.npy").write_bytes(b"")
     for _ in range(2):
-        check(FeatureStore(str(tmp_path)).get(IDENTITY, make))
+        check(FeatureStore(str(tmp_path), said.append).get(IDENTITY, make))
     assert make.calls == 2 and list(tmp_path.iterdir()) == [entry]
+    assert len(said) == 1 and said[0].startswith(f"note: features in {entry} are damaged (")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    FeatureStore(str(tmp_path)).get(IDENTITY, Counter())
+    (entry,) = tmp_path.iterdir()
+    (entry / "final_avg_pool.float32").unlink()
+    os.mkfifo(entry / "final_avg_pool.float32")
+    with pytest.raises(InputError, match="feature_cache must be a folder whose files"):
+        FeatureStore(str(tmp_path)).get(IDENTITY, Counter())
 
 
 def test_labels_that_do_not_belong_there_are_damage(tmp_path):

@@ -76,7 +76,20 @@ def test_sections_of_an_earlier_step_go_with_a_later_result(tmp_path):
     assert "protocols" not in stored(tmp_path)
 
 
-def test_a_damaged_result_file_is_replaced(tmp_path):
-    (tmp_path / "result.json").write_text("[1")
-    write_protocol(tmp_path, "knn", {"plain": 0.25}, ABOUT)
-    assert stored(tmp_path)["global_step"] == 7
+@pytest.mark.parametrize(
+    "damage", ["[1", "[]", '{"global_step": "7"}', '{"protocols": [1]}', '{"evaluated": 5}']
+)
+def test_a_damaged_result_file_is_set_aside_and_said(tmp_path, damage):
+    said: list[str] = []
+    for write in (
+        lambda: write_protocol(tmp_path, "knn", {"plain": 0.25}, ABOUT, said.append),
+        lambda: write_results(tmp_path, METRICS, 7, said.append),
+    ):
+        (tmp_path / "result.json").write_text(damage)
+        write()
+        assert stored(tmp_path)["global_step"] == 7
+    assert [line.rpartition("kept as ")[2] for line in said] == [
+        str(tmp_path / "result.json.damaged"), str(tmp_path / "result.json.damaged-2"),
+    ]  # fmt: skip
+    for name in ("result.json.damaged", "result.json.damaged-2"):
+        assert (tmp_path / name).read_text() == damage

@@ -264,6 +264,12 @@ def save(path, **changes):
         ({"ids": ["a", "b"]}, "2 ids for 1 embeddings"),
         ({"embeddings": np.ones((1, 2))}, "float64"),
         ({"embeddings": np.ones((0, 2), np.float32), "ids": []}, r"shape \(0, 2\)"),
+        ({"embeddings": np.ones((1, 0), np.float32)}, r"shape \(1, 0\)"),
+        ({"embeddings": np.array([[1, np.nan]], np.float32)}, "NaN or infinite"),
+        ({"embeddings": np.array([[1, -np.inf]], np.float32)}, "NaN or infinite"),
+        ({"ids": [7]}, "ids must be texts, one is 7"),
+        ({"ids": [""]}, "ids must be texts, one is ''"),
+        ({"ids": ["a\0b"]}, "ids must be texts"),
         ({"labels": [1, 2]}, r"labels are int64 of shape \(2,\)"),
     ],
 )

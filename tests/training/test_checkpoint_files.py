@@ -94,8 +94,8 @@ def test_rotation_knows_its_own_names_and_reads_each_file_once(tmp_path, monkeyp
     for name in ("best-1.index", "model.ckpt-2.index", "ckpt-x.index", "myckpt-2.index"):
         (tmp_path / name).write_text("someone's")
     hashed = []
-    sha256 = integrity._sha256
-    monkeypatch.setattr(integrity, "_sha256", lambda path: hashed.append(path) or sha256(path))
+    sha256 = integrity.sha256
+    monkeypatch.setattr(integrity, "sha256", lambda path: hashed.append(path) or sha256(path))
     model, optimizer = small()
     store = checkpoints.CheckpointStore(str(tmp_path), model, optimizer, keep=2)
     take_steps(model, optimizer, 4)

@@ -43,7 +43,31 @@ def test_broken_config_file_is_named(tmp_path):
     with pytest.raises(InputError, match="config.json must be JSON"):
         run_config.check_same_run(settings(tmp_path))
     (tmp_path / CONFIG_FILE).write_text(json.dumps({}))
+    with pytest.raises(InputError, match="config.json must have a text as dataset"):
+        run_config.check_same_run(settings(tmp_path))
+
+
+def test_a_setting_that_a_record_does_not_know_had_its_default(tmp_path):
+    run_config.record_config(settings(tmp_path))
+    path = tmp_path / CONFIG_FILE
+    recorded = json.loads(path.read_text())
+    del recorded["semi_hard"], recorded["learning_rate"]
+    path.write_text(json.dumps(recorded))
     run_config.check_same_run(settings(tmp_path))
+    with pytest.raises(InputError, match="learning_rate=0.3 there, 0.7 here"):
+        run_config.check_same_run(settings(tmp_path, learning_rate=0.7))
+
+
+def test_a_run_without_its_record_is_not_continued(tmp_path):
+    run = settings(tmp_path)
+    run_config.check_same_run(run)  # of another program: no manifest
+    assert not run_config.lacks_record(str(tmp_path))
+    (tmp_path / "ckpt-1.manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="--checkpoint=.* --model_dir=NEW") as caught:
+        run_config.check_same_run(run)
+    assert caught.value.name == "model_dir" and "\n" not in str(caught.value)
+    assert run_config.lacks_record(str(tmp_path))
+    run_config.check_same_run(run, only=run_config.MODEL_SETTINGS)  # may be evaluated, with a note
 
 
 def test_a_run_that_learned_nothing_may_be_corrected(tmp_path):

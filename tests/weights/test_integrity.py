@@ -96,7 +96,7 @@ def test_nothing_is_hashed_where_sizes_differ_or_suffice(tmp_path, monkeypatch):
     def hashed(path):
         raise AssertionError(path)
 
-    monkeypatch.setattr(integrity, "_sha256", hashed)
+    monkeypatch.setattr(integrity, "sha256", hashed)
     assert integrity.problem(prefix, contents=False) is None
     os.truncate(prefix + DATA, 5)
     assert "instead of" in integrity.problem(prefix)
