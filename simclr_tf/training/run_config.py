@@ -160,7 +160,8 @@ def lacks_record(model_dir: str) -> bool:
 
     Checkpoints of other programs have no manifest, and no record either.
     """
-    return read_config(model_dir) is None and integrity.any_manifest(model_dir)
+    begun = newest_checkpoint(model_dir) is not None and integrity.any_manifest(model_dir)
+    return begun and read_config(model_dir) is None
 
 
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
