@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
@@ -119,7 +118,7 @@ def _parse(
         return False
     try:
         message.ParseFromString(content)
-    except DecodeError:
+    except Exception:  # protobuf's own kind, which TensorFlow does not pass on
         return False
     return True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -23,6 +22,6 @@ def read_graph(
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     try:
         graph.ParseFromString(reader.get_tensor(OBJECT_GRAPH))
-    except (DecodeError, TypeError) as error:
+    except Exception as error:  # protobuf's own kind, which TensorFlow does not pass on
         raise ValueError(f"its graph of objects can't be read: {error}") from None
     return graph
