@@ -15,7 +15,8 @@ _LOG_OF_TENSORFLOW = re.compile(
     r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [EF] (.*)|^[EF]\d{4} .*", re.M
 )
 _ERROR = re.compile(r"^[^\n]{0,60}?\berror: (.*)", re.M)
-_ALLOWED_BESIDE = re.compile(r"(note|warning|usage): |.*Warning: |  warnings\.warn\(")
+_ALLOWED_BESIDE = re.compile(r"(note|warning|usage): ")
+_WARNING_OF_PYTHON = re.compile(r"^.*Warning: .*\n(?:  .*\n)?", re.M)  # with its line of code
 # Names of TensorFlow's operations and of its graph, or of Python's, instead of the user's files.
 _RAW = re.compile(
     r"\{\{node|\[Op:|Graph execution error|Error in (user|PyFunction)|<tf\.|tf\.Tensor\(|_ops\.py|"
@@ -104,7 +105,7 @@ def _of_the_words(case: Case, outcome: Outcome) -> list[Finding]:
         start = max(0, control.start() - 40)
         found.append(Finding("control characters", repr(everything[start : control.end() + 20])))
     rest = [
-        text for text in outcome.err.splitlines()
+        text for text in _WARNING_OF_PYTHON.sub("", outcome.err).splitlines()
         if text.strip() and not _ALLOWED_BESIDE.match(text) and not _LOG_OF_TENSORFLOW.match(text)
     ]  # fmt: skip
     if len(rest) > 1 and not any(item.what == "traceback" for item in found):

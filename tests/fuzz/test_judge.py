@@ -18,6 +18,9 @@ GOOD = {
     "well done": Outcome(0, out="simclr_tf: train in runs/a\nnote: something\n"),
     "refused": Outcome(2, err=LINE),
     "refused after a note": Outcome(2, err="note: --tpu_name is not used\n" + LINE),
+    "refused after a warning": Outcome(
+        2, err="/x/locate.py:9: UserWarning: ckpt-3 is damaged\n  prefix = newest(folder)\n" + LINE
+    ),
     "stopped by SIGTERM while it works": Outcome(143, "cpu", out="step 1\n"),
 }
 WRONG = {
