@@ -81,6 +81,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 OWN_EVENTS = "."  # the `folder` of a run's own scalars; below it lie named evaluations
 _EVENTS = "*events.out.tfevents*"
+_RECORD_START, _RECORD_END = 12, 4  # bytes around a record: length and checksum, checksum
+_LONGEST_RECORD = 2**28
 _NO_WIDTH = "\u200b"
 _DASHES = ("-", "--", ":", "-.")  # for the second, third and fourth six lines
 
@@ -197,6 +199,22 @@ def _read_folder(folder: pathlib.Path, name: str) -> list[ScalarSeries]:
     return [_to_series(tag, name, points) for tag, points in found.items()]
 
 
+def declares_too_much(path: pathlib.Path) -> bool:
+    """Whether a record of an event file says that it is longer than memory is.
+
+    TensorFlow's reader asks for as much at once, and the process ends. What merely breaks off is
+    sound: a run was killed.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        while len(start := file.read(_RECORD_START)) == _RECORD_START:
+            length = int.from_bytes(start[:8], "little")
+            if file.tell() + length > size:
+                return length > _LONGEST_RECORD
+            file.seek(length + _RECORD_END, os.SEEK_CUR)
+    return False
+
+
 @contextlib.contextmanager
 def _readable(folder: pathlib.Path) -> Iterator[str]:
     """The folder, or one with links to its event files where others are named like them.
@@ -204,13 +222,13 @@ def _readable(folder: pathlib.Path) -> Iterator[str]:
     TensorBoard opens whatever has the name, and waits for ever at a pipe.
     """
     named = [path for path in folder.iterdir() if "tfevents" in path.name]
-    if all(path.is_file() for path in named):
+    readable = [path for path in named if path.is_file() and not declares_too_much(path)]
+    if len(readable) == len(named):
         yield str(folder)
         return
     with tempfile.TemporaryDirectory() as place:
-        for path in named:
-            if path.is_file():
-                os.symlink(path.absolute(), os.path.join(place, path.name))
+        for path in readable:
+            os.symlink(path.absolute(), os.path.join(place, path.name))
         yield place
 
 

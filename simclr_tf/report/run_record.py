@@ -162,6 +162,8 @@ def _damaged_events(place: str) -> list[str]:
     for path in curves.event_files(place):
         records = tf.data.TFRecordDataset(str(path))
         try:
+            if curves.declares_too_much(path):
+                raise tf.errors.DataLossError(None, None, "a record is longer than the file")
             records.reduce(np.int64(0), lambda count, _: count + 1)
         except tf.errors.OpError:
             damaged.append(path.relative_to(place).as_posix())

@@ -76,6 +76,19 @@ def test_what_is_only_named_like_an_event_file_is_not_opened(tmp_path):
     assert len(curves.event_files(tmp_path)) == 1
 
 
+def test_a_record_longer_than_memory_is_not_asked_for(tmp_path):
+    write(tmp_path, range(3), loss=[1.0, 2.0, 3.0])
+    (sound,) = curves.event_files(tmp_path)
+    # 2^40 bytes, with the checksum of this number (CRC-32C, masked): a sound start of a record.
+    start = (2**40).to_bytes(8, "little") + bytes.fromhex("aa3d6be4")
+    (tmp_path / "events.out.tfevents.9.long").write_bytes(sound.read_bytes() + start + b"x")
+    assert [curves.declares_too_much(path) for path in curves.event_files(tmp_path)].count(
+        True
+    ) == 1
+    (found,) = read_scalars(tmp_path)
+    assert found.values.tolist() == [1, 2, 3]
+
+
 def test_absent_folder():
     with pytest.raises(InputError, match="model_dir"):
         read_scalars("no/such/folder")
