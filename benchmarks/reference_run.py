@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import command
 from benchmarks.speed.reference import NUM_CLASSES, Reference, load
 
 EXAMPLES, BATCH, BEFORE, FURTHER = 5000, 8, 3, 3
@@ -347,7 +348,7 @@ def compare(path: str, case: str, folder: str) -> dict[str, Any]:
 
 def main() -> None:
     """Prints one line per case."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("clone", help="a clone of google-research/simclr")
     parser.add_argument("--case", choices=CASES, action="append", help="default: all")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -386,4 +387,4 @@ def _cells(row: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)
