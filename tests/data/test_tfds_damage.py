@@ -334,7 +334,7 @@ def an_encoder(monkeypatch):
         encode=lambda images: {"mean": tf.reduce_mean(images, axis=(1, 2))}, image_size=4,
         fingerprint="", global_step=None, path=None, run_dir=None, name="mean",
     )  # fmt: skip
-    monkeypatch.setattr(embed.encoders, "open_encoder", lambda path, size: encoder)
+    monkeypatch.setattr(embed.encoders, "open_encoder", lambda *arguments: encoder)
 
 
 def _check(error, expected):
