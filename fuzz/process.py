@@ -99,7 +99,13 @@ def run_forked(do: Callable[[], None], box: Sandbox, limits: Limits, case: Case)
     child = os.fork()
     if child == 0:
         _be_program(do, box, limits, case, files)
-    outcome = _attend(child, limits, files["stdout"])
+    try:
+        outcome = _attend(child, limits, files["stdout"])
+    except BaseException:  # Ctrl-C here does not reach the child, which has a session of its own
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        raise
     texts = {
         name: path.read_bytes()[: 2**22].decode("utf-8", "surrogateescape")
         for name, path in files.items()

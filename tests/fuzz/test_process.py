@@ -63,6 +63,20 @@ def test_ends_are_told_apart(name, tmp_path):
         assert "run_forked" in outcome.faults  # where it was
 
 
+def test_an_interrupted_session_leaves_no_child(tmp_path, monkeypatch):
+    def interrupted(child, limits, stdout):
+        children.append(child)
+        raise KeyboardInterrupt
+
+    children: list[int] = []
+    monkeypatch.setattr("fuzz.process._attend", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_forked(lambda: time.sleep(60), Sandbox(tmp_path / "box", tmp_path), QUICK,
+                   Case("", "run.py", ()))  # fmt: skip
+    with pytest.raises(ProcessLookupError):
+        os.kill(children[0], 0)
+
+
 @pytest.mark.parametrize(
     ("stdout", "status"), [("full", 120), ("lost", 120), ("closed", 0), ("file", 0)]
 )
