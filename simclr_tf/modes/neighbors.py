@@ -159,7 +159,7 @@ def _describe(path: str, content: Embeddings) -> str:
     origin = ", ".join(
         str(metadata[key]) for key in ("endpoint", "checkpoint", "dataset") if metadata.get(key)
     )
-    return f"{path}: {count} images, {dimension} numbers each ({origin})"
+    return f"{path}: {count} images, {dimension} numbers each ({printable_name(origin)})"
 
 
 def _resolve(query: str, content: Embeddings, open_encoder: _Opener, say: Say) -> _Query:
