@@ -42,7 +42,8 @@ _VARIABLES = {
     "SLURM_JOB_NODELIST": ("", "a[1-", "a[1-999999999]"),
     "TF_NUM_INTRAOP_THREADS": ("x", "-1", "0", "", "1e9"),
     "TF_NUM_INTEROP_THREADS": ("x", "-1"),
-    "TMPDIR": ("/nowhere", "", "fifo"), "HOME": ("", "/nowhere", None), "COLUMNS": ("x", "-1", "0"),
+    # Not TMPDIR: where it can't be used, Python takes /tmp, as it should.
+    "HOME": ("", "/nowhere", None), "COLUMNS": ("x", "-1", "0"),
     "TFDS_DATA_DIR": ("", "/nowhere", "fifo"), "TFHUB_CACHE_DIR": ("", "/nowhere", "fifo"),
 }  # fmt: skip
 
