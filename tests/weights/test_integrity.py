@@ -118,7 +118,7 @@ def test_a_manifest_leads_to_no_other_file(tmp_path, suffix, monkeypatch):
     content = json.loads(pathlib.Path(path).read_text())
     content["files"][suffix] = {"size": 0, "sha256": ""}
     pathlib.Path(path).write_text(json.dumps(content))
-    monkeypatch.setattr(integrity, "_sha256", lambda path: pytest.fail(path))
+    monkeypatch.setattr(integrity, "sha256", lambda path: pytest.fail(path))
     assert integrity.problem(prefix) == "ckpt-7.manifest.json can't be read"
 
 
