@@ -116,7 +116,9 @@ def test_the_command_writes_a_model_dir_and_says_with_which_flags(whole, tmp_pat
     (out / "events.out.tfevents.1").write_text("the reference went on here")
     assert command_line.main([*line, "--overwrite"]) == 2
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
-    again, before = load_model(str(out)).model(images), load_model(whole).model(images)
+    # Nothing was trained yet, so that nothing tells what the linear head reads.
+    again = load_model(str(out), ft_proj_selector=0).model(images)
+    before = load_model(whole).model(images)
     for name, value in before.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name)
 
@@ -141,7 +143,7 @@ def test_what_the_reference_cannot_have_is_refused(tmp_path, settings, told):
 
 
 def test_it_stands_by_itself(tmp_path):
-    with pytest.raises(InputError, match="saved_model, hub, keras, or reference alone"):
+    with pytest.raises(InputError, match="must be reference alone"):
         export_checkpoint("a", str(tmp_path / "out"), ["reference", "hub"])
 
 
