@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -17,6 +18,13 @@ from fuzz.process import Limits, run_forked
 from fuzz.sandbox import Sandbox
 
 QUICK = Limits(cpu_seconds=0.5, idle_seconds=1, memory_bytes=2**29, grace_seconds=1)
+
+
+def _quick(**changes: float) -> Limits:
+    """`QUICK` beside what this process holds, which its children start with."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    held = pages * os.sysconf("SC_PAGE_SIZE")
+    return dataclasses.replace(QUICK, memory_bytes=QUICK.memory_bytes + held, **changes)
 
 
 def _spin():
@@ -55,7 +63,8 @@ ENDS = {
 @pytest.mark.parametrize("name", ENDS)
 def test_ends_are_told_apart(name, tmp_path):
     act, expected = ENDS[name]
-    outcome = run_forked(act, Sandbox(tmp_path / "box", tmp_path), QUICK, Case("", "run.py", ()))
+    limits = _quick(cpu_seconds=10) if name == "memory" else _quick()
+    outcome = run_forked(act, Sandbox(tmp_path / "box", tmp_path), limits, Case("", "run.py", ()))
     assert {key: getattr(outcome, key) for key in expected} == expected
     if name == "raised":
         assert outcome.err.splitlines()[-1] == "ValueError: wrong"
@@ -71,7 +80,7 @@ def test_an_interrupted_session_leaves_no_child(tmp_path, monkeypatch):
     children: list[int] = []
     monkeypatch.setattr("fuzz.process._attend", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_forked(lambda: time.sleep(60), Sandbox(tmp_path / "box", tmp_path), QUICK,
+        run_forked(lambda: time.sleep(60), Sandbox(tmp_path / "box", tmp_path), _quick(),
                    Case("", "run.py", ()))  # fmt: skip
     with pytest.raises(ProcessLookupError):
         os.kill(children[0], 0)
@@ -83,7 +92,7 @@ def test_an_interrupted_session_leaves_no_child(tmp_path, monkeypatch):
 def test_streams_that_can_not_be_written(stdout, status, tmp_path):
     case = Case("", "run.py", (), stdout=stdout)
     box = Sandbox(tmp_path / "box", tmp_path)
-    assert run_forked(_flush_at_the_end, box, QUICK, case).status == status
+    assert run_forked(_flush_at_the_end, box, _quick(), case).status == status
 
 
 def _write(path):
@@ -94,11 +103,11 @@ def test_a_child_can_not_write_elsewhere(tmp_path):
     if not guard.can_confine():
         pytest.skip("the kernel has no Landlock")
     box, elsewhere = Sandbox(tmp_path / "box", tmp_path), tmp_path / "elsewhere"
-    outcome = run_forked(_write(elsewhere), box, QUICK, Case("", "run.py", ()))
+    outcome = run_forked(_write(elsewhere), box, _quick(), Case("", "run.py", ()))
     assert not elsewhere.exists()
     assert outcome.err.splitlines()[-1].startswith("PermissionError")
     assert outcome.deeds == (f"writes outside: open {elsewhere}",)
-    assert run_forked(_write("here"), box, QUICK, Case("", "run.py", ())).deeds == ()
+    assert run_forked(_write("here"), box, _quick(), Case("", "run.py", ())).deeds == ()
     assert (box.work / "here").is_file()
 
 
@@ -124,4 +133,4 @@ def _remove_through_a_link(folder):
 )
 def test_deeds_are_noted(act, deed, tmp_path):
     box = Sandbox(tmp_path / "box", tmp_path)
-    assert run_forked(act, box, QUICK, Case("", "run.py", ())).deeds[0] == deed
+    assert run_forked(act, box, _quick(), Case("", "run.py", ())).deeds[0] == deed
