@@ -38,6 +38,7 @@ def trained(tmp_path_factory):
 def test_the_whole_scoreboard_by_one_command(trained, tmp_path, capsys):
     """Architecture, data set and schedule come from the run itself."""
     words = f"--mode=evaluate --protocols=all --checkpoint={trained} --model_dir={tmp_path}/board"
+    (tmp_path / "tfds").mkdir()
     data = f"--data_dir={tmp_path}/tfds"
     assert command_line.main([*words.split(), data, *SHORT.split()]) == 0, capsys.readouterr().err
     board = tmp_path / "board"
@@ -63,7 +64,7 @@ def test_a_run_in_model_dir_is_evaluated_in_its_place(trained):
 BAD = {
     "no encoder": ("--protocols=knn --dataset=digits", "--checkpoint"),
     "no data": ("--checkpoint={empty}", "--dataset"),
-    "unknown protocol": ("--checkpoint={run} --protocols=knm", "--protocols must be all"),
+    "unknown protocol": ("--checkpoint={run} --protocols=knm", "--protocols must be one of all"),
     "not an encoder": ("--checkpoint={empty} --dataset=digits", "--checkpoint must be"),
     "no such path": ("--checkpoint={empty}/x --dataset=digits", "--checkpoint must be"),
     "batch": ("--checkpoint={run} --num_logical_cpus=1 --eval_batch_size=0", "--eval_batch_size"),
