@@ -140,6 +140,7 @@ def two_cells(monkeypatch):
 def workplace(tmp_path_factory):
     """The folder that the commands run in, with the photos that they mention."""
     folder = tmp_path_factory.mktemp("readme")
+    (folder / "DIR").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 30, 3), np.uint8)
     for index, image in enumerate(pixels):
         split, label = ("test" if index < 8 else "train"), ("cat" if index % 2 else "dog")
