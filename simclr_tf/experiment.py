@@ -129,6 +129,9 @@ def _label_notes(run: RunConfig, source: sources.Source, eval_split: str | None)
         return [f"{source.name} has no labels: {skipped} and evaluation are skipped"]
     if eval_split is None:
         return [f"{source.name} has no validation or test split: evaluation is skipped"]
+    if _shares_images(source, run.data.train_split, eval_split):
+        return ["the evaluation split holds training images: kNN and logistic regression, which "
+                "would find them again, are left out"]  # fmt: skip
     return []
 
 
@@ -196,9 +199,6 @@ def prepare(run: RunConfig, trains: bool) -> Experiment:
     eval_split = choose_eval_split(run.data, source)
     notes = precision_notes + _label_notes(run, source, eval_split)
     notes += [labelled.note] if labelled.note else []
-    if eval_split is not None and _shares_images(source, run.data.train_split, eval_split):
-        notes.append("the evaluation split holds training images: kNN and logistic regression, "
-                     "which would find them again, are left out")  # fmt: skip
     if not trains:
         if run_config.lacks_record(run.model_dir):
             notes.append(f"{run.model_dir} has no {locate.CONFIG_FILE} any more: whether it was "

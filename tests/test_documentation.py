@@ -251,6 +251,7 @@ def small(command: str, folder: pathlib.Path) -> list[str]:
     """The words of a command of run.py for a process of its own, without ImageNet."""
     words = shlex.split(command)
     after = words[words.index("run.py") + 1 :]
+    after = [word for word in after if not word.startswith("--data_dir=")]  # nobody has it
     return [sys.executable, str(ROOT / "run.py"), *after, *SHORT, *NO_IMAGENET, "--report",
             f"--model_dir={folder}"]  # fmt: skip
 
