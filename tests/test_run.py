@@ -164,7 +164,7 @@ BAD_PATHS = {
     "long cache": ("--mode=evaluate --checkpoint={finished} --feature_cache=" + LONG,
                    "--feature_cache must have at most"),
     "long checkpoint": (LABELLED + f" --checkpoint={LONG}", "--checkpoint"),
-    "peak beyond numbers": (LABELLED + " --learning_rate=1e308", "--learning_rate must be at least"),
+    "peak beyond numbers": (LABELLED + " --learning_rate=1e308", "--learning_rate must be at"),
 }  # fmt: skip
 
 
