@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from simclr_tf.errors import InputError, first_line
 from simclr_tf.weights import integrity
-from simclr_tf.weights.object_graph import read_graph
+from simclr_tf.weights.object_graph import read_graph, read_value
 
 # What an optimizer keeps for every variable, as ours call it.
 KINDS = {"lars": ("velocity",), "momentum": ("m",), "adam": ("m", "v")}
@@ -54,7 +54,7 @@ class StoredSlots:
         Raises:
             InputError: The file is damaged.
         """
-        return _read(self._reader, self.keys[slot, name], self.prefix)
+        return read_value(self._reader, self.keys[slot, name], self.prefix)
 
 
 def kind_of(slots: Iterable[str]) -> str | None:
@@ -85,7 +85,7 @@ def open_slots(prefix: str) -> StoredSlots:
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:
         raise InputError("checkpoint", f"must be a readable checkpoint ({first_line(error)})",
                          prefix) from None  # fmt: skip
-    step = int(_read(reader, _STEP, prefix)) if reader.has_tensor(_STEP) else None
+    step = int(read_value(reader, _STEP, prefix)) if reader.has_tensor(_STEP) else None
     return StoredSlots(prefix, step, keys, reader)
 
 
@@ -118,11 +118,3 @@ def _of_its_own(
             if place is not None and attribute.checkpoint_key.startswith(_OPTIMIZER):
                 found[place] = attribute.checkpoint_key
     return found
-
-
-def _read(reader: tf.train.CheckpointReader, key: str, prefix: str) -> np.ndarray:
-    try:
-        return reader.get_tensor(key)
-    except (IndexError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise InputError("checkpoint", f"must be a complete checkpoint ({first_line(error)})",
-                         prefix) from None  # fmt: skip

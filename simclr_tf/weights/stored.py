@@ -10,7 +10,7 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from simclr_tf.errors import InputError, first_line
 from simclr_tf.weights import integrity, slots
-from simclr_tf.weights.object_graph import OBJECT_GRAPH, VALUE_SUFFIX, read_graph
+from simclr_tf.weights.object_graph import OBJECT_GRAPH, VALUE_SUFFIX, read_graph, read_value
 
 _SLOT = "/.OPTIMIZER_SLOT/"
 # First parts of the names of a network's variables: ours, the reference's in TF2, in TF1.
@@ -68,11 +68,7 @@ class StoredVariables:
         return self._value(self._keys[name])
 
     def _value(self, key: str) -> np.ndarray:
-        try:
-            return self._reader.get_tensor(key)
-        except (IndexError, ValueError, RuntimeError, tf.errors.OpError) as error:
-            raise InputError("checkpoint", f"must be a complete checkpoint ({first_line(error)})",
-                             self.prefix) from None  # fmt: skip
+        return read_value(self._reader, key, self.prefix)
 
 
 def open_variables(prefix: str) -> StoredVariables:
