@@ -247,11 +247,13 @@ OF_DESCRIPTIONS = {
     "a list as dataset_info.json": lambda f: _text(f, _INFO, b"[]"),
     "an empty object as dataset_info.json": lambda f: _text(f, _INFO, b"{}"),
     "bytes as dataset_info.json": lambda f: _text(f, _INFO, b"\xff\xfe\0"),
-    "an empty features.json": lambda f: _text(f, _FEATURES, b""),
-    "half a features.json": lambda f: _text(f, _FEATURES, (f / _FEATURES).read_bytes()[:100]),
+    "an empty features.json": lambda f: _text(f, _FEATURES, b"") and _FEATURES,
+    "half a features.json": lambda f: (
+        _text(f, _FEATURES, (f / _FEATURES).read_bytes()[:100]) and _FEATURES
+    ),
     "an empty object as features.json": lambda f: _text(f, _FEATURES, b"{}"),
-    "a features.json that names code": lambda f: _json(
-        f, _FEATURES, lambda c: c.update(pythonClassName="os.system")
+    "a features.json that names code": lambda f: (
+        _json(f, _FEATURES, lambda c: c.update(pythonClassName="os.system")) and _FEATURES
     ),
     "no splits": lambda f: _json(f, _INFO, lambda info: info.update(splits=[])),
     "a split without a name": lambda f: _split(f, name=""),

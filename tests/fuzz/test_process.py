@@ -21,9 +21,9 @@ QUICK = Limits(cpu_seconds=0.5, idle_seconds=1, memory_bytes=2**29, grace_second
 
 
 def _quick(**changes: float) -> Limits:
-    """`QUICK` beside what this process holds, which its children start with."""
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    held = pages * os.sysconf("SC_PAGE_SIZE")
+    """`QUICK` beside what this process holds of its own, which its children start with."""
+    resident, mapped = map(int, pathlib.Path("/proc/self/statm").read_text().split()[1:3])
+    held = (resident - mapped) * os.sysconf("SC_PAGE_SIZE")  # a child starts without mapped files
     return dataclasses.replace(QUICK, memory_bytes=QUICK.memory_bytes + held, **changes)
 
 

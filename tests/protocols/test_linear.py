@@ -99,7 +99,8 @@ def test_an_unknown_endpoint_lists_those_there_are(make_context, pixels):
 
 def test_a_head_that_diverges_loses_and_the_others_go_on(make_context, pixels, monkeypatch):
     # Features of another scale diverge at rates within the limits.
-    monkeypatch.setitem(LIMITS, "linear_learning_rates", Range(0, 1e39))
+    for name in ("linear_learning_rates", "learning_rate"):
+        monkeypatch.setitem(LIMITS, name, Range(0, 1e39))
     context = make_context(
         pixels, linear_epochs=15, linear_batch_size=64, linear_learning_rates="1e38,1.0"
     )
