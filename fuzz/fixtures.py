@@ -28,11 +28,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ev": ("run.py", ("--mode=evaluate", DATASET, *TINY[2:3], *KNN, "--checkpoint=run",
                       "--map_points=0", "--model_dir=ev", "--feature_cache=cache")),
     "ws": ("export", ("import", "--source=run", "--output=ws")),
-    "tfds": ("run.py", ("--mode=embed", *DIGITS, "--checkpoint=run", "--output=digits.npz")),
+    "digits.npz": ("run.py", ("--mode=embed", *DIGITS, "--checkpoint=run", "--output=digits.npz")),
     "study": ("run.py", (*STUDY, "--report=False", "--knn=False", "--model_dir=study")),
 }  # fmt: skip
 WRITTEN = ("photos", "files", "foreign")  # fixtures that no command makes
-ALONG = {"ev": ("cache",)}  # what a command makes beside its fixture
+ALONG = {"ev": ("cache",), "digits.npz": ("tfds",)}  # what lies beside a command's fixture
 
 
 def write_photos(folder: pathlib.Path) -> None:
@@ -123,6 +123,8 @@ def make(
         elif name == "foreign":
             in_child(name, lambda: write_foreign(pathlib.Path("foreign")))
         else:
+            if name == "digits.npz":  # prepared in a folder that exists
+                (folder / "tfds").mkdir(exist_ok=True)
             in_child(name, command(*COMMANDS[name]))
 
 
