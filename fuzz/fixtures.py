@@ -123,9 +123,17 @@ def make(
         elif name == "foreign":
             in_child(name, lambda: write_foreign(pathlib.Path("foreign")))
         else:
-            if name == "digits.npz":  # prepared in a folder that exists
-                (folder / "tfds").mkdir(exist_ok=True)
-            in_child(name, command(*COMMANDS[name]))
+            in_child(name, _in_folders(command(*COMMANDS[name])))
+
+
+def _in_folders(run: Callable[[], None]) -> Callable[[], None]:
+    """The same after making the folder that data sets are prepared in, which must exist."""
+
+    def made_and_run() -> None:
+        os.makedirs("tfds", exist_ok=True)
+        run()
+
+    return made_and_run
 
 
 def _missing(folder: pathlib.Path, wanted: Sequence[str]) -> list[str]:
