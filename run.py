@@ -13,7 +13,13 @@ from typing import Any
 from flags import parsing, usage
 from simclr_tf import startup
 from simclr_tf.console import run_command, say
-from simclr_tf.errors import InputError, Preempted, RunError, WorkerLostError
+from simclr_tf.errors import (
+    InputError,
+    Preempted,
+    RunError,
+    WorkerLostError,
+    describe_failure,
+)
 
 # Exit statuses. After the last three the same command goes on where the run stopped.
 BAD_INPUT, FAILED, WORKER_LOST, INTERRUPTED, PREEMPTED = 2, 1, 75, 130, 143
@@ -207,8 +213,7 @@ def main(words: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        status = FAILED
-        text = f"{type(error).__name__}: {parsing.describe_error(error)} (--debug: traceback)"
+        status, text = FAILED, describe_failure(error)
     say(f"run.py: error: {text}", sys.stderr)
     return status
 

@@ -183,7 +183,10 @@ class Ours:
 
 
 def deviation(ours: Ours, theirs: Theirs) -> dict[str, float]:
-    """Largest differences of weights and of slots."""
+    """Largest differences of weights and of slots, relative to values above 1.
+
+    Moving variances reach thousands where weights are random.
+    """
     slots = {"lars": {"velocity": "Momentum"}, "momentum": {"m": "momentum"},
              "adam": {"m": "m", "v": "v"}}[ours.run.optimizer.optimizer]  # fmt: skip
     state = {variable.name: variable for variable in ours.optimizer.variables}
@@ -194,8 +197,8 @@ def deviation(ours: Ours, theirs: Theirs) -> dict[str, float]:
             if (mine := state.get(f"{slot}/{own.name}")) is not None:
                 kept.append((mine.numpy(), theirs.optimizer.get_slot(other, name).numpy()))
     return {
-        "weights": max(float(np.abs(a - b).max()) for a, b in weights),
-        "slots": max(float(np.abs(a - b).max()) for a, b in kept),
+        "weights": max(_relative(a, b, 1.0) for a, b in weights),
+        "slots": max(_relative(a, b, 1.0) for a, b in kept),
     }
 
 
@@ -233,8 +236,8 @@ def _number(name: str) -> int:
     return int(last) if last.isdigit() else 0
 
 
-def _relative(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-6))
+def _relative(a: np.ndarray, b: np.ndarray, least: float = 1e-6) -> float:
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), least))
 
 
 def train(path: str, folder: str, case: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from absl import flags
 from flags import flagfile
 from simclr_tf import startup
 from simclr_tf.console import run_command, say
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, describe_failure
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 _HELP_WORDS = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -174,8 +174,7 @@ def main(words: Sequence[str]) -> int:
         if debug:
             raise
     except Exception as error:
-        status = FAILED
-        text = f"{type(error).__name__}: {_describe(error, imports)} (--debug: traceback)"
+        status, text = FAILED, describe_failure(error)
         if debug:
             raise
     say(f"python -m export: error: {text}", sys.stderr)

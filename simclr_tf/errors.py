@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -89,6 +90,17 @@ def first_line(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """All of an exception's text in one line, for use inside another message."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def describe_failure(error: Exception) -> str:
+    """One line on an exception that nobody foresaw.
+
+    A file that the system does not give is said in plain words; anything else may be a bug, so its
+    class is named, and where the traceback is.
+    """
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
+        return printable_name(f"{os.fsdecode(error.filename)} can't be used ({error.strerror})")
+    return f"{type(error).__name__}: {one_line(error)} (--debug: traceback)"
 
 
 class Preempted(BaseException):

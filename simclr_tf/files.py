@@ -30,6 +30,7 @@ except ImportError:  # Windows
 PathLike = str | os.PathLike[str]
 
 _PACKAGES = {"gs": "tensorflow[gcs-filesystem]"}
+_BEGINNINGS = {".html": b"<!doctype html", ".json": b"{", ".npz": b"PK", ".parquet": b"PAR1"}
 _MOST_BELOW = 255  # of the names of what is written in a folder
 
 
@@ -181,14 +182,16 @@ def write_bytes_atomically(path: PathLike, data: bytes) -> None:
 def remove_leftovers(path: PathLike) -> None:
     """Removes what processes left that were killed while they wrote a local file.
 
-    A file that is being written (`open_temporary`) stays, and so does what is no regular file.
+    A file that is being written (`open_temporary`) stays, and so does what is no regular file or
+    does not begin as files of this suffix do: only the name says that it was written here.
     """
     if is_remote(path):
         return
     target = pathlib.Path(path)
+    begins = _BEGINNINGS.get(target.suffix.lower(), b"")
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.????????.tmp"):
         with contextlib.suppress(OSError):
-            if _is_abandoned(leftover):
+            if _is_abandoned(leftover, begins):
                 leftover.unlink()
 
 
@@ -327,12 +330,13 @@ def _write_local(target: pathlib.Path, data: bytes) -> None:
             raise
 
 
-def _is_abandoned(leftover: pathlib.Path) -> bool:
-    """Whether it is a file that nobody writes."""
+def _is_abandoned(leftover: pathlib.Path, begins: bytes) -> bool:
+    """Whether it is a file that nobody writes, with this beginning or the first part of it."""
     with open(os.open(leftover, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
         if fcntl is not None:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        return is_regular and begins.startswith(file.read(max(len(begins), 1)))
 
 
 def _write_remote(target: str, data: bytes) -> None:

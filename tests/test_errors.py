@@ -1,6 +1,12 @@
 import pytest
 
-from simclr_tf.errors import InputError, require, require_choice, require_valid
+from simclr_tf.errors import (
+    InputError,
+    describe_failure,
+    require,
+    require_choice,
+    require_valid,
+)
 
 
 def test_message_names_setting_constraint_and_value():
@@ -31,3 +37,17 @@ def test_the_nearest_choice_is_offered(value, hint):
         require_choice("mode", value, ("train", "eval", -1))
     assert caught.value.constraint == f"must be one of train, eval, -1{hint}"
     require_choice("mode", -1, ("train", "eval", -1))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileExistsError(17, "File exists", "run/x\n"), r"run/x\n can't be used (File exists)"),
+        (PermissionError(13, "Permission denied", b"a"), "a can't be used (Permission denied)"),
+        (OSError(28, "No space left on device"),
+         "OSError: [Errno 28] No space left on device (--debug: traceback)"),
+        (ValueError("two\nlines"), "ValueError: two lines (--debug: traceback)"),
+    ],
+)  # fmt: skip
+def test_what_nobody_foresaw_is_one_line(error, line):
+    assert describe_failure(error) == line

@@ -49,13 +49,29 @@ def test_failure_names_the_file_that_was_asked_for(tmp_path):
     assert os.listdir(tmp_path) == ["page.html"] and os.listdir(tmp_path / "page.html") == []
 
 
-def test_leftovers_of_killed_writes_are_removed(tmp_path):
-    files.write_text_atomically(tmp_path / "a[1].txt", "kept")
-    (tmp_path / ".a[1].txt.0123abcd.tmp").write_text("half")
-    (tmp_path / ".b.txt.0123abcd.tmp").write_text("another's")
-    files.remove_leftovers(tmp_path / "a[1].txt")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.txt.0123abcd.tmp", "a[1].txt"]
-    files.remove_leftovers(tmp_path / "nowhere" / "a")
+@pytest.mark.parametrize(
+    ("name", "left", "goes"),
+    [
+        ("a[1].npz", b"PK\3\4half", True),
+        ("a.npz", b"P", True),
+        ("a.npz", b"", True),
+        ("a.parquet", b"PAR1", True),
+        ("a.html", b"<!doctype html><p>", True),
+        ("a.json", b'{"a"', True),
+        ("a.npz", b"of somebody", False),
+        ("a.json", b"PK", False),
+        ("a.txt", b"of somebody", False),
+    ],
+)
+def test_leftovers_of_killed_writes_are_removed(name, left, goes, tmp_path):
+    (tmp_path / name).write_text("kept")
+    leftover = tmp_path / f".{name}.0123abcd.tmp"
+    leftover.write_bytes(left)
+    (tmp_path / ".b.npz.0123abcd.tmp").write_bytes(b"PK: another's")
+    files.remove_leftovers(tmp_path / name)
+    assert leftover.exists() == (not goes)
+    assert len(os.listdir(tmp_path)) == 3 - goes
+    files.remove_leftovers(tmp_path / "nowhere" / "a.npz")
 
 
 def test_a_file_that_is_being_written_is_no_leftover(tmp_path):

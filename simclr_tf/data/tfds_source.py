@@ -236,13 +236,15 @@ def prepared_dir(dataset: str, data_dir: str | None) -> epath.Path | None:
 
 
 def _builder(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    is_embedded = dataset in embedded.BUILDERS
+    default = embedded.default_data_dir() if is_embedded else tfds.core.constants.DATA_DIR
+    root = epath.Path(data_dir or default).expanduser()
     with _refusing_damage(dataset):
-        if dataset in embedded.BUILDERS:
-            return embedded.prepare(dataset, data_dir)
         is_version = data_dir is not None and (root / "dataset_info.json").exists()
         if not is_remote(root):
-            trust.check_features(root if is_version else root / re.split("[/:]", dataset)[0])
+            trust.check_texts(root if is_version else root / re.split("[/:]", dataset)[0])
+        if is_embedded:
+            return embedded.prepare(dataset, data_dir)
         if is_version:
             return tfds.builder_from_directory(data_dir)
         return tfds.builder(dataset, data_dir=data_dir, try_gcs=False)

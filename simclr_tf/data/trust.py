@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import stat
 from typing import Any
 
 from simclr_tf.errors import InputError, require
@@ -20,8 +21,9 @@ FOLDER = "folder"
 EMBEDDED = ("patterns", "digits")  # drawn, or shipped with scikit-learn
 # Name, config and version; neither a namespace nor settings of a builder (`name/a=b`).
 _PLAIN = re.compile(r"[A-Za-z]\w*(/\w[\w.+-]*)?(:\d+\.\d+\.\d+)?", re.ASCII)
+_TEXTS = [f"{place}*.{suffix}" for place in ("", "*/", "*/*/") for suffix in ("json", "txt")]
 _CLASSES = "tensorflow_datasets."
-_MAX_FEATURES_BYTES = 2**24
+_MAX_TEXT_BYTES = 2**24  # of a description, or of the names of classes
 
 
 def recorded_data(dataset: Any, data_dir: Any, remote: bool = False) -> tuple[str, str | None]:
@@ -63,8 +65,11 @@ def recorded_data(dataset: Any, data_dir: Any, remote: bool = False) -> tuple[st
     return dataset, data_dir
 
 
-def check_features(folder: str | os.PathLike[str]) -> None:
-    """Refuses a prepared data set whose features are of classes that TFDS would have to import.
+def check_texts(folder: str | os.PathLike[str]) -> None:
+    """Refuses a prepared data set whose texts TFDS can't read without harm.
+
+    They are descriptions and names of classes. TFDS reads them whole, whatever they are and however
+    long, and imports the classes of features that they name.
 
     Args:
         folder: Of a data set or of one version of it, or of any other kind.
@@ -73,10 +78,18 @@ def check_features(folder: str | os.PathLike[str]) -> None:
         InputError: Names the file.
     """
     root = pathlib.Path(folder)
-    for pattern in ("features.json", "*/features.json", "*/*/features.json"):
-        for path in sorted(root.glob(pattern)):
-            name = os.fspath(path)
-            _check_classes(read_json(path, _MAX_FEATURES_BYTES), name)
+    for path in sorted(path for pattern in _TEXTS for path in root.glob(pattern)):
+        if path.name == "features.json":
+            _check_classes(read_json(path, _MAX_TEXT_BYTES), os.fspath(path))
+        else:
+            _check_size(path)
+
+
+def _check_size(path: pathlib.Path) -> None:
+    found = path.stat()
+    require(stat.S_ISREG(found.st_mode), os.fspath(path), "must be a regular file", "another kind")
+    require(found.st_size <= _MAX_TEXT_BYTES, os.fspath(path),
+            f"must have at most {_MAX_TEXT_BYTES} bytes", found.st_size)  # fmt: skip
 
 
 def _check_classes(value: Any, name: str) -> None:

@@ -33,6 +33,7 @@ _BLOCK = 2**20
 _MAX_READ = 2**22  # bytes at a time: the list of an archive's members is one read
 _MAX_OBJECTS = 100_000  # in the HDF5 file
 _FILTERS = {1, 2, 3}  # deflate, shuffle, checksum; others are libraries that HDF5 looks for
+_OF_PYTHON = (AssertionError, AttributeError, LookupError, TypeError)
 _SHOWN = 200  # characters of a fault, which may print whole models
 
 
@@ -138,8 +139,11 @@ def open_keras_file(path: str, allow_foreign: bool = False) -> keras.Model:
 
 
 def fault(error: Exception) -> str:
-    """What a foreign object raised, in a few words."""
-    return textwrap.shorten(first_line(error), _SHOWN)
+    """What a foreign object raised, in a few words that are not about Python's own objects."""
+    text = first_line(error)
+    if isinstance(error, _OF_PYTHON) and not text.startswith("Error when"):  # Keras's own words
+        return f"what it describes does not fit together, {type(error).__name__}"
+    return textwrap.shorten(text, _SHOWN)
 
 
 def warn_about_code(path: str) -> None:

@@ -1,6 +1,7 @@
 """What a record of somebody else's may name, and what a prepared data set."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -90,18 +91,44 @@ def test_classes_of_features(tmp_path):
     for content in features("tensorflow_datasets.core.features.image_feature.Image"):
         place.write_text(json.dumps(content))
         for folder in (place.parent, tmp_path / "name", tmp_path, tmp_path / "nothing"):
-            trust.check_features(folder)
+            trust.check_texts(folder)
     for content in features("module_of_nobody.Image"):
         place.write_text(json.dumps(content))
         for folder in (place.parent, tmp_path / "name", tmp_path):
             with pytest.raises(
                 InputError, match="must name feature classes of tensorflow_datas"
             ) as e:
-                trust.check_features(folder)
+                trust.check_texts(folder)
             assert (e.value.name, e.value.received) == (str(place), "module_of_nobody.Image")
     place.write_text("no JSON")
     with pytest.raises(InputError, match="must be JSON"):
-        trust.check_features(tmp_path)
+        trust.check_texts(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["label.labels.txt", "dataset_info.json", "features.json"])
+def test_texts_without_end(name, tmp_path):
+    place = tmp_path / "name" / "1.0.0" / name
+    place.parent.mkdir(parents=True)
+    with open(place, "wb") as file:
+        file.truncate(20 * 2**30)
+    with pytest.raises(InputError, match="must have at most 16777216 bytes") as caught:
+        trust.check_texts(tmp_path / "name")
+    assert caught.value.name == str(place)
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(InputError, match="must be a regular file"):
+        trust.check_texts(tmp_path / "name")
+
+
+def test_the_texts_of_an_embedded_set_are_checked(tmp_path):
+    from simclr_tf.data import tfds_source
+
+    place = tmp_path / "digits" / "1.0.0" / "label.labels.txt"
+    place.parent.mkdir(parents=True)
+    with open(place, "wb") as file:
+        file.truncate(20 * 2**30)
+    with pytest.raises(InputError, match="must have at most 16777216 bytes"):
+        tfds_source.open_tfds("digits", str(tmp_path))
 
 
 def test_a_prepared_data_set_of_others_imports_nothing(tmp_path, monkeypatch):

@@ -356,3 +356,18 @@ def test_a_file_that_is_not_there(tmp_path):
     assert "must exist" in refusal(tmp_path / "x.keras")
     (tmp_path / "x.keras").write_bytes(b"no archive")
     assert "must be a .keras file that tf_keras opens" in refusal(tmp_path / "x.keras")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (AttributeError("'int' object has no attribute 'as_list'"),
+         "what it describes does not fit together, AttributeError"),
+        (KeyError("x"), "what it describes does not fit together, KeyError"),
+        (TypeError("Error when deserializing class 'Dense'\nmore"),
+         "Error when deserializing class 'Dense'"),
+        (ValueError("Unknown layer"), "Unknown layer"),
+    ],
+)  # fmt: skip
+def test_faults_are_not_about_objects_of_python(error, said):
+    assert keras_files.fault(error) == said
