@@ -12,6 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as run.py sets it
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+pytest_plugins = ["tests.processor_time"]
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,111 @@
+"""What the tests cost: processor time, not wall time, so that a busy machine does not matter.
+
+Every test is measured with its fixtures and the processes that it starts and waits for. At the end
+the total, the slowest tests and the number of processes are shown; a whole run (`make test`) fails
+beyond `LIMIT` times the budget that pyproject.toml records (`[tool.simclr_tf.tests]`).
+"""
+
+from __future__ import annotations
+
+import collections
+import resource
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+LIMIT = 1.5
+SHOWN = 10
+_STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
+_COST, _STARTED = "processor_seconds", "processes"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("processor time")
+    group.addoption(
+        "--budget", type=float, metavar="MINUTES",
+        help=f"fail where the tests take over {LIMIT} times as much processor time",
+    )  # fmt: skip
+    group.addoption("--slowest", type=int, default=SHOWN, metavar="N",
+                    help=f"show the N tests that cost most [{SHOWN}]")  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_Meter(config), "processor_time_meter")
+
+
+def processor_seconds() -> float:
+    """Of this process and of its children that have ended and were waited for."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+class _Meter:
+    """Measures in the processes that run tests; adds up in the one that reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._started = 0
+        self._costs: dict[str, float] = collections.defaultdict(float)
+        self._processes: dict[str, int] = collections.defaultdict(int)
+        self._workers = 0.0
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, _: Any) -> None:
+        if event in _STARTS:
+            self._started += 1
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        item.user_properties = [one for one in item.user_properties if one[0] != _COST]
+        self._before = processor_seconds(), self._started
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[Any]:
+        report = yield
+        seconds, started = self._before
+        self._before = processor_seconds(), self._started
+        cost = self._before[0] - seconds, self._before[1] - started
+        report.user_properties = [*report.user_properties, (_COST, cost[0]), (_STARTED, cost[1])]
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        found = dict(report.user_properties)
+        self._costs[report.nodeid] += found.get(_COST, 0.0)
+        self._processes[report.nodeid] += found.get(_STARTED, 0)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        self._workers += getattr(node, "workeroutput", {}).get(_COST, 0.0)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[_COST] = processor_seconds()
+            return
+        budget = self._config.getoption("--budget")
+        if budget is not None and self._total() > LIMIT * 60 * budget and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _total(self) -> float:
+        # Workers of xdist are children that it may not have waited for.
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        return self._workers + own.ru_utime + own.ru_stime if self._workers else processor_seconds()
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        total, write = self._total(), terminalreporter.write_line
+        terminalreporter.section("processor time")
+        slowest = sorted(self._costs.items(), key=lambda one: -one[1])
+        for name, seconds in slowest[: self._config.getoption("--slowest")]:
+            started = self._processes[name]
+            write(f"{seconds:8.1f} s  {name}" + (f" ({started} processes)" if started else ""))
+        within, started = sum(self._costs.values()), sum(self._processes.values())
+        write(f"{total / 60:.1f} minutes of processor time in all, {within / 60:.1f} within tests, "
+              f"{started} processes started")  # fmt: skip
+        budget = self._config.getoption("--budget")
+        if budget is not None and total > LIMIT * 60 * budget:
+            write(f"FAILED: over {LIMIT} times the budget of {budget:g} minutes: make the "
+                  "tests that grew cheaper, or record another budget and say why", red=True)  # fmt: skip
