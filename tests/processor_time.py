@@ -107,5 +107,5 @@ class _Meter:
               f"{started} processes started")  # fmt: skip
         budget = self._config.getoption("--budget")
         if budget is not None and total > LIMIT * 60 * budget:
-            write(f"FAILED: over {LIMIT} times the budget of {budget:g} minutes: make the "
-                  "tests that grew cheaper, or record another budget and say why", red=True)  # fmt: skip
+            text = f"FAILED: over {LIMIT} times the budget of {budget:g} minutes: make what grew "
+            write(f"{text}cheaper, or record another budget and say why", red=True)
