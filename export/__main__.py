@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from flags import flagfile
+from flags import flagfile, wording
 from simclr_tf import startup
 from simclr_tf.console import run_command, say
-from simclr_tf.errors import InputError, describe_failure
+from simclr_tf.errors import InputError, describe_failure, did_you_mean
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 _HELP_WORDS = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -92,7 +92,7 @@ def _read(values: flags.FlagValues, words: Sequence[str], needed: Sequence[str])
     try:
         rest = values(["export", *words])[1:]
     except (flags.Error, ValueError) as error:
-        raise UsageError(" ".join(str(error).split())) from None
+        raise UsageError(wording.plain(error)) from None
     if rest:
         raise UsageError(f"flags have the form --name=value. Received: {rest[0]!r}")
     for name in needed:
@@ -161,6 +161,11 @@ def main(words: Sequence[str]) -> int:
     imports = words[0] == "import"
     try:
         startup.check_process()
+        if not imports and not words[0].startswith("-"):
+            hint = did_you_mean(words[0], ["import"])
+            raise UsageError(
+                f"the first word must be import or a flag{hint}. Received: {words[0]!r}"
+            )
         act = _import(words[1:]) if imports else _export(words)
         startup.load_tensorflow()
         act()

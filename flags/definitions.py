@@ -182,7 +182,8 @@ _SCOREBOARD = {
     "map_points": "Images on the t-SNE map and in the projector; 0 for none.",
 }
 _RETRIEVAL = {
-    "output": "File to write: embeddings (.parquet, .npz), or the picture of neighbors (.png).",
+    "output": "File to write: embeddings (.parquet, .npz), or the picture of neighbors (.png; "
+    "default: beside EMBEDDINGS, as STEM.neighbors.png).",
     "embeddings": "File of embeddings to search.",
     "query": "Image file, or id in --embeddings. Default: near-duplicates of the whole file.",
     "num_neighbors": "Neighbours to show.",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from simclr_tf.errors import InputError, one_line, require
 
 _MOST_BYTES = 2**20
+_MOST_FILES = 100
 _NAMES = ("--flagfile", "-flagfile")
 
 
@@ -17,9 +18,11 @@ def expand(words: Sequence[str]) -> list[str]:
     Blank lines and lines that start with `#` or `//` are left out. A file may name further ones.
 
     Raises:
-        InputError: A file can't be read, is no text, or names itself.
+        InputError: A file can't be read, is no text, names itself, or has a line of another form;
+            or there are over 100.
     """
     expanded: list[str] = []
+    read: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -32,20 +35,24 @@ def expand(words: Sequence[str]) -> list[str]:
         if not equals:
             require(bool(rest), "flagfile", "must name a file", None)
             path = rest.pop(0)
-        expanded += _lines(path, ())
+        expanded += _lines(path, (), read)
     return expanded
 
 
-def _lines(path: str, above: tuple[str, ...]) -> list[str]:
+def _lines(path: str, above: tuple[str, ...], read: list[str]) -> list[str]:
     place = os.path.realpath(os.path.expanduser(path))
     require(place not in above, "flagfile", "must not lead back to itself", path)
+    read.append(place)
+    require(len(read) <= _MOST_FILES, "flagfile", f"must lead to at most {_MOST_FILES} files", path)
     words = []
     for line in _read(place, path).splitlines():
         line = line.strip()
         name, _, inner = line.partition("=")
         if name in _NAMES:
-            words += _lines(inner.strip(), (*above, place))
+            words += _lines(inner.strip(), (*above, place), read)
         elif line and not line.startswith(("#", "//")):
+            is_flag = line.startswith("-") and not any(letter.isspace() for letter in name)
+            require(is_flag, "flagfile", f"must have lines of the form --name=value ({path})", line)
             words.append(line)
     return words
 
@@ -55,7 +62,7 @@ def _read(place: str, path: str) -> str:
     try:
         with open(place, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("flagfile", f"must be a readable text in UTF-8 ({one_line(error)})",
                          path) from None  # fmt: skip

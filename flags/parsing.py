@@ -12,11 +12,12 @@ from typing import Any
 
 from absl import flags
 
-from flags import definitions, flagfile
+from flags import definitions, flagfile, wording
 from simclr_tf import cluster, config, overrides, recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
+from simclr_tf.files import is_remote
 from simclr_tf.json_files import find_json
 
 # Modes that take any encoder instead of a run.
@@ -81,7 +82,7 @@ def _read(words: Sequence[str]) -> flags.FlagValues:
     try:
         rest = values(["run.py", *words])[1:]
     except (flags.Error, ValueError) as error:
-        raise UsageError(" ".join(str(error).split())) from None
+        raise UsageError(wording.plain(error)) from None
     if rest:
         raise UsageError(f"flags have the form --name=value. Received: {rest[0]!r}")
     return values
@@ -113,7 +114,23 @@ def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
     if given.mode == "eval":
         skipped.add("checkpoint")  # where the run started from, not what it has to show
     recorded = _recorded_flags(model_dir)
+    if given.mode != "eval":
+        _check_reach(recorded, given)
+        recorded |= _recorded_data(recorded, given)
     return _words({name: value for name, value in recorded.items() if name not in skipped})
+
+
+def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
+    """Refuses what leads a run that goes on to other machines, unless it is given again.
+
+    The folder may be somebody else's.
+    """
+    for name in ("tpu_name", "master", "data_service", "checkpoint", "teacher"):
+        value = recorded.get(name)
+        reaches = value and (name not in ("checkpoint", "teacher") or is_remote(str(value)))
+        without = name in cluster.TPU_NAMES and given["use_tpu"].present and not given.use_tpu
+        require(not reaches or given[name].present or without, name, "must be given again: the "
+                "record of a run leads to no other machine by itself", value)  # fmt: skip
 
 
 def _words_for_protocols(given: flags.FlagValues) -> list[str]:
@@ -141,9 +158,10 @@ def _recorded_data(recorded: Mapping[str, Any], given: flags.FlagValues) -> dict
     """The data set of a record, with the folder that was given instead, if any."""
     if "dataset" not in recorded:
         return {}
-    data_dir = None if given["data_dir"].present else recorded.get("data_dir")
-    dataset, folder = trust.recorded_data(recorded["dataset"], data_dir, remote=True)
-    return {"dataset": dataset, "data_dir": folder}
+    if given["data_dir"].present:
+        return {"dataset": trust.recorded_name(recorded["dataset"]), "data_dir": None}
+    data = trust.recorded_data(recorded["dataset"], recorded.get("data_dir"), remote=True)
+    return dict(zip(("dataset", "data_dir"), data, strict=True))
 
 
 def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:

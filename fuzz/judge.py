@@ -15,8 +15,8 @@ _LOG_OF_TENSORFLOW = re.compile(
     r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [EF] (.*)|^[EF]\d{4} .*", re.M
 )
 _ERROR = re.compile(r"^[^\n]{0,60}?\berror: (.*)", re.M)
-# The second is libjpeg's, which speaks for itself where TensorFlow asks for the size of an image.
-_ALLOWED_BESIDE = re.compile(r"(note|warning|usage): |Maximum supported image dimension is ")
+# The others are of libjpeg, which speaks for itself.
+_ALLOWED_BESIDE = re.compile(r"(note|warning|usage): |Maximum supported image|Corrupt JPEG data")
 _WARNING_OF_PYTHON = re.compile(r"^.*Warning: .*\n(?:  .*\n)?", re.M)  # with its line of code
 # Names of TensorFlow's operations and of its graph, or of Python's, instead of the user's files.
 _RAW = re.compile(

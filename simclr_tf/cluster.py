@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.json_files import parse_json
 from simclr_tf.limits import check_settings
 
+_ANSWER_SECONDS = 5.0
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 TPU_NAMES = ("tpu_name", "tpu_zone", "gcp_project", "master")
 TASK_TYPES = ("chief", "worker")
@@ -236,3 +238,13 @@ def _expand_counts(text: str) -> list[int]:
                 text)  # fmt: skip
         counts += [count] * hosts
     return counts
+
+
+def answers(address: str) -> bool:
+    """Whether somebody listens at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False

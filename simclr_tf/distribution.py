@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from simclr_tf import cluster
 from simclr_tf.config import StrategyConfig
 from simclr_tf.errors import InputError, first_line, require
+
+_T = TypeVar("_T")
+_TPU_SECONDS = 600.0  # a slice of many hosts starts in minutes
 
 # `from_chief` is called once a second; a new trace would take longer than the exchange.
 _traced: weakref.WeakKeyDictionary[tf.distribute.Strategy, Any] = weakref.WeakKeyDictionary()
@@ -77,6 +82,36 @@ def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
 
 def _tpu_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
     address = config.tpu_name or config.master
+    place = re.fullmatch(r"grpc://(\S+:\d+)", address or "")
+    require(place is None or cluster.answers(place[1]), "use_tpu",
+            "needs a TPU that can be reached (nobody answers)", address)  # fmt: skip
+    return _within(_TPU_SECONDS, lambda: _connect(config, address), address)
+
+
+def _within(seconds: float, act: Callable[[], _T], address: str | None) -> _T:
+    """What a function returns that may wait for ever, in code that hears no signal."""
+    done: list[Any] = []
+
+    def attempt() -> None:
+        try:
+            done.append((act(), None))
+        except BaseException as error:
+            done.append((None, error))
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    until = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < until:
+        thread.join(0.2)  # signals arrive in between
+    if not done:
+        raise InputError("use_tpu", f"needs a TPU that answers within {seconds:g} s", address)
+    ((result, error),) = done
+    if error is not None:
+        raise error
+    return result
+
+
+def _connect(config: StrategyConfig, address: str | None) -> tf.distribute.Strategy:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             address, zone=config.tpu_zone, project=config.gcp_project

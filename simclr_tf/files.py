@@ -252,6 +252,25 @@ def set_aside(path: PathLike) -> str:
     return target
 
 
+def require_ours(path: PathLike, beginning: bytes, name: str) -> None:
+    """Refuses to replace a file that was not written here.
+
+    Args:
+        path: A local or remote path; nothing need be there.
+        beginning: What stands in the first kilobyte of files of ours.
+        name: The setting that names the place.
+
+    Raises:
+        InputError: Something else is there.
+    """
+    try:
+        found = read_regular(path, 2**27)[:1024]
+    except FileNotFoundError:
+        return
+    require(beginning in found, name, f"must lead elsewhere: {os.fspath(path)} was not written by "
+            "this program, and would be lost", os.fspath(path))  # fmt: skip
+
+
 def write_json(path: PathLike, value: Any) -> None:
     """Writes `value` as indented JSON, atomically.
 

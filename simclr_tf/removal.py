@@ -14,11 +14,28 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from simclr_tf.errors import InputError
 from simclr_tf.files import PathLike, is_remote, list_files, write_text_atomically
 
 MARK = ".simclr_tf-scratch"
 _MARK_TEXT = "simclr_tf made this folder for a moment and deletes it with all that is in it.\n"
 _NOT_A_FILE = " (a link, or no regular file)"
+
+
+RUN_FOLDERS = ("cells", "eval", "examples", "predictions", "report", "saved_model", "train")
+
+
+def refuse_links(folder: PathLike) -> None:
+    """Refuses a run's folder in which a folder of ours is a link: what it leads to is not ours.
+
+    Raises:
+        InputError: Names the link.
+    """
+    for name in RUN_FOLDERS:
+        path = os.path.join(os.fspath(folder), name)
+        if not is_remote(path) and os.path.islink(path):
+            raise InputError(path, "must not be a link: what a run writes, and deletes, stays in "
+                             "its own folder", os.readlink(path))  # fmt: skip
 
 
 class Kind(NamedTuple):

@@ -1,9 +1,11 @@
 import subprocess
 import sys
+import threading
 
 import pytest
 import tensorflow as tf
 
+from benchmarks import workers
 from simclr_tf import distribution
 from simclr_tf.config import StrategyConfig
 from simclr_tf.errors import InputError
@@ -93,3 +95,18 @@ def test_logical_cpus_are_replicas():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           check=True)  # fmt: skip
     assert done.stdout.strip() == "2 CPU replicas"
+
+
+def test_a_tpu_where_nobody_answers_is_refused():
+    config = StrategyConfig(tpu_name=f"grpc://{workers.free_addresses(1)[0]}")
+    with pytest.raises(InputError, match="use_tpu needs a TPU that can be reached .nobody answers"):
+        distribution.build_strategy(config)
+
+
+def test_what_waits_for_ever_ends():
+    act = threading.Event().wait
+    with pytest.raises(InputError, match="use_tpu needs a TPU that answers within 0.1 s.*'x'"):
+        distribution._within(0.1, act, "x")
+    assert distribution._within(9, lambda: 5, "x") == 5
+    with pytest.raises(ZeroDivisionError):
+        distribution._within(9, lambda: 1 / 0, "x")

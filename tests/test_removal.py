@@ -7,6 +7,7 @@ import os
 import pytest
 
 from simclr_tf import files, removal
+from simclr_tf.errors import InputError
 from simclr_tf.removal import Kind
 
 LETTERS = Kind(r"letters/[a-z]\.txt|index", r"index")
@@ -100,3 +101,16 @@ def test_unmarked_it_is_an_ordinary_folder_and_remote_ones_do_the_same(tmp_path)
             pass
         assert removal.held(folder) == ["index"] and not removal.remove_tree(folder)
         assert removal.remove_tree(folder, LETTERS) and files.list_files(folder) == []
+
+
+@pytest.mark.parametrize("name", ["examples", "saved_model", "predictions"])
+def test_a_link_in_the_place_of_a_runs_folder_is_refused(name, tmp_path):
+    removal.refuse_links(tmp_path / "nowhere")
+    (tmp_path / "elsewhere").symlink_to("/usr")
+    (tmp_path / name).mkdir()
+    removal.refuse_links(tmp_path)
+    (tmp_path / name).rmdir()
+    (tmp_path / name).symlink_to("nothing")
+    with pytest.raises(InputError, match="must not be a link.* Received: 'nothing'") as caught:
+        removal.refuse_links(tmp_path)
+    assert caught.value.name == str(tmp_path / name)

@@ -70,7 +70,7 @@ def check_service(address: str) -> list[str]:
             f"must be the address of a running tf.data service dispatcher ({error.code().name})",
             address,
         ) from error
-    workers = [worker for worker in _addresses(answer) if _answers(worker)]
+    workers = [worker for worker in _addresses(answer) if cluster.answers(worker)]
     require(bool(workers), _SETTING, "must be a dispatcher with at least one running worker",
             address)  # fmt: skip
     return workers
@@ -186,9 +186,9 @@ def serve_worker(dispatcher: str, port: int = 0, host: str | None = None) -> NoR
     target = _host_and_port(dispatcher)
     local = target.rpartition(":")[0] in ("localhost", "127.0.0.1")
     host = host or ("localhost" if local else socket.gethostname())
-    if not _answers(target):
+    if not cluster.answers(target):
         console.say(f"waiting for the dispatcher at {dispatcher}")
-        while not _answers(target):
+        while not cluster.answers(target):
             time.sleep(1)
     config = tf.data.experimental.service.WorkerConfig(
         dispatcher_address=target,
@@ -228,7 +228,7 @@ def _probe(watch: weakref.ref[_Watch], addresses: Sequence[str]) -> None:
     missed = dict.fromkeys(addresses, 0)
     while watch() is not None:
         for address in addresses:
-            missed[address] = 0 if _answers(address) else missed[address] + 1
+            missed[address] = 0 if cluster.answers(address) else missed[address] + 1
             alive = watch()
             if missed[address] == _PROBES and alive is not None:
                 alive.report(address)
@@ -280,20 +280,10 @@ def _addresses(answer: bytes) -> list[str]:
     return [worker.name for worker in tf.train.ClusterDef.FromString(answer).job]
 
 
-def _answers(address: str) -> bool:
-    """Whether somebody listens at host:port."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS):
-            return True
-    except OSError:
-        return False
-
-
 def _start(server: Callable[[Any], Any], config: Any, setting: str) -> Any:
     """Starts a server, but not where another listens: gRPC would let them share what arrives."""
     port = config.port
-    require(port == 0 or not _answers(f"localhost:{port}"), setting,
+    require(port == 0 or not cluster.answers(f"localhost:{port}"), setting,
             "must have a port that can be used (it must be free)", port)  # fmt: skip
     try:
         return server(config)

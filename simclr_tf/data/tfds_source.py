@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
+from tensorflow_datasets.core.naming import camelcase_to_snakecase
 
 from simclr_tf.data import embedded, limits, tfrecords, trust
 from simclr_tf.data import splits as split_arithmetic
@@ -239,15 +240,19 @@ def _builder(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     is_embedded = dataset in embedded.BUILDERS
     default = embedded.default_data_dir() if is_embedded else tfds.core.constants.DATA_DIR
     root = epath.Path(data_dir or default).expanduser()
-    with _refusing_damage(dataset):
+    with _refusing_damage(dataset), trust.only_features_of_tfds():
         is_version = data_dir is not None and (root / "dataset_info.json").exists()
         if not is_remote(root):
-            trust.check_texts(root if is_version else root / re.split("[/:]", dataset)[0])
+            name = re.split("[/:]", dataset)[0]
+            trust.check_texts(root if is_version else root / camelcase_to_snakecase(name))
         if is_embedded:
             return embedded.prepare(dataset, data_dir)
         if is_version:
-            return tfds.builder_from_directory(data_dir)
-        return tfds.builder(dataset, data_dir=data_dir, try_gcs=False)
+            builder = tfds.builder_from_directory(data_dir)
+        else:
+            builder = tfds.builder(dataset, data_dir=data_dir, try_gcs=False)
+        builder.info  # noqa: B018  # reads the descriptions, within the block
+        return builder
 
 
 @contextlib.contextmanager
@@ -270,7 +275,7 @@ def _refusing_damage(dataset: str) -> Iterator[None]:
 
 def _similar(dataset: str) -> str:
     """A clause that lists the nearest names."""
-    known = [*embedded.BUILDERS, "folder", *tfds.list_builders()]
+    known = {*embedded.BUILDERS, "folder", *tfds.list_builders()}
     close = difflib.get_close_matches(dataset.partition("/")[0], known, n=4, cutoff=0.6)
     return f" ({', '.join(close)}?)" if close else " (TFDS name, patterns, digits, folder)"
 

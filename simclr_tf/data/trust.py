@@ -7,10 +7,13 @@ there. Standard library only, until a file is read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
 import stat
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from simclr_tf.errors import InputError, require
@@ -23,7 +26,24 @@ EMBEDDED = ("patterns", "digits")  # drawn, or shipped with scikit-learn
 _PLAIN = re.compile(r"[A-Za-z]\w*(/\w[\w.+-]*)?(:\d+\.\d+\.\d+)?", re.ASCII)
 _TEXTS = [f"{place}*.{suffix}" for place in ("", "*/", "*/*/") for suffix in ("json", "txt")]
 _CLASSES = "tensorflow_datasets."
+_ONLY_TFDS = (f"must name feature classes of {_CLASSES[:-1]} only, as others are code that would "
+              "be imported")  # fmt: skip
+_importing = threading.RLock()
 _MAX_TEXT_BYTES = 2**24  # of a description, or of the names of classes
+
+
+def recorded_name(dataset: Any) -> str:
+    """A data set that a record names, where its name alone runs no code.
+
+    Raises:
+        InputError: It is no `folder:PATH`, no embedded set and no name of TFDS itself.
+    """
+    plain = isinstance(dataset, str) and "\0" not in dataset
+    require(plain, "dataset", "must be given: what is recorded is no name", dataset)
+    known = dataset in EMBEDDED or _in_folder(dataset) or _PLAIN.fullmatch(dataset)
+    require(bool(known), "dataset", "must be given: the recorded one is neither folder:PATH nor a "
+            "name of TFDS itself", dataset)  # fmt: skip
+    return dataset
 
 
 def recorded_data(dataset: Any, data_dir: Any, remote: bool = False) -> tuple[str, str | None]:
@@ -39,30 +59,30 @@ def recorded_data(dataset: Any, data_dir: Any, remote: bool = False) -> tuple[st
         names.
 
     Raises:
-        InputError: It is no `folder:PATH`, no embedded set and no name of TFDS itself, or does not
-            lie in `data_dir`.
+        InputError: See `recorded_name`; or it is not prepared in `data_dir`, or without that in the
+            folder of TFDS.
     """
-    plain = isinstance(dataset, str) and "\0" not in dataset
-    require(plain, "dataset", "must be given: what is recorded is no name", dataset)
+    name = recorded_name(dataset)
     require(data_dir is None or (isinstance(data_dir, str) and "\0" not in data_dir), "data_dir",
             "must be given: what is recorded is no path", data_dir)  # fmt: skip
-    if dataset in EMBEDDED:
-        return dataset, None
-    kind, _, path = dataset.partition(":")
-    in_folder = kind == FOLDER and (path or dataset == FOLDER)
-    require(bool(in_folder or _PLAIN.fullmatch(dataset)), "dataset",
-            "must be given: the recorded one is neither folder:PATH nor a name of TFDS itself",
-            dataset)  # fmt: skip
-    for place in (path if in_folder else "", data_dir or ""):
+    if name in EMBEDDED:
+        return name, None
+    for place in (name.partition(":")[2] if _in_folder(name) else "", data_dir or ""):
         require(remote or not is_remote(place), "data_dir", "must be given: the recorded one is "
                 "not local", place)  # fmt: skip
-    if not in_folder and data_dir and not is_remote(data_dir):
-        folder = pathlib.Path(data_dir).expanduser()
-        name = re.split("[/:]", dataset)[0]
-        found = (folder / name).is_dir() or (folder / "dataset_info.json").is_file()
-        require(found, "data_dir", f"must be given: {dataset} is not prepared in the recorded one",
-                data_dir)  # fmt: skip
-    return dataset, data_dir
+    place = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    if not _in_folder(name) and not is_remote(place):
+        folder = pathlib.Path(place).expanduser()
+        found = (folder / re.split("[/:]", name)[0]).is_dir()
+        require(found or (folder / "dataset_info.json").is_file(), "data_dir",
+                f"must be given: {name} is not prepared in "
+                f"{'the recorded one' if data_dir else 'the folder of TFDS'}", place)  # fmt: skip
+    return name, data_dir
+
+
+def _in_folder(dataset: str) -> bool:
+    kind, _, path = dataset.partition(":")
+    return kind == FOLDER and bool(path or dataset == FOLDER)
 
 
 def check_texts(folder: str | os.PathLike[str]) -> None:
@@ -85,6 +105,35 @@ def check_texts(folder: str | os.PathLike[str]) -> None:
             _check_size(path)
 
 
+@contextlib.contextmanager
+def only_features_of_tfds() -> Iterator[None]:
+    """Within the block TFDS imports no classes of features but its own.
+
+    Files of prepared data sets name them in several ways (also in JSON within JSON), so this stands
+    where TFDS imports. A class that the program has imported itself is fine.
+
+    Raises:
+        InputError: A data set names another class.
+    """
+    from tensorflow_datasets.core.features import feature
+
+    connector = feature.FeatureConnector
+    original = connector.__dict__["cls_from_name"]
+
+    def checked(cls: Any, python_class_name: str) -> Any:
+        known = python_class_name in cls._registered_features
+        require(known or python_class_name.startswith(_CLASSES), "dataset", _ONLY_TFDS,
+                python_class_name)  # fmt: skip
+        return original.__func__(cls, python_class_name)
+
+    with _importing:
+        connector.cls_from_name = classmethod(checked)
+        try:
+            yield
+        finally:
+            connector.cls_from_name = original
+
+
 def _check_size(path: pathlib.Path) -> None:
     found = path.stat()
     require(stat.S_ISREG(found.st_mode), os.fspath(path), "must be a regular file", "another kind")
@@ -101,7 +150,6 @@ def _check_classes(value: Any, name: str) -> None:
     keys = ["pythonClassName", "python_class_name", *(["type"] if "content" in value else [])]
     for found in (value[key] for key in keys if key in value):
         if isinstance(found, str) and not found.startswith(_CLASSES):
-            raise InputError(name, f"must name feature classes of {_CLASSES[:-1]} only, as others "
-                             "are code that would be imported", found)  # fmt: skip
+            raise InputError(name, _ONLY_TFDS, found)
     for item in value.values():
         _check_classes(item, name)

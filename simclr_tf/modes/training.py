@@ -19,7 +19,7 @@ from simclr_tf.data import decode, subset
 from simclr_tf.errors import require_choice
 from simclr_tf.evaluation.evaluate import EVAL_METRICS
 from simclr_tf.experiment import Experiment
-from simclr_tf.files import write_json
+from simclr_tf.files import require_ours, write_json
 from simclr_tf.json_files import find_or_set_aside
 from simclr_tf.models import batch_norm
 from simclr_tf.models.simclr import SimCLR
@@ -33,7 +33,7 @@ from simclr_tf.modes.common import (
     silent,
     write_export,
 )
-from simclr_tf.report import progress, views
+from simclr_tf.report import kept, page, progress, views
 from simclr_tf.training import checkpoints, compilation, loop, run_config
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.gradient_cache import CachedStep
@@ -162,6 +162,8 @@ def _record(experiment: Experiment, flags: Flags | None, say: Say) -> None:
     """What the run is, for its later starts and its readers."""
     run = experiment.run
     tf.io.gfile.makedirs(run.model_dir)
+    if run.page.report:
+        require_ours(os.path.join(run.model_dir, kept.REPORT), page.MARK, "model_dir")
     steps = run_config.reference_steps(run, experiment.source)
     run_config.record_config(run, experiment.class_names, steps)
     if experiment.labelled is not None and experiment.labelled.subset is not None:

@@ -33,7 +33,7 @@ from simclr_tf.protocols import (
 )
 from simclr_tf.protocols.context import PREDICTIONS_FOLDER, Context, Row, Section
 from simclr_tf.protocols.settings import PROTOCOLS
-from simclr_tf.removal import Kind, remove_tree
+from simclr_tf.removal import Kind, refuse_links, remove_tree
 from simclr_tf.report import scoreboard_table
 from simclr_tf.report.units import format_duration
 from simclr_tf.training.summaries import Summaries
@@ -108,6 +108,7 @@ def _open_folder(context: Context) -> None:
     except OSError as error:
         raise InputError("model_dir", f"must be a folder that can be written ({error.strerror})",
                          context.folder) from None  # fmt: skip
+    refuse_links(context.folder)
     if not results.is_same(context.folder, context.about()):
         context.say("note: the results in this folder are of another encoder or other data: "
                     "they are replaced")  # fmt: skip

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from simclr_tf import startup
 from simclr_tf.console import run_command, say
-from simclr_tf.errors import InputError, one_line
-from simclr_tf.files import check_length, check_reachable, is_remote
+from simclr_tf.errors import InputError, describe_failure, one_line
+from simclr_tf.files import check_length, check_reachable, is_remote, require_ours
 
-BAD_INPUT, FAILED = 2, 1
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
 def main(words: Sequence[str]) -> int:
@@ -31,30 +32,37 @@ def main(words: Sequence[str]) -> int:
     try:
         startup.load_tensorflow()
     except InputError as error:
-        print(f"simclr_tf.report: error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    import tensorflow as tf
-
-    from simclr_tf.report import comparison, run_page
-
-    try:
-        place = given.output
-        if place is not None:
-            _check_output(place)
-        if len(given.runs) == 1:
-            path = run_page.write_report(given.runs[0], given.output)
-        else:
-            path = given.output or "comparison.html"
-            comparison.write_comparison(given.runs, path)
-    except InputError as error:
         say(f"simclr_tf.report: error: {error}", sys.stderr)
         return BAD_INPUT
-    except (OSError, tf.errors.OpError) as error:
+    except KeyboardInterrupt:
+        say("simclr_tf.report: error: interrupted", sys.stderr)
+        return INTERRUPTED
+    from simclr_tf.report import comparison, kept, page, run_page
+
+    try:
+        single, place = len(given.runs) == 1, given.output
+        if place is not None:
+            _check_output(place)
+        else:
+            place = os.path.join(given.runs[0], kept.REPORT) if single else "comparison.html"
+            require_ours(place, page.MARK, "--output")
+        if single:
+            run_page.write_report(given.runs[0], place)
+        else:
+            comparison.write_comparison(given.runs, place)
+    except InputError as error:
+        status, text = BAD_INPUT, str(error)
+    except KeyboardInterrupt:
+        status, text = INTERRUPTED, "interrupted"
+    except Exception as error:
         blamed = "--output must be a file that can be written: " if given.output else ""
-        say(f"simclr_tf.report: error: {blamed}{one_line(error)}", sys.stderr)
-        return FAILED
-    say(path)
-    return 0
+        is_io = isinstance(error, OSError)
+        status, text = FAILED, f"{blamed}{one_line(error)}" if is_io else describe_failure(error)
+    else:
+        say(place)
+        return 0
+    say(f"simclr_tf.report: error: {text}", sys.stderr)
+    return status
 
 
 def _check_output(place: str) -> None:
@@ -70,4 +78,5 @@ def _check_output(place: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(run_command(main))

@@ -9,6 +9,8 @@ import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+MARK = b"simclr_tf</title>"  # of every page, among the first words
+
 
 def render(template: str, **values: Any) -> str:
     """The HTML of a page.

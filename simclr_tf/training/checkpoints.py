@@ -16,7 +16,7 @@ import tf_keras as keras
 
 from simclr_tf import console
 from simclr_tf.errors import InputError, RunError, first_line, one_line
-from simclr_tf.files import is_remote, write_text_atomically
+from simclr_tf.files import is_remote, set_aside, write_text_atomically
 from simclr_tf.json_files import field, find_json
 from simclr_tf.removal import Kind, make_scratch, remove_tree
 from simclr_tf.weights import integrity, reference_run
@@ -27,14 +27,16 @@ _MANIFEST_GRACE_SECS = 5.0
 _LOW_IS_GOOD = ("loss", "entropy", "weight_decay")
 
 _OURS = re.compile(r"(^|/)ckpt-\d+$")
-# What a killed write leaves: TensorFlow's temporary names, ours, and files without their index.
+# What a killed write leaves: TensorFlow's temporary names and ours; and parts without their index,
+# where a manifest of ours lists them: others may be under way from elsewhere, or somebody's last.
 _LEFTOVER = re.compile(
     r"ckpt-\d+_temp(_[0-9a-f]+)?|ckpt-\d+\..+\.tempstate\d+|checkpoint\.tmp[0-9a-f]{32}"
     r"|\.(ckpt-\d+|checkpoint)\.[0-9a-f]{8}\.tmp"
 )
 _PART = re.compile(r"(ckpt-\d+)\.(data-\d{5}-of-\d{5}|manifest\.json)")
 # Folders among them that carry no mark: TensorFlow's, and those of older versions.
-_PARTS = r"(ckpt-\d+_temp\w*/)?(part-\d{5}-of-\d{5}|ckpt-\d+)\.[\w.-]+"
+_PARTS = (r"(ckpt-\d+_temp\w*/)?(part-\d{5}-of-\d{5}|ckpt-\d+)"
+          r"\.(index|data-\d{5}-of-\d{5}|manifest\.json)(\.tempstate\d+)?")  # fmt: skip
 _LEFTOVER_FOLDER = Kind(_PARTS, _PARTS)
 
 
@@ -259,8 +261,8 @@ class CheckpointStore:
             if not self._is_ours(prefix):
                 _set_aside(prefix)
             _remove(prefix)
-            *data, index = integrity.files_of(written)
-            for path in [*data, integrity.manifest_path(written), index]:
+            # The manifest first: it tells whose the others are. The index last: it makes them one.
+            for path in [integrity.manifest_path(written), *integrity.files_of(written)]:
                 tf.io.gfile.rename(path, prefix + path.removeprefix(written), overwrite=True)
             with contextlib.suppress(OSError):  # not every file system does this for folders
                 _sync([self._folder])
@@ -331,9 +333,11 @@ class CheckpointStore:
     def _remove_leftovers(self) -> None:
         names = {name.rstrip("/") for name in tf.io.gfile.listdir(self._folder)}
         for name in sorted(names):
-            part = _PART.fullmatch(name)
-            if _LEFTOVER.fullmatch(name) or (part and f"{part.group(1)}.index" not in names):
-                path = os.path.join(self._folder, name)
+            part, path = _PART.fullmatch(name), os.path.join(self._folder, name)
+            if part is not None and f"{part.group(1)}.index" not in names:
+                if integrity.is_listed(os.path.join(self._folder, part.group(1)), path):
+                    self._try(_remove_leftover, path)
+            elif _LEFTOVER.fullmatch(name):
                 self._try(_remove_leftover, path)
 
     def _try(self, delete: Callable[[str], None], path: str) -> None:
@@ -366,7 +370,7 @@ def _remove(prefix: str) -> None:
 def _set_aside(prefix: str) -> None:
     """Renames what another program left damaged at a step that is written now."""
     for path in integrity.files_of(prefix):
-        tf.io.gfile.rename(path, f"{path}.damaged", overwrite=True)
+        set_aside(path)
 
 
 def _sync(paths: Sequence[str]) -> None:

@@ -181,6 +181,10 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         "must not be the folder of a study",
         run.model_dir,
     )
+    path = os.path.join(run.model_dir, CONFIG_FILE)
+    found = read_config(run.model_dir)
+    require(found is None or "dataset" in found, path, "must be the record of a run of this "
+            "program (name another folder with --model_dir)", sorted(found or ())[:5])  # fmt: skip
     require(only is not None or not lacks_record(run.model_dir), "model_dir",
             f"must hold {CONFIG_FILE}, the record of its run, to be continued (restore the file, "
             f"or start a new run from its weights: --checkpoint={run.model_dir} --model_dir=NEW)",

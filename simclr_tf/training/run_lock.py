@@ -18,6 +18,7 @@ from simclr_tf import console
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.files import is_remote
 from simclr_tf.json_files import field, parse_json
+from simclr_tf.removal import refuse_links
 
 LOCK_FILE = "run.lock"
 _MAX_OWNER_BYTES = 1 << 16
@@ -57,8 +58,10 @@ def lock_run(
 
     Raises:
         InUseError: Another run holds the lock.
-        InputError: The folder can't be written, or something else is in the lock's place.
+        InputError: The folder can't be written, something else is in the lock's place, or a link in
+            that of a folder of ours.
     """
+    refuse_links(model_dir)
     descriptor = None
     is_new = not is_remote(model_dir) and not os.path.isdir(model_dir)
     if is_remote(model_dir):

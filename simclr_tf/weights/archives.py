@@ -133,7 +133,9 @@ def cache_folder() -> str:
             raise InputError(CACHE_VARIABLE, "must name a folder that can be made for fetched "
                              f"archives ({error.strerror})", folder) from None  # fmt: skip
         own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-        require(bool(given) or (own and not status.st_mode & 0o022), folder, "must be a folder of "
+        # A folder that was named may be shared by a group, not by everybody.
+        safe = not status.st_mode & 0o002 if given else own and not status.st_mode & 0o022
+        require(safe, folder, "must be a folder of "
                 "your own that nobody else can write to, as what lies in it is taken for what was "
                 f"fetched (or let {CACHE_VARIABLE} name another)",
                 stat.filemode(status.st_mode))  # fmt: skip

@@ -40,6 +40,14 @@ def any_manifest(folder: str) -> bool:
     return bool(tf.io.gfile.glob(os.path.join(glob.escape(folder), f"*{MANIFEST_SUFFIX}")))
 
 
+def is_listed(prefix: str, path: str) -> bool:
+    """Whether a manifest of ours lists a file of a checkpoint; it lists itself."""
+    try:
+        return path in {*_recorded(prefix), manifest_path(prefix)}
+    except InputError:
+        return False
+
+
 def files_of(prefix: str) -> list[str]:
     """Paths of a checkpoint's files on disk: those with data first, then the index."""
     escaped = glob.escape(prefix)

@@ -23,7 +23,10 @@ def prepared(tmp_path):
     "dataset",
     ["cifar10", "cifar10/plain_text", "cifar10:3.0.2", "cifar10/a.b-1:1.0.0"],
 )
-def test_names_of_tfds(dataset, prepared):
+def test_names_of_tfds(dataset, prepared, monkeypatch):
+    with pytest.raises(InputError, match="data_dir must be given: .* not prepared in the folder"):
+        trust.recorded_data(dataset, None)  # TFDS would download it
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared / "tfds"))
     for folder in (None, str(prepared / "tfds"), str(prepared / "version")):
         assert trust.recorded_data(dataset, folder) == (dataset, folder)
     assert trust.recorded_data(dataset, "gs://b/x", remote=True) == (dataset, "gs://b/x")
@@ -147,4 +150,35 @@ def test_a_prepared_data_set_of_others_imports_nothing(tmp_path, monkeypatch):
         with pytest.raises(InputError, match="must name feature classes of tensorflow_datasets"):
             tfds_source.open_tfds(name, str(folder))
         assert not tfds_source.is_prepared(name, str(folder))
+    assert "module_of_nobody" not in sys.modules
+
+
+IN_JSON = {"image": {"pythonClassName": "module_of_nobody.Image", "jsonFeature": {"json": "{}"}}}
+FEATURES = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("unheard_of", {"pythonClassName": FEATURES, "jsonFeature": {"json": json.dumps(
+            {"image": {"type": "module_of_nobody.Image", "content": {}}})}}),
+        ("unheard_of", {"type": FEATURES, "proto_cls": "tensorflow_datasets.FeaturesDict",
+                        "content": json.dumps({"features": IN_JSON})}),
+        ("UnheardOf", {"pythonClassName": FEATURES, "featuresDict": {"features": IN_JSON}}),
+    ],
+    ids=["JSON in JSON", "content as text", "name in capitals"],
+)  # fmt: skip
+def test_however_a_class_is_spelt_it_is_not_imported(name, content, tmp_path, monkeypatch):
+    from simclr_tf.data import tfds_source
+
+    (tmp_path / "module_of_nobody.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    place = tmp_path / "data" / "unheard_of" / "1.0.0"
+    place.mkdir(parents=True)
+    info = {"name": "unheard_of", "version": "1.0.0", "splits": [], "fileFormat": "tfrecord"}
+    (place / "dataset_info.json").write_text(json.dumps(info))
+    (place / "features.json").write_text(json.dumps(content))
+    for given, folder in ((name, tmp_path / "data"), ("x", place)):
+        with pytest.raises(InputError, match="must name feature classes of tensorflow_datasets"):
+            tfds_source.open_tfds(given, str(folder))
     assert "module_of_nobody" not in sys.modules

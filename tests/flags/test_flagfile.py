@@ -36,3 +36,26 @@ def test_what_is_no_file_of_flags_is_refused(tmp_path, kind):
     with pytest.raises(InputError) as caught:
         parsing.parse_command_line(words)
     assert parsing.describe_error(caught.value).startswith("--flagfile must")
+
+
+def test_files_that_double_at_every_level_have_an_end(tmp_path):
+    for level in range(40):
+        (tmp_path / f"f{level}").write_text(f"--flagfile={tmp_path}/f{level + 1}\n" * 2)
+    (tmp_path / "f40").write_text("--knn=False")
+    with pytest.raises(InputError, match="flagfile must lead to at most 100 files"):
+        flagfile.expand([f"--flagfile={tmp_path}/f0"])
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_flag(tmp_path):
+    (tmp_path / "f").write_bytes(b"\xef\xbb\xbf--knn=False")
+    assert flagfile.expand([f"--flagfile={tmp_path}/f"]) == ["--knn=False"]
+
+
+@pytest.mark.parametrize("line", ["--dataset folder:/x", "dataset=x"])
+def test_a_line_of_another_form_is_named_with_its_file(line, tmp_path):
+    (tmp_path / "f").write_text(line)
+    with pytest.raises(
+        InputError, match=f"lines of the form --name=value .{tmp_path}/f."
+    ) as caught:
+        flagfile.expand([f"--flagfile={tmp_path}/f"])
+    assert caught.value.received == line

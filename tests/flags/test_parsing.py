@@ -70,7 +70,7 @@ def test_the_flags_of_the_reference_can_be_read(tmp_path):
                 "master": None, "tpu_name": None, "width_multiplier": 1, "image_size": 32,
                 "model_dir": "/elsewhere", "use_blur": False, "checkpoint": None}  # fmt: skip
     (tmp_path / "flags.json").write_text(json.dumps(recorded))
-    run = parse(f"--model_dir={tmp_path}").config
+    run = parse(f"--model_dir={tmp_path} --data_dir=mine").config
     assert (run.data.dataset, run.optimizer.learning_rate) == ("cifar10", 1.0)
     assert (run.model_dir, run.train.train_epochs) == (str(tmp_path), 1000)
 
@@ -79,8 +79,8 @@ def test_the_flags_of_the_reference_can_be_read(tmp_path):
     ("line", "words"),
     [
         ("--foo=1", "foo"),
-        ("--temperatur=1", "Did you mean: temperature"),
-        ("--train_steps=many", "--train_steps=many"),
+        ("--temperatur=1", "did you mean temperature?"),
+        ("--train_steps=many", "--train_steps must be a whole number"),
         ("--use_blur=perhaps", "use_blur"),
         ("train", "--name=value"),
         ("--nouse_blur=3", "does not take an argument"),
@@ -300,3 +300,32 @@ def test_of_somebody_elses_record_only_images_and_schedule_count(tmp_path):
             parsing.parse_command_line(["--mode=evaluate", f"--checkpoint={tmp_path}"])
     words = ["--mode=evaluate", f"--checkpoint={tmp_path}", "--data_dir=mine"]
     assert parsing.parse_command_line(words).config.data.data_dir == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data_service", "grpc://127.0.0.1:18999"),
+        ("checkpoint", "http://127.0.0.1:18999/x.tar.gz"),
+        ("teacher", "gs://bucket/run"),
+        ("tpu_name", "grpc://127.0.0.1:18999"),
+        ("master", "grpc://127.0.0.1:18999"),
+        ("dataset", "huggingface:rotten"),
+        ("dataset", "emnist/letters"),
+    ],
+)
+def test_a_record_leads_to_no_other_machine(name, value, tmp_path):
+    record = {"dataset": "digits", "train_mode": "distill", "teacher": "runs/t", name: value}
+    (tmp_path / "flags.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="must be given") as caught:
+        parsing.parse_command_line(["--mode=train", f"--model_dir={tmp_path}"])
+    assert caught.value.name in (name, "data_dir")
+    again = [f"--{name}={value}", "--teacher=runs/t"][: 1 if name == "teacher" else 2]
+    if name != "dataset":
+        parsing.parse_command_line(["--mode=train", f"--model_dir={tmp_path}", *again])
+
+
+def test_a_recorded_tpu_is_left_by_its_switch(tmp_path):
+    (tmp_path / "flags.json").write_text(json.dumps({"dataset": "digits", "tpu_name": "x"}))
+    command = parsing.parse_command_line([f"--model_dir={tmp_path}", "--use_tpu=False"])
+    assert not command.config.strategy.names_tpu

@@ -56,3 +56,34 @@ def test_a_place_that_cannot_be_written(run_folder, tmp_path, capsys):
         assert main([str(run_folder()), f"--output={place}"]) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and "--output must be" in error
+
+
+@pytest.mark.parametrize("runs", [["a"], ["a", "b"]])
+def test_a_page_of_somebody_elses_is_not_replaced(runs, run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / ("a/report.html" if len(runs) == 1 else "comparison.html")
+    for name in runs:
+        run_folder(name)
+    place.write_text("<!doctype html><title>mine</title>")
+    assert main(runs) == 2
+    assert "--output must lead elsewhere" in capsys.readouterr().err
+    assert place.read_text() == "<!doctype html><title>mine</title>"
+    place.unlink()
+    assert main(runs) == main(runs) == 0  # our own page is replaced
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ValueError("odd"), 1, "ValueError: odd (--debug: traceback)"),
+        (PermissionError(13, "Permission denied", "x"), 1, "[Errno 13] Permission denied: 'x'"),
+    ],
+)
+def test_every_end_is_one_line(error, status, said, run_folder, monkeypatch, capsys):
+    def end(*_):
+        raise error
+
+    monkeypatch.setattr("simclr_tf.report.run_page.write_report", end)
+    assert main([str(run_folder())]) == status
+    assert capsys.readouterr().err == f"simclr_tf.report: error: {said}\n"

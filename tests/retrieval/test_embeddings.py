@@ -105,7 +105,7 @@ def test_a_full_disk_names_the_file(tmp_path, suffix, small_files):
 
 
 def test_what_killed_processes_left_is_removed(tmp_path, ids, vectors):
-    (tmp_path / ".x.npz.0123abcd.tmp").write_bytes(b"half")
+    (tmp_path / ".x.npz.0123abcd.tmp").write_bytes(b"PK, half")
     with EmbeddingWriter(tmp_path / "x.npz", METADATA) as other:
         other.append(ids, vectors)  # is still writing
         write(tmp_path / "x.npz", ids, vectors)

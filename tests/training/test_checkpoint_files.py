@@ -147,6 +147,10 @@ FOREIGN = [
     "ckpt_temp/x",
     "best.data-00000-of-00001",
     "model.ckpt-3.data-00000-of-00001",
+    "ckpt-9.data-00000-of-00001",  # under way from elsewhere
+    "ckpt-8.data-00001-of-00002",  # not in the manifest
+    "ckpt-5.manifest.json",  # no manifest
+    "ckpt-6_temp/ckpt-6.notes",
     "x.tempstate3",
     ".result.json.0a1b2c3d.tmp",
     "config.json",
@@ -161,10 +165,14 @@ def test_leftovers_go_at_a_resume_or_save_and_foreign_files_stay(tmp_path, resum
     for name in LEFTOVERS + FOREIGN:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
+    listed = {name: {"size": 1, "sha256": ""} for name in (".index", ".data-00000-of-00001")}
+    (tmp_path / "ckpt-8.manifest.json").write_text(json.dumps({"step": 8, "files": listed}))
     at_step(2, tmp_path).save()  # there already: writes nothing
     assert all((tmp_path / name).exists() for name in LEFTOVERS + FOREIGN)
     if resumes:
-        assert resumed(tmp_path) == (2, [])
+        step, said = resumed(tmp_path)
+        assert step == 2 and len(said) == 1
+        assert said[0].endswith("ckpt-6_temp could not be deleted (it holds other files)")
     else:
         at_step(3, tmp_path).save()
     assert not [name for name in LEFTOVERS if (tmp_path / name.split("/")[0]).exists()]

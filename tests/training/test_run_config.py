@@ -4,6 +4,7 @@ import types
 import pytest
 
 from simclr_tf import recipes
+from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError
 from simclr_tf.training import run_config
 from simclr_tf.weights.locate import CONFIG_FILE, STUDY_FILE
@@ -42,7 +43,7 @@ def test_broken_config_file_is_named(tmp_path):
     (tmp_path / CONFIG_FILE).write_text("{")
     with pytest.raises(InputError, match="config.json must be JSON"):
         run_config.check_same_run(settings(tmp_path))
-    (tmp_path / CONFIG_FILE).write_text(json.dumps({}))
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({"dataset": 5}))
     with pytest.raises(InputError, match="config.json must have a text as dataset"):
         run_config.check_same_run(settings(tmp_path))
 
@@ -56,6 +57,13 @@ def test_a_setting_that_a_record_does_not_know_had_its_default(tmp_path):
     run_config.check_same_run(settings(tmp_path))
     with pytest.raises(InputError, match="learning_rate=0.3 there, 0.7 here"):
         run_config.check_same_run(settings(tmp_path, learning_rate=0.7))
+
+
+def test_the_record_of_another_program_is_not_replaced(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["Bert"]}')
+    with pytest.raises(InputError, match="must be the record of a run of this program") as caught:
+        run_config.check_same_run(RunConfig(str(tmp_path)))
+    assert caught.value.name == f"{tmp_path}/config.json"
 
 
 def test_a_run_without_its_record_is_not_continued(tmp_path):

@@ -242,3 +242,15 @@ def test_a_new_folder_in_which_nothing_was_written_goes_with_the_lock(tmp_path):
     with run_lock.lock_run(str(tmp_path), say=lambda text: None):
         pass
     assert tmp_path.exists()
+
+
+def test_a_run_does_not_write_through_a_link(tmp_path):
+    (tmp_path / "of another").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "saved_model").symlink_to("../of another")
+    with (
+        pytest.raises(InputError, match="must not be a link"),
+        run_lock.lock_run(f"{tmp_path}/run"),
+    ):
+        pass
+    assert not (tmp_path / "run" / "run.lock").exists()

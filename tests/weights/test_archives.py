@@ -340,3 +340,17 @@ def test_two_processes_that_fetch_the_same(server, monkeypatch):
     monkeypatch.setattr(archives.os, "rename", late)
     place = archives.fetch(f"{url}/a.tar.gz")
     assert pathlib.Path(place, "saved_model.pb").read_bytes() == b"first"
+
+
+def test_a_named_cache_that_everybody_can_fill_is_not_used(server, tmp_path, monkeypatch):
+    url, served, _ = server
+    write(served / "a.tar.gz", [member("saved_model.pb")])
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "shared"))
+    (tmp_path / "shared").mkdir()
+    for mode, used in ((0o775, True), (0o777, False), (0o1777, False)):
+        (tmp_path / "shared").chmod(mode)
+        if used:
+            archives.fetch(f"{url}/a.tar.gz")
+        else:
+            with pytest.raises(InputError, match="TFHUB_CACHE_DIR"):
+                archives.fetch(f"{url}/a.tar.gz")
