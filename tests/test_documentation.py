@@ -1,7 +1,11 @@
-"""Every command of the README and of the pages in docs/ runs, shortened by flags only."""
+"""Every command of the README and of the pages in docs/ can be read, and every capability runs.
+
+Commands are shortened by flags, and run with an encoder of one residual block.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -23,6 +27,7 @@ from benchmarks import workers
 from export.__main__ import main as export_main
 from flags import parsing
 from simclr_tf import recipes
+from simclr_tf.config import BLOCKS_PER_GROUP
 from simclr_tf.report.__main__ import main as report_main
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import Study
@@ -50,6 +55,11 @@ SMALLEST_STUDY = """train_split="train[:64]", eval_split="test[:32]", train_batc
     width_multiplier=0.0625, knn_bank_size=32, report=False"""
 SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=64",
                "--knn_neighbors=1,5", "--map_points=20"]  # fmt: skip
+
+
+WHOLE = BLOCKS_PER_GROUP[18]
+SHALLOW = (1, 0, 0, 0)  # blocks of the groups of a "ResNet-18"
+PUBLISHED = ("published", "weights/r50")  # these come with a depth of their own
 
 
 # Commands that have a test of their own, or none, with the reason.
@@ -136,6 +146,21 @@ def two_cells(monkeypatch):
     monkeypatch.setattr(catalogue, "study", shortened)
 
 
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch):
+    """One block instead of eight: most of the time goes into tracing them again and again."""
+    monkeypatch.setitem(BLOCKS_PER_GROUP, 18, SHALLOW)
+
+
+@contextlib.contextmanager
+def depth_of(command: str):
+    """The true depth, where a command reads a published checkpoint."""
+    with pytest.MonkeyPatch.context() as patch:
+        if any(name in command for name in PUBLISHED):
+            patch.setitem(BLOCKS_PER_GROUP, 18, WHOLE)
+        yield
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """The folder that the commands run in, with the photos that they mention."""
@@ -183,7 +208,8 @@ def run_command(command: str, request) -> None:
     """Runs a command of the README, after those that make what it reads (in any order of tests)."""
     for name in needs(command):
         if name == "weights/r50" and not os.path.exists(name):
-            assert export_main(shlex.split(imports())[3:]) == 0
+            with depth_of(name):
+                assert export_main(shlex.split(imports())[3:]) == 0
         elif not os.path.exists(name):
             maker = next(c for c in run_commands() if name in leaves(c) and name not in needs(c))
             run_command(maker, request)
@@ -206,7 +232,8 @@ def run_command(command: str, request) -> None:
         extra.append("--width_multiplier=0.125")
     if "--model_dir=/tmp" in command:
         extra.append("--model_dir=runs/reference")
-    assert run.main([*words, *extra]) == 0, command
+    with depth_of(command):
+        assert run.main([*words, *extra]) == 0, command
 
 
 def have_a_run(request) -> None:
@@ -214,8 +241,45 @@ def have_a_run(request) -> None:
         run_command(next(c for c in run_commands() if "runs/a" in leaves(c)), request)
 
 
-@pytest.mark.slow
+def capabilities(command: str) -> set[tuple[str, ...]]:
+    """What a command of run.py shows to work: its mode, its flags, and the kinds of some values."""
+    given = dict(word.lstrip("-").partition("=")[::2] for word in shlex.split(command)[2:])
+    mode, trains = given.get("mode", "train"), given.get("train_mode", "pretrain")
+    found = {("mode", mode, trains if mode.startswith("train") else "")}
+    found |= {("flag", name) for name in given}
+    found |= {("protocol", name) for name in given.get("protocols", "").split(",")}
+    found.add(("images", given.get("dataset", "").partition(":")[0]))
+    weights = given.get("checkpoint", "")
+    found.add(
+        ("weights", mode, "of others" if weights.startswith(PUBLISHED) else weights and "run")
+    )
+    return found
+
+
+def commands_that_run() -> list[str]:
+    """The fewest, or nearly so, that have all capabilities of all commands."""
+    commands, chosen = run_commands(), []
+    left = set().union(*map(capabilities, commands))
+    while left:
+        chosen.append(max(commands, key=lambda one: (len(capabilities(one) & left), -len(one))))
+        left -= capabilities(chosen[-1])
+    return chosen
+
+
 @pytest.mark.parametrize("command", run_commands())
+def test_command_can_be_read(command, tmp_path, monkeypatch):
+    """Beside empty runs of the names that it reads."""
+    monkeypatch.chdir(tmp_path)
+    for name in needs(command):
+        pathlib.Path(name).mkdir(parents=True)
+        pathlib.Path(name, "flags.json").write_text('{"dataset": "patterns"}')
+    words = shlex.split(command)[2:]
+    if "--help" not in words:
+        parsing.parse_command_line(words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands_that_run())
 def test_command(command, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
     if "--help" in command:
@@ -233,7 +297,8 @@ def test_export_command(command, workplace, monkeypatch, request):
         return  # a command that starts from it was run before
     if "--format=reference" in command:  # runs here are narrower than its flags can say
         monkeypatch.setattr("export.reference.check_possible", lambda config, path: None)
-    assert export_main(shlex.split(command)[3:]) == 0
+    with depth_of(command):
+        assert export_main(shlex.split(command)[3:]) == 0
 
 
 @pytest.mark.slow
