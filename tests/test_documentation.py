@@ -1,6 +1,6 @@
 """Every command of the README and of the pages in docs/ can be read, and every capability runs.
 
-Commands are shortened by flags, and run with an encoder of one residual block.
+Commands are shortened by flags, and run with an encoder of four residual blocks.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=
 
 
 WHOLE = BLOCKS_PER_GROUP[18]
-SHALLOW = (1, 0, 0, 0)  # blocks of the groups of a "ResNet-18"
+SHALLOW = (1, 1, 1, 1)  # blocks of the groups of a "ResNet-18"
 PUBLISHED = ("published", "weights/r50")  # these come with a depth of their own
 
 
@@ -148,7 +148,7 @@ def two_cells(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def shallow(monkeypatch):
-    """One block instead of eight: most of the time goes into tracing them again and again."""
+    """Four blocks instead of eight: most of the time goes into tracing them again and again."""
     monkeypatch.setitem(BLOCKS_PER_GROUP, 18, SHALLOW)
 
 

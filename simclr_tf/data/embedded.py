@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from simclr_tf.data import patterns
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, require
 from simclr_tf.removal import make_scratch, remove_tree
 
 _TEST_EVERY = 5  # every fifth scan of each digit is a test image
@@ -96,11 +96,14 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> tfds.core.D
         data_dir: TFDS folder; None for `default_data_dir()`.
 
     Raises:
-        InputError: `data_dir` cannot be written.
+        InputError: `data_dir` cannot be written, or holds a part of the set.
     """
     root = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
     final = root / name / str(BUILDERS[name].VERSION)
     if not (final / "dataset_info.json").is_file():
+        # It is moved into place whole: what is there without it was not left by us.
+        require(not os.path.lexists(final), "data_dir", f"must not hold a part of {name} (delete it, "
+                "or name another folder)", str(final))  # fmt: skip
         try:
             _write(name, root, final)
         except OSError as error:

@@ -88,3 +88,11 @@ def test_the_slower_process_uses_what_the_faster_wrote(tmp_path):
     embedded._write("digits", tmp_path, final)
     assert {path: path.stat().st_mtime_ns for path in final.iterdir()} == before
     assert not list(tmp_path.glob(".incomplete*"))
+
+
+def test_a_part_of_a_set_is_not_written_over(tmp_path):
+    (tmp_path / "digits" / "1.0.0").mkdir(parents=True)
+    (tmp_path / "digits" / "1.0.0" / "features.json").write_text("{}")
+    with pytest.raises(InputError, match="data_dir must not hold a part of digits"):
+        embedded.prepare("digits", tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["1.0.0", "digits", "features.json"]
