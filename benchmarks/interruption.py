@@ -58,17 +58,25 @@ _TIMEOUT_SECS = 900.0
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What all starts of a run share: where it trains, how far, and where the data set is."""
+    """What all starts of a run share.
+
+    Attributes:
+        folder: Where it trains.
+        steps: How far.
+        data: Where the data set is.
+        program: What Python is told to run.
+    """
 
     folder: pathlib.Path
     steps: int
     data: pathlib.Path
+    program: tuple[str, ...] = ("run.py",)
 
     @property
     def command(self) -> list[str]:
         """The command line."""
         words = [*FLAGS.split(), f"--train_steps={self.steps}", f"--model_dir={self.folder}"]
-        return [sys.executable, "run.py", *words]
+        return [sys.executable, *self.program, *words]
 
     def newest(self) -> int:
         """Step of the newest checkpoint; 0 without any."""

@@ -8,13 +8,29 @@ import pathlib
 
 import pytest
 
+from tests import shallow
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as run.py sets it
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 pytest_plugins = ["tests.processor_time"]
 
+# Where tests are of what is around the encoder, it is shallow (tests/shallow.py), unless they carry
+# the mark `whole`.
+SHALLOW = {
+    "evaluation", "modes", "protocols", "report", "retrieval", "studies", "training",
+    "test_documentation.py", "test_encoder.py", "test_experiment.py", "test_run.py",
+}  # fmt: skip
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """With which network a test runs: before any of its fixtures is made."""
+    place = item.path.relative_to(REPOSITORY / "tests").parts[0]
+    shallow.install(place in SHALLOW and item.get_closest_marker("whole") is None)
 
 
 @pytest.fixture(scope="session")

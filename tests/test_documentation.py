@@ -27,10 +27,10 @@ from benchmarks import workers
 from export.__main__ import main as export_main
 from flags import parsing
 from simclr_tf import recipes
-from simclr_tf.config import BLOCKS_PER_GROUP
 from simclr_tf.report.__main__ import main as report_main
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import Study
+from tests import shallow
 from tests.weights import foreign_checkpoints, graphs, oracle
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
@@ -57,8 +57,6 @@ SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=
                "--knn_neighbors=1,5", "--map_points=20"]  # fmt: skip
 
 
-WHOLE = BLOCKS_PER_GROUP[18]
-SHALLOW = (1, 1, 1, 1)  # blocks of the groups of a "ResNet-18"
 PUBLISHED = ("published", "weights/r50")  # these come with a depth of their own
 
 
@@ -146,19 +144,14 @@ def two_cells(monkeypatch):
     monkeypatch.setattr(catalogue, "study", shortened)
 
 
-@pytest.fixture(autouse=True)
-def shallow(monkeypatch):
-    """Four blocks instead of eight: most of the time goes into tracing them again and again."""
-    monkeypatch.setitem(BLOCKS_PER_GROUP, 18, SHALLOW)
-
-
 @contextlib.contextmanager
 def depth_of(command: str):
     """The true depth, where a command reads a published checkpoint."""
-    with pytest.MonkeyPatch.context() as patch:
-        if any(name in command for name in PUBLISHED):
-            patch.setitem(BLOCKS_PER_GROUP, 18, WHOLE)
+    shallow.install(not any(name in command for name in PUBLISHED))
+    try:
         yield
+    finally:
+        shallow.install()
 
 
 @pytest.fixture(scope="module")

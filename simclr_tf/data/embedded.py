@@ -102,8 +102,8 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> tfds.core.D
     final = root / name / str(BUILDERS[name].VERSION)
     if not (final / "dataset_info.json").is_file():
         # It is moved into place whole: what is there without it was not left by us.
-        require(not os.path.lexists(final), "data_dir", f"must not hold a part of {name} (delete it, "
-                "or name another folder)", str(final))  # fmt: skip
+        require(not os.path.lexists(final), "data_dir", f"must not hold a part of {name} "
+                "(delete it, or name another folder)", str(final))  # fmt: skip
         try:
             _write(name, root, final)
         except OSError as error:

@@ -13,6 +13,7 @@ from benchmarks import interruption
 from benchmarks.interruption import CHECKPOINT, COUNTER, EXPORT, STEPS, Setup, Start
 
 TOTAL_STEPS = 30
+SHALLOW = ("-m", "tests.shallow", "run.py")
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +26,14 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(data, tmp_path_factory):
     """A run left alone, and what was measured."""
-    setup = Setup(tmp_path_factory.mktemp("alone") / "run", TOTAL_STEPS, data)
+    setup = Setup(tmp_path_factory.mktemp("alone") / "run", TOTAL_STEPS, data, SHALLOW)
     return setup, interruption.run_undisturbed(setup)
 
 
 @pytest.fixture(scope="module")
 def killed(alone, data, tmp_path_factory):
     """A run killed once in its steps, once in a checkpoint's write and once in the export."""
-    setup = Setup(tmp_path_factory.mktemp("killed") / "run", TOTAL_STEPS, data)
+    setup = Setup(tmp_path_factory.mktemp("killed") / "run", TOTAL_STEPS, data, SHALLOW)
     return setup, interruption.run_killed(setup, interruption.plan(3), alone[1], seed=0)
 
 
@@ -46,7 +47,7 @@ def finish(setup: Setup) -> Start:
 
 @pytest.mark.slow
 def test_two_deterministic_runs_are_identical(alone, data, tmp_path):
-    again = Setup(tmp_path / "run", TOTAL_STEPS, data)
+    again = Setup(tmp_path / "run", TOTAL_STEPS, data, SHALLOW)
     interruption.run_undisturbed(again)
     assert interruption.differences(alone[0], again) == []
     assert interruption.leftovers(alone[0], again) == []
@@ -67,7 +68,7 @@ def test_killed_processes_leave_nothing_in_a_finished_run(alone, killed):
 
 @pytest.mark.slow
 def test_a_kill_after_the_last_step_is_made_good_by_the_next_start(alone, tmp_path):
-    setup = Setup(tmp_path / "run", TOTAL_STEPS, alone[0].data)
+    setup = Setup(tmp_path / "run", TOTAL_STEPS, alone[0].data, SHALLOW)
     shutil.copytree(alone[0].folder, setup.folder)
     # The last checkpoint is in its place; the `checkpoint` file and what is too old are not yet.
     newest, former, old = (f"ckpt-{TOTAL_STEPS - ago}" for ago in (0, 5, 10))
@@ -85,7 +86,7 @@ def test_a_kill_after_the_last_step_is_made_good_by_the_next_start(alone, tmp_pa
 
 @pytest.mark.slow
 def test_sigterm_saves_the_step_reached_and_the_same_command_goes_on_exactly(alone, data, tmp_path):
-    setup = Setup(tmp_path / "run", TOTAL_STEPS, data)
+    setup = Setup(tmp_path / "run", TOTAL_STEPS, data, SHALLOW)
     with Start(setup) as start:
         start.wait_for_step(6)
         status = start.stop(signal.SIGTERM)
