@@ -13,6 +13,9 @@ ARGS ?=
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist worksteal
 
+# Minutes of processor time that all tests take; far above that, they fail (tests/processor_time.py).
+BUDGET := 110
+
 IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 
 # Each candidate is run, not just looked up: a version manager's shim may lead nowhere.
@@ -33,7 +36,7 @@ demo: $(STAMP)  ## Train and evaluate on the embedded data set (ARGS="--flag=val
 	$(BIN)/python run.py --mode=train_then_eval $(ARGS)
 
 test: $(DEV_STAMP)  ## Run all tests (ARGS="tests/models -x", WORKERS=0 for one process).
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --budget=$(BUDGET) $(ARGS)
 
 test-fast: $(DEV_STAMP)  ## Run the tests that are not marked slow.
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)

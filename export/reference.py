@@ -6,6 +6,7 @@ places. TensorFlow itself writes the file, from objects that lie there.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -87,9 +88,14 @@ def export_reference(
     check_apart(checkpoint, output)
     loaded = load_model(checkpoint, ft_proj_selector, image_size, sk_ratio)
     check_possible(loaded.model.config, checkpoint)
-    for line in loaded.report.lines():
-        say(line)
     state = read_state(loaded)
+    report = loaded.report
+    if state is not None:  # it is not left aside here
+        report = dataclasses.replace(report, others=())
+    for line in report.lines():
+        say(line)
+    if state is not None:
+        say(f"with the state of its {state.kind} optimizer, {len(state.slots)} variables")
     flags = reference_flags(loaded, None if state is None else state.kind)
     for line in _missing(loaded, state):
         say(f"note: {line}")

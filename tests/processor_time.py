@@ -2,7 +2,7 @@
 
 Every test is measured with its fixtures and the processes that it starts and waits for. At the end
 the total, the slowest tests and the number of processes are shown; a whole run (`make test`) fails
-beyond `LIMIT` times the budget that pyproject.toml records (`[tool.simclr_tf.tests]`).
+beyond `LIMIT` times the budget that the Makefile records.
 """
 
 from __future__ import annotations

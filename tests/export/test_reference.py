@@ -108,6 +108,7 @@ def test_the_command_writes_a_model_dir_and_says_with_which_flags(whole, tmp_pat
     assert f"--model_dir={out} and --train_mode=pretrain --resnet_depth=18" in said
     assert "--image_size=32 " in said and "--optimizer=lars" in said and "note" not in said
     assert f"wrote {out}/ckpt-0" in said
+    assert "with the state of its lars optimizer, " in said and "left aside" not in said
     assert sorted(os.listdir(out)) == ["checkpoint", "ckpt-0.data-00000-of-00001", "ckpt-0.index",
                                        "simclr_tf.json"]  # fmt: skip
     assert json.loads((out / "simclr_tf.json").read_text())["flags"] in said

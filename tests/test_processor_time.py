@@ -1,0 +1,44 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import processor_time
+
+TESTS = """
+import subprocess, sys, time
+
+def test_works():
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+
+def test_starts():
+    subprocess.run([sys.executable, "-c", "for _ in range(6 * 10**6): pass"])
+
+def test_idles():
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(("workers", "budget", "status"), [(0, 9, 0), (0, 0.005, 1), (1, 0.005, 1)])
+def test_costs_of_a_test_and_its_processes_are_added_up(workers, budget, status, tmp_path):
+    (tmp_path / "test_some.py").write_text(TESTS)
+    root = os.path.dirname(os.path.dirname(processor_time.__file__))
+    words = [
+        "-p",
+        "tests.processor_time",
+        f"-n{workers}",
+        f"--budget={budget}",
+        "--slowest=2",
+        "-q",
+    ]
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=tmp_path, text=True,
+                          env={**os.environ, "PYTHONPATH": root}, capture_output=True)  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    lines = done.stdout[done.stdout.index("processor time =") :].splitlines()
+    costs = {line.split()[2].partition("::")[2]: float(line.split()[0]) for line in lines[1:3]}
+    assert set(costs) == {"test_works", "test_starts"} and 0.3 <= costs["test_works"] < 3
+    assert "(1 processes)" in "".join(lines) and "1 processes started" in lines[3]
+    assert ("FAILED: over 1.5 times the budget" in done.stdout) == bool(status)
