@@ -134,18 +134,24 @@ def test_the_texts_of_an_embedded_set_are_checked(tmp_path):
         tfds_source.open_tfds("digits", str(tmp_path))
 
 
-def test_a_prepared_data_set_of_others_imports_nothing(tmp_path, monkeypatch):
-    from simclr_tf.data import tfds_source
-
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """A prepared data set without its features, beside a module that must not be imported."""
     (tmp_path / "module_of_nobody.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
     place = tmp_path / "data" / "unheard_of" / "1.0.0"
     place.mkdir(parents=True)
     info = {"name": "unheard_of", "version": "1.0.0", "splits": [], "fileFormat": "tfrecord"}
     (place / "dataset_info.json").write_text(json.dumps(info))
+    return place
+
+
+def test_a_prepared_data_set_of_others_imports_nothing(foreign, tmp_path):
+    from simclr_tf.data import tfds_source
+
     content = next(features("module_of_nobody.Image"))
-    (place / "features.json").write_text(json.dumps(content))
-    for name, folder in [("x", place), ("unheard_of", tmp_path / "data"),
+    (foreign / "features.json").write_text(json.dumps(content))
+    for name, folder in [("x", foreign), ("unheard_of", tmp_path / "data"),
                          ("unheard_of:1.0.0", tmp_path / "data")]:  # fmt: skip
         with pytest.raises(InputError, match="must name feature classes of tensorflow_datasets"):
             tfds_source.open_tfds(name, str(folder))
@@ -168,17 +174,11 @@ FEATURES = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
     ],
     ids=["JSON in JSON", "content as text", "name in capitals"],
 )  # fmt: skip
-def test_however_a_class_is_spelt_it_is_not_imported(name, content, tmp_path, monkeypatch):
+def test_however_a_class_is_spelt_it_is_not_imported(name, content, foreign, tmp_path):
     from simclr_tf.data import tfds_source
 
-    (tmp_path / "module_of_nobody.py").write_text("raise AssertionError('imported')")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    place = tmp_path / "data" / "unheard_of" / "1.0.0"
-    place.mkdir(parents=True)
-    info = {"name": "unheard_of", "version": "1.0.0", "splits": [], "fileFormat": "tfrecord"}
-    (place / "dataset_info.json").write_text(json.dumps(info))
-    (place / "features.json").write_text(json.dumps(content))
-    for given, folder in ((name, tmp_path / "data"), ("x", place)):
+    (foreign / "features.json").write_text(json.dumps(content))
+    for given, folder in ((name, tmp_path / "data"), ("x", foreign)):
         with pytest.raises(InputError, match="must name feature classes of tensorflow_datasets"):
             tfds_source.open_tfds(given, str(folder))
     assert "module_of_nobody" not in sys.modules

@@ -177,6 +177,7 @@ def test_the_labels_that_were_used_are_written_down(tmp_path, settings, quiet):
     assert written["class_counts"] == [4] * 10 and written["rule"] == "4_per_class"
 
 
+@pytest.mark.whole
 def test_a_training_of_the_reference_goes_on(tmp_path, settings, fake_export):
     """To the step where its program would end: 1442 digits, one epoch, 32 a batch."""
     reference_training.write(tmp_path, step=44)

@@ -121,6 +121,7 @@ def test_checkpoints_of_another_program_are_never_deleted(tmp_path):
     assert now[f"ckpt-7{DATA}.damaged"] == foreign[f"ckpt-7{DATA}"]
 
 
+@pytest.mark.whole
 def test_a_run_of_the_reference_goes_on(tmp_path):
     reference_training.write(tmp_path, step=20)
     projection = ProjectionConfig(proj_out_dim=reference_training.PROJECTION)
