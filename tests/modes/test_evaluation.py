@@ -37,6 +37,7 @@ def test_eval_of_another_architecture_is_refused(tmp_path, settings, fake_export
         evaluation.evaluate(settings(tmp_path, resnet_depth=34), fake_export, quiet)
 
 
+@pytest.mark.whole
 def test_foreign_weights_that_fit_several_networks_need_flags(
     tmp_path, settings, fake_export, quiet, fixtures_dir
 ):
