@@ -58,13 +58,8 @@ _TIMEOUT_SECS = 900.0
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What all starts of a run share.
-
-    Attributes:
-        folder: Where it trains.
-        steps: How far.
-        data: Where the data set is.
-        program: What Python is told to run.
+    """What all starts of a run share: where it trains, how far, where the data set is, and the words
+    after `python`.
     """
 
     folder: pathlib.Path

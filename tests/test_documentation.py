@@ -22,11 +22,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 import run
-import simclr_tf
 from benchmarks import workers
 from export.__main__ import main as export_main
 from flags import parsing
-from simclr_tf import recipes
 from simclr_tf.report.__main__ import main as report_main
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import Study
@@ -466,30 +464,6 @@ def test_snippet(snippet, workplace, monkeypatch, request):
     names = {"images": tf.zeros((2, 32, 32, 3)), "path": "runs/a", "FOLDER": "runs/a"}
     exec(shorter, names | {"model": flat, "data_dir": None, "hidden_a": pairs[0],
                            "hidden_b": pairs[1]})  # fmt: skip
-
-
-def test_recipes_are_all_described():
-    for name in recipes.recipe_names():
-        assert f"`{name}`" in PAGES["recipes.md"], name
-
-
-def test_the_names_of_the_library_are_all_described():
-    for name in simclr_tf.__all__:
-        assert name == "__version__" or f"`{name}`" in PAGES["api.md"], name
-
-
-def test_pages_are_linked_from_the_first_one():
-    tree = re.findall(r"```{toctree}\n(.*?)```", PAGES["index.md"], flags=re.DOTALL)
-    listed = {line for block in tree for line in block.split("\n") if line and line[0] != ":"}
-    assert {f"{name}.md" for name in listed} == set(PAGES) - {"index.md"}
-
-
-def test_links_lead_somewhere():
-    for name, text in {"../README.md": README, **PAGES}.items():
-        prose = re.sub(r"`[^`\n]*`", "", text)  # an index and a call are no link
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
-            if "://" not in target:
-                assert (DOCS / name).parent.joinpath(target).exists(), (name, target)
 
 
 @pytest.mark.slow

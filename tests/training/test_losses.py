@@ -174,6 +174,7 @@ def test_distilling_teaches_the_student_and_leaves_the_teacher_alone(tiny_model)
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 @pytest.mark.parametrize(("precision", "close"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 @pytest.mark.parametrize("mode", ["pretrain", "finetune"])
 def test_the_step_compiles_with_xla(tiny_model, mode, precision, close):

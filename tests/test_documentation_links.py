@@ -1,0 +1,33 @@
+"""What the pages list, and where their links lead."""
+
+from __future__ import annotations
+
+import re
+
+import simclr_tf
+from simclr_tf import recipes
+from tests.test_documentation import DOCS, PAGES, README
+
+
+def test_recipes_are_all_described():
+    for name in recipes.recipe_names():
+        assert f"`{name}`" in PAGES["recipes.md"], name
+
+
+def test_the_names_of_the_library_are_all_described():
+    for name in simclr_tf.__all__:
+        assert name == "__version__" or f"`{name}`" in PAGES["api.md"], name
+
+
+def test_pages_are_linked_from_the_first_one():
+    tree = re.findall(r"```{toctree}\n(.*?)```", PAGES["index.md"], flags=re.DOTALL)
+    listed = {line for block in tree for line in block.split("\n") if line and line[0] != ":"}
+    assert {f"{name}.md" for name in listed} == set(PAGES) - {"index.md"}
+
+
+def test_links_lead_somewhere():
+    for name, text in {"../README.md": README, **PAGES}.items():
+        prose = re.sub(r"`[^`\n]*`", "", text)  # an index and a call are no link
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
+            if "://" not in target:
+                assert (DOCS / name).parent.joinpath(target).exists(), (name, target)
