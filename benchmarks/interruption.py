@@ -58,7 +58,7 @@ _TIMEOUT_SECS = 900.0
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What all starts of a run share: where and how far it trains, its data, the words for Python."""
+    """What all starts of a run share: where and how far it trains, its data, words for Python."""
 
     folder: pathlib.Path
     steps: int
