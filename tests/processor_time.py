@@ -56,11 +56,9 @@ class _Meter:
         if event in _STARTS:
             self._started += 1
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        item.user_properties = [one for one in item.user_properties if one[0] != _COST]
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self) -> None:
         self._before = processor_seconds(), self._started
-        return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[Any]:
@@ -86,9 +84,12 @@ class _Meter:
         if output is not None:
             output[_COST] = processor_seconds()
             return
-        budget = self._config.getoption("--budget")
-        if budget is not None and self._total() > LIMIT * 60 * budget and not session.exitstatus:
+        if self._is_over_budget() and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _is_over_budget(self) -> bool:
+        budget = self._config.getoption("--budget")
+        return budget is not None and self._total() > LIMIT * 60 * budget
 
     def _total(self) -> float:
         # Workers of xdist are children that it may not have waited for.
@@ -105,7 +106,7 @@ class _Meter:
         within, started = sum(self._costs.values()), sum(self._processes.values())
         write(f"{total / 60:.1f} minutes of processor time in all, {within / 60:.1f} within tests, "
               f"{started} processes started")  # fmt: skip
-        budget = self._config.getoption("--budget")
-        if budget is not None and total > LIMIT * 60 * budget:
+        if self._is_over_budget():
+            budget = self._config.getoption("--budget")
             text = f"FAILED: over {LIMIT} times the budget of {budget:g} minutes: make what grew "
             write(f"{text}cheaper, or record another budget and say why", red=True)
