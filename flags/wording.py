@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from simclr_tf.errors import one_line
+
 _VALUE = re.compile(r"flag --(?P<name>\w+)=(?P<value>.*?): (?P<why>\(?'?[A-Za-z].*)", re.DOTALL)
 _WANTED = {
     "invalid literal for int": "a whole number",
@@ -18,7 +20,7 @@ def plain(error: Exception) -> str:
     Args:
         error: Of `absl.flags`, or the ValueError of a flag's text.
     """
-    text = " ".join(str(error).split())
+    text = one_line(error)
     found = _VALUE.fullmatch(text)
     for beginning, wanted in _WANTED.items():
         if found and beginning in found["why"]:

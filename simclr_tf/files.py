@@ -263,12 +263,14 @@ def require_ours(path: PathLike, beginning: bytes, name: str) -> None:
     Raises:
         InputError: Something else is there.
     """
+    place = os.fspath(path)
+    read = _read_remote if is_remote(place) else _read_local
     try:
-        found = read_regular(path, 2**27)[:1024]
+        found = read(place, 1023)  # and one byte more
     except FileNotFoundError:
         return
-    require(beginning in found, name, f"must lead elsewhere: {os.fspath(path)} was not written by "
-            "this program, and would be lost", os.fspath(path))  # fmt: skip
+    require(beginning in found, name, f"must lead elsewhere: {place} was not written by this "
+            "program, and would be lost", place)  # fmt: skip
 
 
 def write_json(path: PathLike, value: Any) -> None:

@@ -31,38 +31,44 @@ def main(words: Sequence[str]) -> int:
     given = parser.parse_args(words)
     try:
         startup.load_tensorflow()
-    except InputError as error:
-        say(f"simclr_tf.report: error: {error}", sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        say("simclr_tf.report: error: interrupted", sys.stderr)
-        return INTERRUPTED
-    from simclr_tf.report import comparison, kept, page, run_page
-
-    try:
-        single, place = len(given.runs) == 1, given.output
-        if place is not None:
-            _check_output(place)
-        else:
-            place = os.path.join(given.runs[0], kept.REPORT) if single else "comparison.html"
-            require_ours(place, page.MARK, "--output")
-        if single:
-            run_page.write_report(given.runs[0], place)
-        else:
-            comparison.write_comparison(given.runs, place)
+        place = _write(given.runs, given.output)
     except InputError as error:
         status, text = BAD_INPUT, str(error)
     except KeyboardInterrupt:
         status, text = INTERRUPTED, "interrupted"
     except Exception as error:
         blamed = "--output must be a file that can be written: " if given.output else ""
-        is_io = isinstance(error, OSError)
+        is_io = isinstance(error, OSError) or _is_of_tensorflow(error)
         status, text = FAILED, f"{blamed}{one_line(error)}" if is_io else describe_failure(error)
     else:
         say(place)
         return 0
     say(f"simclr_tf.report: error: {text}", sys.stderr)
     return status
+
+
+def _write(runs: Sequence[str], output: str | None) -> str:
+    """Writes the page; returns its path."""
+    from simclr_tf.report import comparison, kept, page, run_page
+
+    single, place = len(runs) == 1, output
+    if place is not None:
+        _check_output(place)
+    else:
+        place = os.path.join(runs[0], kept.REPORT) if single else "comparison.html"
+        require_ours(place, page.MARK, "--output")
+    if single:
+        run_page.write_report(runs[0], place)
+    else:
+        comparison.write_comparison(runs, place)
+    return place
+
+
+def _is_of_tensorflow(error: Exception) -> bool:
+    """Whether a remote path could not be read or written."""
+    import tensorflow as tf  # Loaded by now, or there is no such error.
+
+    return isinstance(error, tf.errors.OpError)
 
 
 def _check_output(place: str) -> None:
