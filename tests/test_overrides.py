@@ -86,7 +86,7 @@ def test_the_same_beside_a_recorded_run(tmp_path):
         ({}, "--use_tpu=False --tpu_name=", False, ""),
         ({}, "--tpu_zone=b", False, "--tpu_zone has no effect without a TPU"),
         # A run of an older version, where off was the default.
-        ({"use_tpu": False, "tpu_name": "a"}, "", True, ""),
+        ({"use_tpu": False, "tpu_name": "a"}, "--tpu_name=a", True, ""),
         ({"use_tpu": False, "strategy": "tpu"}, "", True, ""),
         ({"use_tpu": False, "tpu_name": "a"}, "--use_tpu=False", False, "the run's --tpu_name=a"),
     ],
