@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import warm
+
 LIMIT = 1.5
 SHOWN = 10
 _STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
@@ -33,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Meter(config), "processor_time_meter")
+    warm.listen()
 
 
 def processor_seconds() -> float:
@@ -49,7 +52,7 @@ class _Meter:
         self._started = 0
         self._costs: dict[str, float] = collections.defaultdict(float)
         self._processes: dict[str, int] = collections.defaultdict(int)
-        self._workers = 0.0
+        self._workers = self._server = 0.0
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, _: Any) -> None:
@@ -58,13 +61,18 @@ class _Meter:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self) -> None:
-        self._before = processor_seconds(), self._started
+        self._before = self._spent()
+
+    def _spent(self) -> tuple[float, int]:
+        """Seconds and processes so far, warm ones too: in the total, they are their server's."""
+        return (processor_seconds() + warm.seconds_of_programs,
+                self._started + warm.programs_started)  # fmt: skip
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[Any]:
         report = yield
         seconds, started = self._before
-        self._before = processor_seconds(), self._started
+        self._before = self._spent()
         cost = self._before[0] - seconds, self._before[1] - started
         report.user_properties = [*report.user_properties, (_COST, cost[0]), (_STARTED, cost[1])]
         return report
@@ -80,6 +88,7 @@ class _Meter:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self._server = warm.stop()
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[_COST] = processor_seconds()
@@ -94,7 +103,9 @@ class _Meter:
     def _total(self) -> float:
         # Workers of xdist are children that it may not have waited for.
         own = resource.getrusage(resource.RUSAGE_SELF)
-        return self._workers + own.ru_utime + own.ru_stime if self._workers else processor_seconds()
+        if not self._workers:
+            return processor_seconds()
+        return self._workers + self._server + own.ru_utime + own.ru_stime
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         total, write = self._total(), terminalreporter.write_line

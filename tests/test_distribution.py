@@ -1,4 +1,3 @@
-import subprocess
 import sys
 import threading
 
@@ -9,6 +8,7 @@ from benchmarks import workers
 from simclr_tf import distribution
 from simclr_tf.config import StrategyConfig
 from simclr_tf.errors import InputError
+from tests import warm
 
 
 class Replicas:
@@ -92,7 +92,7 @@ def test_logical_cpus_are_replicas():
         "from simclr_tf import distribution as d; from simclr_tf.config import StrategyConfig;"
         "s = d.build_strategy(StrategyConfig(num_logical_cpus=2)); print(d.describe(s))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+    done = warm.run([sys.executable, "-c", program], capture_output=True, text=True,
                           check=True)  # fmt: skip
     assert done.stdout.strip() == "2 CPU replicas"
 

@@ -28,7 +28,7 @@ from flags import parsing
 from simclr_tf.report.__main__ import main as report_main
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import Study
-from tests import shallow
+from tests import shallow, warm
 from tests.weights import foreign_checkpoints, graphs, oracle
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
@@ -319,7 +319,7 @@ def commands_with(part: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", commands_with("--num_logical_cpus="))
 def test_command_in_a_process_of_its_own(command, tmp_path):
-    done = subprocess.run(small(command, tmp_path / "run"), capture_output=True, text=True)
+    done = warm.run(small(command, tmp_path / "run"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").is_file()
 
@@ -335,7 +335,7 @@ def test_two_workers_by_hand(tmp_path):
             setting = setting.replace(host, address)
         environment = {**os.environ, "TF_CONFIG": setting}
         words = [*small(command, tmp_path / "run"), "--mode=train"]
-        processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL))
+        processes.append(warm.Program(words, env=environment, stdout=warm.DEVNULL))
     try:
         assert [process.wait(400) for process in processes] == [0, 0]
     finally:
@@ -384,9 +384,9 @@ def test_the_processes_of_a_data_service(tmp_path):
         for command in commands:
             words = re.sub("0.0.0.0|head|decode2", "127.0.0.1", command)
             words = words.replace("5050", head).replace("5051", worker)
-            processes.append(subprocess.Popen(
+            processes.append(warm.Program(
                 [sys.executable, "run.py", *shlex.split(words)[2:]], cwd=ROOT, text=True,
-                stdout=subprocess.PIPE))  # fmt: skip
+                stdout=warm.PIPE))  # fmt: skip
             lines = [processes[-1].stdout.readline() for _ in range(2)]
             assert lines[0].startswith("simclr_tf: data_") and lines[1], command
         assert [process.poll() for process in processes] == [None] * 3
@@ -422,7 +422,7 @@ def test_targets_of_make(command):
 def test_benchmarks_know_their_flags(command):
     """They take minutes to hours, some of them the reference or PyTorch: only flags are read."""
     words = shlex.split(command.replace("[CASE ...]", ""))
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, *words[1:3], "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
@@ -456,7 +456,7 @@ def test_snippet(snippet, workplace, monkeypatch, request):
         shorter = shorter.replace('"runs/t"', '"runs/from_python"')
         shorter = shorter.replace('study_budget="60"', f'study_budget="1", {SMALLEST_STUDY}')
     if "# Keras 3" in snippet:
-        done = subprocess.run([sys.executable, "-c", shorter], capture_output=True, text=True)
+        done = warm.run([sys.executable, "-c", shorter], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return
     flat = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten()])
@@ -473,14 +473,14 @@ def test_the_site_is_made_without_a_warning(tmp_path):
     shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("_build", "api"))
     sphinx = [sys.executable, "-m", "sphinx", "-q"]
     checked = [*sphinx, "-W", "--keep-going", "-b", "dummy", source, tmp_path / "nothing"]
-    done = subprocess.run(checked, cwd=ROOT, capture_output=True, text=True)
+    done = warm.run(checked, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (source / "api" / "simclr_tf.objectives.nt_xent.rst").is_file()
     # Writing the reference's pages takes longer than reading all of it; the others are enough.
     without = ["-D", "exclude_patterns=api.md,api", "-D", "autosummary_generate=0"]
     site = tmp_path / "site"
     written = [*sphinx, "-b", "html", *without, source, site]
-    assert subprocess.run(written, cwd=ROOT, capture_output=True).returncode == 0
+    assert warm.run(written, cwd=ROOT, capture_output=True).returncode == 0
     assert {path.stem for path in site.glob("*.html")} >= {name[:-3] for name in PAGES} - {"api"}
     for page in site.glob("*.html"):  # nothing comes from elsewhere
         assert not re.findall(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pathlib
 import signal
-import subprocess
 import sys
 import time
 
@@ -14,6 +13,7 @@ import pytest
 import run
 from benchmarks import workers
 from simclr_tf.weights.locate import checkpoint_step, list_checkpoints, newest_intact
+from tests import warm
 
 ROOT = pathlib.Path(run.__file__).resolve().parent
 TINY = [
@@ -37,7 +37,7 @@ def start(folder, *flags):
     for index, environment in enumerate(workers.environments(2)):
         with open(f"{folder}.{index}.log", "w") as log:
             processes.append(
-                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+                warm.Program(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
             )
     return processes
 
@@ -111,7 +111,7 @@ def test_a_job_survives_the_end_of_any_worker(tmp_path):
     assert "a worker of this job does not answer any more" in log(folder, 0).splitlines()[-1]
     # The job goes on, and with one process if need be.
     newest = max(checkpoint_step(prefix) or 0 for prefix in list_checkpoints(str(folder)))
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "run.py", f"--model_dir={folder}", *TINY, "--mode=train",
          f"--train_steps={newest + 5}"],
         cwd=ROOT, capture_output=True, text=True,

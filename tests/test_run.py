@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 import run
+from tests import warm
 
 ROOT = pathlib.Path(run.__file__).resolve().parent
 # The smallest run there is: 1/16 width, a few steps, 8 px images.
@@ -280,13 +281,13 @@ def test_interrupt_saves_and_the_same_command_resumes(photos, tmp_path):
         "Progress.update = counted\n"
         "sys.exit(run.main(sys.argv[1:]))"
     )
-    done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True,
+    done = warm.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True,
                           text=True, check=False)  # fmt: skip
     assert done.returncode == run.INTERRUPTED, done.stderr
     assert f"--model_dir={folder} resumes" in done.stderr
     step = int(next(folder.glob("ckpt-*.index")).name.split("-")[1].split(".")[0])
     assert step >= 3
-    done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True,
+    done = warm.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True,
                           text=True, check=False)  # fmt: skip
     assert f"resuming at step {step}" in done.stdout
     assert done.returncode == run.INTERRUPTED, done.stderr
@@ -302,7 +303,7 @@ def test_first_line_comes_before_tensorflow_is_loaded(tmp_path):
         "run.say = first\n"
         "run.main(['--model_dir=' + sys.argv[1]])"
     )
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", program, str(tmp_path / "r")], cwd=ROOT, capture_output=True,
         text=True, check=True,
     )  # fmt: skip
@@ -315,7 +316,7 @@ def test_two_replicas_need_a_batch_that_divides(photos, tmp_path):
         f"--mode=train_then_eval --dataset=folder:{photos}/labelled --model_dir={tmp_path}/run "
         f"{TINY} --num_logical_cpus=2 --train_batch_size=15"
     ).split()
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )  # fmt: skip

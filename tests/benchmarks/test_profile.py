@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pathlib
 import re
-import subprocess
 import sys
 
 import pytest
 
 from benchmarks import profile
+from tests import warm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,7 @@ def test_the_table_counts_per_step_and_sums_up_the_rest():
 @pytest.mark.slow
 def test_a_step_is_profiled():
     words = ["--width=0.25", "--pairs=2", "--steps=1"]
-    done = subprocess.run([sys.executable, "-m", "benchmarks.profile", *words], cwd=REPOSITORY,
+    done = warm.run([sys.executable, "-m", "benchmarks.profile", *words], cwd=REPOSITORY,
                           capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| (\w[^|]*) \| ([\d.]+) \|", done.stdout, flags=re.MULTILINE)

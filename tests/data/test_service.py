@@ -8,7 +8,6 @@ import pathlib
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from PIL import Image
 
 from simclr_tf.data import service
 from simclr_tf.errors import InputError
+from tests import warm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DISPATCHER = "from simclr_tf.data import service; service.serve_dispatcher(0)"
@@ -32,9 +32,9 @@ class _Server:
 
     def __init__(self, code: str):
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True,
+        self.process = warm.Program(
+            [sys.executable, "-c", code], env=environment, stdout=warm.PIPE,
+            stderr=warm.DEVNULL, text=True,
         )  # fmt: skip
         self.lines: list[str] = []
 
@@ -156,7 +156,7 @@ def test_stream_equals_the_local_one(start, tmp_path):
     command = [sys.executable, str(REPOSITORY / "tests/data/service_program.py"), address,
                str(tmp_path / "images"), str(results), *pids]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    ran = warm.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = json.loads(results.read_text())
     for name in ("two epochs", "start", "split", "folder", "resumed", "deterministic"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from export import folders
 from export.folders import appearing, check_apart, check_target
 from simclr_tf.errors import InputError
+from tests import warm
 
 
 def _names(folder) -> list[str]:
@@ -162,7 +162,7 @@ def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path):
     )
     target = tmp_path / "module"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    killed = subprocess.run([sys.executable, "-c", program, target], env=environment, check=False)
+    killed = warm.run([sys.executable, "-c", program, target], env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert (left / "half").exists()

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -21,6 +20,7 @@ from simclr_tf.config import EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights.load import load_model
+from tests import warm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 MAPS = ["initial_conv", "initial_max_pool", *(f"block_group{k}" for k in (1, 2, 3, 4))]
@@ -171,7 +171,7 @@ def test_bottlenecks_with_gates_are_exported_alike(make_live, tmp_path, ratios):
 
 @pytest.mark.slow
 def test_bfloat16_on_two_replicas_becomes_float32_on_one(tmp_path):
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, str(pathlib.Path(__file__).with_name("replicas_program.py")),
          str(tmp_path)],
         env=dict(os.environ, PYTHONPATH=str(REPOSITORY)), text=True, capture_output=True,

@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import socket
-import subprocess
 import sys
 import threading
 
@@ -26,6 +25,7 @@ from simclr_tf.models.batch_norm import (
     sync_statistics,
 )
 from simclr_tf.models.resnet import ResNet
+from tests import warm
 from tests.models import replicas_program as program
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -332,10 +332,10 @@ def test_rounded_statistics_are_the_mean_of_their_copies_exactly(times):
 
 
 def _start(path, replicas, **environment):
-    return subprocess.Popen(
+    return warm.Program(
         [sys.executable, program.__file__, str(path), str(replicas)],
         env=dict(os.environ, PYTHONPATH=str(REPOSITORY), TF_CPP_MIN_LOG_LEVEL="3", **environment),
-        stderr=subprocess.PIPE,
+        stderr=warm.PIPE,
         text=True,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -16,6 +15,7 @@ from simclr_tf import precision
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR, build_model
+from tests import warm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 ENCODER = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
@@ -227,7 +227,7 @@ def test_bad_input_is_refused():
 @pytest.mark.slow
 def test_builds_and_exports_under_two_replicas(tmp_path):
     environment = dict(os.environ, PYTHONPATH=str(REPOSITORY), TF_CPP_MIN_LOG_LEVEL="3")
-    done = subprocess.run([sys.executable, "-c", TWO_REPLICAS, str(tmp_path / "module")],
+    done = warm.run([sys.executable, "-c", TWO_REPLICAS, str(tmp_path / "module")],
                           env=environment, text=True, capture_output=True,
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

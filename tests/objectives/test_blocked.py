@@ -1,7 +1,6 @@
 """The blocked contrastive loss against the plain one and its metrics."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +11,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.objectives import metrics
 from simclr_tf.objectives.blocked import contrastive_loss
 from simclr_tf.objectives.nt_xent import nt_xent
+from tests import warm
 
 
 def views(images, dims=16, scale=1.0, noise=0.7):
@@ -165,9 +165,7 @@ print(json.dumps([on(tf.distribute.get_strategy()),
 
 @pytest.mark.slow
 def test_replicas_equal_one_device():
-    ran = subprocess.run(
-        [sys.executable, "-c", REPLICAS], capture_output=True, text=True, timeout=300
-    )
+    ran = warm.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-2000:]
     (one, gradients), (two, gradients_of_two) = json.loads(ran.stdout.splitlines()[-1])
     np.testing.assert_allclose(two, one, rtol=1e-6, atol=1e-6)

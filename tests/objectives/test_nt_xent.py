@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.objectives.nt_xent import MASKED_LOGIT, l2_normalize, nt_xent
+from tests import warm
 from tests.objectives.replicas_program import OTHER_OBJECTIVES
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -206,7 +206,7 @@ def on_replicas(request, tmp_path_factory):
     program = pathlib.Path(__file__).with_name("replicas_program.py")
     command = [sys.executable, str(program), str(request.param), str(path)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    ran = warm.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return request.param, json.loads(path.read_text())
 

@@ -4,7 +4,6 @@ import enum
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -15,6 +14,7 @@ import tf_keras as keras
 from simclr_tf.errors import InputError
 from simclr_tf.optimizers.lars import LARS
 from simclr_tf.optimizers.schedule import WarmupCosine
+from tests import warm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 VARIANTS = {
@@ -415,7 +415,7 @@ def test_replicas_equal_one_device(tmp_path, count):
     program = pathlib.Path(__file__).with_name("replicas_program.py")
     command = [sys.executable, str(program), str(count), str(path)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    ran = warm.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-3000:]
     results = json.loads(path.read_text())
     one, several = results["one"], results["several"]

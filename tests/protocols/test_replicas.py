@@ -2,17 +2,18 @@
 
 import json
 import pathlib
-import subprocess
 import sys
 
 import pytest
+
+from tests import warm
 
 
 @pytest.mark.slow
 def test_two_replicas_find_what_one_device_finds(tmp_path):
     root = pathlib.Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "tests.protocols.replicas_program", str(tmp_path)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
+    done = warm.run(command, cwd=root, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["replicas"] == 2

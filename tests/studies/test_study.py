@@ -8,7 +8,6 @@ import math
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -18,6 +17,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.studies import cells, study
 from simclr_tf.training.loop import NonFiniteLossError
 from simclr_tf.training.run_lock import lock_run
+from tests import warm
 from tests.studies.conftest import tiny
 
 pytestmark = pytest.mark.slow
@@ -131,8 +131,8 @@ def test_two_processes_share_a_study(tmp_path):
     command = [sys.executable, "-c", program, str(tmp_path / "shared")]
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
     both = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True,
-                         stderr=subprocess.PIPE)
+        warm.Program(command, env=environment, stdout=warm.PIPE, text=True,
+                         stderr=warm.PIPE)
         for _ in range(2)
     ]  # fmt: skip
     said = [process.communicate(timeout=900) for process in both]

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +9,7 @@ import tf_keras as keras
 
 from simclr_tf.training import checkpoints
 from simclr_tf.weights import locate
+from tests import warm
 
 PROGRAM = pathlib.Path(__file__).with_name("checkpoints_program.py")
 INDEX, DATA = ".index", ".data-00000-of-00001"
@@ -85,6 +85,6 @@ def truncate(path):
 
 def program(command, folder, **environment):
     environment = {**os.environ, "PYTHONPATH": str(PROGRAM.parents[2]), **environment}
-    return subprocess.Popen([sys.executable, str(PROGRAM), command, str(folder)],
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    return warm.Program([sys.executable, str(PROGRAM), command, str(folder)],
+                            stdout=warm.PIPE, stderr=warm.DEVNULL, text=True,
                             env=environment)  # fmt: skip

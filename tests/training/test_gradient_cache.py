@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+
+from tests import warm
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -17,7 +18,7 @@ def measure(replicas, folder):
     path = folder / f"found_{replicas}.npz"
     command = [sys.executable, "-m", "tests.training.gradient_cache_program", str(replicas),
                str(path)]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    done = warm.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     settings: dict[str, dict[str, np.ndarray]] = {}
     with np.load(path) as stored:

@@ -9,13 +9,13 @@ import pathlib
 import re
 import signal
 import socket
-import subprocess
 import sys
 
 import pytest
 
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.training import run_lock
+from tests import warm
 
 PROGRAM = pathlib.Path(__file__).with_name("lock_program.py")
 REPOSITORY = PROGRAM.parents[2]
@@ -24,9 +24,9 @@ REPOSITORY = PROGRAM.parents[2]
 @contextlib.contextmanager
 def holder(folder, *more):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(
+    process = warm.Program(
         [sys.executable, str(PROGRAM), str(folder), *more],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        stdin=warm.PIPE, stdout=warm.PIPE, text=True, env=environment,
     )  # fmt: skip
     try:
         yield process
@@ -108,7 +108,7 @@ with lock_run({folder!r}):
 
 def test_a_child_that_leaves_the_block_does_not_release_its_parents_lock(tmp_path):
     code = LEAVING.format(folder=str(tmp_path))
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+    found = warm.run([sys.executable, "-c", code], capture_output=True, text=True,
                            check=True, cwd=REPOSITORY)  # fmt: skip
     assert found.stdout == "True\n"
     assert not list(tmp_path.iterdir())
