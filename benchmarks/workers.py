@@ -6,8 +6,8 @@ import json
 import os
 import pathlib
 import socket
-import subprocess
 import sys
+from subprocess import Popen
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -48,7 +48,7 @@ def run_module(module: str, words: list[str], count: int = 1, timeout: float = 9
         RuntimeError: One of them failed.
     """
     started = [
-        subprocess.Popen([sys.executable, "-m", module, *words], cwd=ROOT, env=environment)
+        Popen([sys.executable, "-m", module, *words], cwd=ROOT, env=environment)
         for environment in environments(count)
     ]
     try:

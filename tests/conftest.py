@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,7 +22,8 @@ pytest_plugins = ["tests.processor_time"]
 # the mark `whole`.
 SHALLOW = {
     "evaluation", "modes", "protocols", "report", "retrieval", "studies", "training",
-    "test_documentation.py", "test_encoder.py", "test_experiment.py", "test_run.py",
+    "test_documentation.py", "test_encoder.py", "test_equality.py", "test_experiment.py",
+    "test_multi_worker.py", "test_run.py",
 }  # fmt: skip
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -46,6 +49,19 @@ def shared_dir() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"large fixtures are absent: {path} (set SIMCLR_TF_SHARED)")
     return path
+
+
+@contextlib.contextmanager
+def shared_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[pathlib.Path]:
+    """A folder that all workers of a test run share, held by one of them at a time."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / f"shared-{name}"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder.mkdir(exist_ok=True)
+        yield folder
 
 
 @pytest.fixture(scope="session", autouse=True)

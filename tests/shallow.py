@@ -21,6 +21,11 @@ def install(shallow: bool = True) -> None:
     BLOCKS_PER_GROUP[DEPTH] = BLOCKS if shallow else WHOLE
 
 
+def installed() -> bool:
+    """Whether a ResNet-18 is shallow now."""
+    return BLOCKS_PER_GROUP[DEPTH] == BLOCKS
+
+
 if __name__ == "__main__":
     install()
     sys.argv = sys.argv[1:]

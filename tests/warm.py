@@ -7,7 +7,8 @@ device, no thread), with its own arguments, environment, folder and output:
     done = warm.run([sys.executable, "run.py", "--mode=train", ...], cwd=ROOT)
     with warm.Program([sys.executable, "-c", text], stdout=warm.PIPE) as program: ...
 
-Signals, kills and exit statuses are those of any process. What a test asserts about the start
+Where the test's encoder is shallow (tests/shallow.py), the program's is too. Signals, kills and
+exit statuses are those of any process. What a test asserts about the start
 itself (what is imported, said or set before TensorFlow is there) needs `subprocess`.
 """
 
@@ -34,6 +35,8 @@ import traceback
 import types
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
+
+from tests import shallow
 
 PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 _WORDS = 1 << 20  # bytes of a request: words and environment
@@ -95,7 +98,7 @@ class Program:
             ours.enter_context(theirs)
             request = {"words": self.args[1:], "cwd": os.fspath(cwd or os.getcwd()),
                        "environment": dict(os.environ if env is None else env),
-                       "session": start_new_session}  # fmt: skip
+                       "session": start_new_session, "shallow": shallow.installed()}  # fmt: skip
             files = [theirs.fileno(), entered.fileno(), out.fileno(), error.fileno()]
             _send(_server(), request, files)
         self._answers = self._connection.makefile()
@@ -326,6 +329,7 @@ def _become(request: dict[str, Any]) -> None:
     """Runs the program in this process, as Python would."""
     if request["session"]:
         os.setsid()
+    shallow.install(request["shallow"])
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
