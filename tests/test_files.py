@@ -101,6 +101,27 @@ def test_a_private_file_stays_private(tmp_path, monkeypatch):
         assert seen.pop() == path.stat().st_mode & 0o777 == mode
 
 
+def test_a_file_is_on_disk_whole_before_it_takes_its_name(tmp_path, monkeypatch):
+    """A machine that is switched off keeps a new name, and may lose what was not forced to disk."""
+    files.write_text_atomically(tmp_path / "x.json", "old")
+    fsync, replace, forced, named = os.fsync, os.replace, {}, []
+
+    def force(descriptor):
+        fsync(descriptor)
+        found = os.fstat(descriptor)
+        forced[found.st_ino] = found.st_size
+
+    def rename(source, target):
+        named.append(forced.get(os.stat(source).st_ino))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", force)
+    monkeypatch.setattr(os, "replace", rename)
+    files.write_text_atomically(tmp_path / "x.json", "new text")
+    assert named == [len("new text")]
+    assert (tmp_path / "x.json").read_text() == "new text"
+
+
 def test_a_full_disk_names_the_file(tmp_path, small_files):
     files.write_text_atomically(tmp_path / "x.json", "old")
     with small_files(), pytest.raises(OSError) as caught:

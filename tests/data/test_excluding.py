@@ -32,6 +32,10 @@ def test_counts_and_records_agree_for_every_expression(folder):
         assert source.num_examples(split) == len(ids(source, split))
     assert source.num_examples("train") == 7 and source.num_examples("test") == 3
     assert not set(source.ids) & set(ids(source, "train+test"))
+    everything = ids(folder, "train")
+    for at in range(1, 8):  # also where a part begins or ends with what is left out
+        for part, there in ((f"train[:{at}]", everything[:at]), (f"train[{at}:]", everything[at:])):
+            assert source.num_examples(part) == len(set(there) - set(source.ids)), part
 
 
 def test_subsets_are_chosen_among_what_is_left(folder):

@@ -268,6 +268,40 @@ def test_killed_at_any_access_to_the_disk(tmp_path, damaged):
     assert outcomes == sorted(outcomes) and set(outcomes) == {3, 4} and last > 10
 
 
+def test_a_checkpoint_is_on_disk_before_it_shows_and_before_another_goes(tmp_path, monkeypatch):
+    """A machine that is switched off loses what was not forced to disk: contents, then names."""
+    filled(tmp_path, [1])
+    store = at_step(2, tmp_path, keep=1)
+    fsync, rename, remove = os.fsync, tf.io.gfile.rename, tf.io.gfile.remove
+    forced, shown, gone = {}, [], []
+
+    def force(descriptor):
+        fsync(descriptor)
+        found = os.fstat(descriptor)
+        forced[found.st_ino] = (found.st_size, len(shown))
+
+    def show(source, target, **named):
+        found = os.stat(source)
+        assert forced[found.st_ino][0] == found.st_size, f"{target} may turn out empty"
+        rename(source, target, **named)
+        shown.append(os.path.basename(target))
+
+    def let_go(path):
+        assert forced[os.stat(tmp_path).st_ino][1] == 3, f"{path} goes before the names last"
+        gone.append(os.path.basename(path))
+        remove(path)
+
+    monkeypatch.setattr(os, "fsync", force)
+    monkeypatch.setattr(tf.io.gfile, "rename", show)
+    monkeypatch.setattr(tf.io.gfile, "remove", let_go)
+    store.save()
+    parts = [INDEX, DATA, ".manifest.json"]
+    assert (
+        sorted(shown) == sorted(f"ckpt-2{part}" for part in parts) and shown[-1] == "ckpt-2.index"
+    )
+    assert sorted(gone) == sorted(f"ckpt-1{part}" for part in parts) and gone[0] == "ckpt-1.index"
+
+
 @pytest.mark.slow
 def test_a_process_killed_while_it_saves_resumes(tmp_path):
     reached = 0

@@ -40,8 +40,9 @@ class FakeProgress:
 
 
 def run(
-    train, start=0, means=None, bad_steps=(), most=0, fail_reads=(), retries=3, fail_opening=()
-):
+    train, start=0, means=None, bad_steps=(), most=0, fail_reads=(), retries=3, fail_opening=(),
+    learning_rate=lambda step: 0.1,
+):  # fmt: skip
     fail_reads = list(fail_reads)
     lengths = run_lengths(train, steps_per_epoch=10)
     global_step = tf.Variable(start, dtype=tf.int64)
@@ -77,7 +78,7 @@ def run(
         global_step=global_step,
         lengths=lengths,
         means=means or FakeMeans(),
-        learning_rate=lambda step: 0.1,
+        learning_rate=learning_rate,
         progress=progress,
         units_per_step=train.train_batch_size,
         on_summary=lambda step, values: summaries.append(step),
@@ -176,6 +177,17 @@ def test_a_bad_step_is_named_and_no_checkpoint_follows():
     train = TrainConfig(train_batch_size=10, train_steps=30, checkpoint_steps=4)
     with pytest.raises(loop.NonFiniteLossError, match="in step 6 at learning rate 0.1;"):
         run(train, bad_steps=(6,))
+
+
+def test_the_learning_rate_that_is_named_is_that_of_the_bad_step():
+    """An optimizer that has taken 5 steps takes the sixth at the schedule's value of 5."""
+    train = TrainConfig(train_batch_size=10, train_steps=30, checkpoint_steps=10)
+    settings = {"learning_rate": lambda step: 0.25 + step, "bad_steps": (6, 17)}
+    notes = run(train, most=2, **settings)[-1].notes
+    assert "step 6 at learning rate 5.25 was left out" in notes[0]
+    assert "step 17 at learning rate 16.25 was left out" in notes[1]
+    with pytest.raises(loop.NonFiniteLossError, match="in step 17 at learning rate 16.25,"):
+        run(train, most=1, **settings)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,6 +36,22 @@ def test_a_step_updates_counts_and_reports():
     assert float(weight) == pytest.approx(3.0 - 0.1 * 2.0)
     assert int(optimizer.iterations) == 1
     assert means.result() == {"train/total_loss": pytest.approx(6.0)}
+
+
+class FourCpus:
+    """What a step asks of a strategy of four replicas."""
+
+    num_replicas_in_sync = 4
+    extended = types.SimpleNamespace(worker_devices=["/cpu:0", "/cpu:1", "/cpu:2", "/cpu:3"])
+
+
+def test_the_gradients_of_replicas_add_up_to_that_of_the_mean_loss(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.distribute, "get_strategy", FourCpus)
+        step = build()[-1]
+    shares = [step.compute(STRATEGY, {"x": tf.constant(x)}) for x in (1.0, 2.0, 3.0, 6.0)]
+    assert sum(float(share.gradients[0]) for share in shares) == pytest.approx(3.0)
+    assert float(shares[3].losses.total) == pytest.approx(18.0)  # as it is reported
 
 
 def test_a_compiled_step_does_the_same_and_is_compiled():
