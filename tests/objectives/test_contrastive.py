@@ -36,6 +36,34 @@ def test_nt_xent_with_the_negatives_of_the_other_view():
     assert found < _loss(temperature=0.3)  # half as many negatives
 
 
+def _rows(temperature: float) -> np.ndarray:
+    """Every anchor's dot products with all 2B embeddings, over the temperature; -inf of itself."""
+    z = np.concatenate(VIEWS).astype(np.float64)
+    rows = z @ z.T / temperature
+    np.fill_diagonal(rows, -np.inf)
+    return rows
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss_block_size": 5}, {"negatives": "other_view"}])
+def test_lengths_count_where_nothing_is_normalised(settings):
+    rows, images = _rows(0.7), len(VIEWS[0])
+    if "negatives" in settings:
+        rows[:images, :images] = rows[images:, images:] = -np.inf
+    positives = rows[np.arange(2 * images), np.arange(2 * images) - images]
+    expected = 2 * np.mean(np.log(np.exp(rows).sum(1)) - positives)
+    found = _loss(temperature=0.7, hidden_norm=False, **settings)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["nt_xent", "nt_logistic", "margin_triplet"])
+def test_the_temperature_of_the_entropy_is_that_of_the_run(objective):
+    config = ObjectiveConfig(objective=objective, temperature=0.7, hidden_norm=False)
+    p = np.exp(_rows(0.7))
+    p /= p.sum(1, keepdims=True)
+    expected = -np.mean(np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1))
+    assert float(objective_of_views(*VIEWS, config).entropy) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("negatives", ["both_views", "other_view"])
 @pytest.mark.parametrize("semi_hard", [False, True])
 @pytest.mark.parametrize("norm", [False, True])

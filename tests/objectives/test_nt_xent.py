@@ -1,9 +1,11 @@
 """NT-Xent against published numbers, a naive loop, finite differences, and across replicas."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -84,6 +86,16 @@ def test_equals_naive_loops(batch, temperature, normalise):
     expected = naive_nt_xent(view_a, view_b, temperature, normalise)
     loss = float(nt_xent(view_a, view_b, temperature, normalise).loss)
     assert loss == pytest.approx(expected, rel=2e-6, abs=1e-5)
+
+
+def test_negatives_of_the_other_view_alone_in_both_directions():
+    """Views that are not each other's mirror: the two directions differ."""
+    view_a, view_b = views(4, 3)
+    similarities = view_a.astype(np.float64) @ view_b.T / 0.5
+    both = [np.mean(np.log(np.exp(s).sum(1)) - np.diag(s)) for s in (similarities, similarities.T)]
+    assert abs(both[0] - both[1]) > 0.1
+    found = nt_xent(view_a, view_b, 0.5, hidden_norm=False, other_view_only=True)
+    assert float(found.loss) == pytest.approx(sum(both), rel=1e-5)
 
 
 def test_gradient_equals_finite_differences_of_the_naive_loop():
@@ -198,6 +210,46 @@ def test_refuses_temperature(temperature):
 def test_normalised_rows_have_length_one_or_zero():
     rows = tf.constant([[3.0, 4.0], [0.0, 0.0], [-1e-3, 0.0]])
     np.testing.assert_allclose(l2_normalize(rows), [[0.6, 0.8], [0, 0], [-1, 0]], atol=1e-6)
+
+
+class Exchange:
+    """Replicas that are threads: what each of them gathers is what all of them hold."""
+
+    def __init__(self, count):
+        self.num_replicas_in_sync = count
+        self.barrier, self.held, self.of_thread = threading.Barrier(count, timeout=60), {}, {}
+
+    @property
+    def replica_id_in_sync_group(self):
+        return self.of_thread[threading.get_ident()]
+
+    def all_gather(self, value, axis):
+        self.held[self.replica_id_in_sync_group] = value
+        self.barrier.wait()
+        return tf.concat([self.held[index] for index in sorted(self.held)], axis)
+
+    def run(self, function, *parts):
+        """What `function` of each replica's part returns, in the order of replicas."""
+
+        def one(index):
+            self.of_thread[threading.get_ident()] = index
+            self.barrier.wait()
+            return function(*(part[index] for part in parts))
+
+        with concurrent.futures.ThreadPoolExecutor(self.num_replicas_in_sync) as pool:
+            return list(pool.map(one, range(self.num_replicas_in_sync)))
+
+
+def test_every_replica_finds_its_positives_among_all_candidates(monkeypatch):
+    replicas, (view_a, view_b) = Exchange(3), views(6, 4)
+    monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: replicas)
+    found = replicas.run(lambda a, b: nt_xent(a, b, 0.5), np.split(view_a, 3), np.split(view_b, 3))
+    assert np.concatenate([output.labels for output in found]).tolist() == list(range(6))
+    unit_a, unit_b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (view_a, view_b))
+    logits = np.concatenate([output.logits_ab for output in found])
+    np.testing.assert_allclose(logits, unit_a @ unit_b.T / 0.5, atol=1e-5)
+    mean = np.mean([float(output.loss) for output in found])
+    assert mean == pytest.approx(naive_nt_xent(view_a, view_b, 0.5), rel=1e-5)
 
 
 @pytest.fixture(scope="module", params=[2, 4])

@@ -151,6 +151,16 @@ def test_the_semi_hard_negative_is_the_closest_farther_one():
     assert float(found.loss) == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_negative_as_similar_as_the_positive_is_not_farther():
+    """The anchors a[0] and a[1] see their positive at 0.5, and negatives at 0.5 and 0.25."""
+    a = np.array([[1, 0]] * 3, np.float32)
+    b = np.array([[0.5, 0], [0.5, 0], [0.25, 0]], np.float32)
+    # a[2] has closer negatives alone, and those of view b see three equal candidates.
+    expected = (2 * (1 + 0.25 - 0.5) + (1 + 0.5 - 0.25) + 3 * 1) / 3
+    found = margin_triplet(a, b, 1.0, hidden_norm=False, semi_hard=True, other_view_only=True)
+    assert float(found.loss) == pytest.approx(expected, rel=1e-6)
+
+
 def test_accuracy_and_entropy_are_those_of_nt_xent():
     views = _views()
     output = nt_xent(*views, 0.5)
