@@ -104,13 +104,15 @@ def test_the_policy_draws_all_pairs_and_keeps_the_range():
     run = tf.function(lambda draws: autoaugment.autoaugment(image, tf.unstack(draws, num=5)))
     made = []
     for pair in range(len(autoaugment.POLICY)):
-        draws = tf.constant([(pair + 0.5) / len(autoaugment.POLICY), 0.0, 0.9, 0.0, 0.9])
+        draws = tf.constant([(pair + 0.5) / len(autoaugment.POLICY), 0.0, 0.9, 0.0, 0.1])
         view = run(draws).numpy()
         expected = image
-        for name, probability, strength in autoaugment.POLICY[pair]:
+        for (name, probability, strength), sign in zip(
+            autoaugment.POLICY[pair], (1.0, -1.0), strict=True
+        ):
             if probability > 0:
                 operation = autoaugment._OPERATIONS[name]
-                expected = operation(expected, strength or 0, tf.constant(1.0))
+                expected = operation(expected, strength or 0, tf.constant(sign))
         np.testing.assert_allclose(view, np.clip(expected, 0, 1), atol=LEVEL)
         made.append(view)
     assert min(view.min() for view in made) >= 0 and max(view.max() for view in made) <= 1
@@ -121,6 +123,9 @@ def test_probabilities_decide():
     image = tf.constant(_pixels() / 255, tf.float32)
     never = [tf.constant(x) for x in (0.0, 0.9, 0.0, 0.9, 0.0)]  # of 0.4 and 0.6
     np.testing.assert_array_equal(autoaugment.autoaugment(image, never), image)
+    second = [tf.constant(x) for x in (0.0, 0.9, 0.0, 0.1, 0.9)]  # each has a coin of its own
+    turned = autoaugment._OPERATIONS["rotate"](image, 9, tf.constant(1.0))
+    np.testing.assert_allclose(autoaugment.autoaugment(image, second), turned, atol=1e-6)
 
 
 def test_inside_a_dataset_with_unknown_sizes():

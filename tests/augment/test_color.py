@@ -118,6 +118,7 @@ def test_jitter_amounts_are_uniform(monkeypatch, uniformity, strength, brightnes
     for column, (low, high) in zip(amounts.T, ranges, strict=True):
         assert column.min() >= low - 1e-6 and column.max() <= high + 1e-6
         uniformity(column, low, high)
+    assert np.abs(np.corrcoef(amounts.T)[np.triu_indices(4, 1)]).max() < 0.1  # independent
 
 
 def test_jitter_orders_are_all_24_and_equally_likely(monkeypatch):

@@ -38,10 +38,13 @@ def test_crop_ratios_are_relative_to_the_image_and_span_their_range(height, widt
 
 
 def test_crop_positions_are_uniform_over_where_the_box_fits(uniformity):
-    y, x, h, w = _boxes(3000, 3000).T
-    small = h * w < 0.5 * 3000 * 3000
-    uniformity(y[small] / (3000 - h[small]), 0, 1, slack=2e-3)
-    uniformity(x[small] / (3000 - w[small]), 0, 1, slack=2e-3)
+    boxes = _boxes(3000, 3000)
+    y, x, h, w = boxes[boxes[:, 2:].prod(axis=1) < 0.5 * 3000 * 3000].T
+    uniformity(y / (3000 - h), 0, 1, slack=2e-3)
+    uniformity(x / (3000 - w), 0, 1, slack=2e-3)
+    drawn = (h * w, w / h, y / (3000 - h), x / (3000 - w))
+    between = np.corrcoef(drawn)[np.triu_indices(4, 1)]
+    assert np.abs(between).max() < 0.1  # none of them says anything of another
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 500), (500, 1), (2, 3), (32, 32), (7, 901)])
@@ -49,6 +52,17 @@ def test_every_box_is_valid(height, width):
     y, x, h, w = _boxes(height, width, count=500).T
     assert (h >= 1).all() and (w >= 1).all() and (y >= 0).all() and (x >= 0).all()
     assert (y + h <= height).all() and (x + w <= width).all()
+
+
+def test_crops_start_at_the_papers_8_percent_unless_told_otherwise(random_image):
+    image = random_image(40, 50)
+    for index in range(4):
+        seed = seeds.example_seed(0, 0, index, 0)
+        box = crop.random_crop_box(3000, 2000, seed)
+        assert box == crop.random_crop_box(3000, 2000, seed, (0.08, 1.0))
+        assert box != crop.random_crop_box(3000, 2000, seed, (0.1, 1.0))
+        view = crop.random_resized_crop(image, 8, seed)
+        np.testing.assert_array_equal(view, crop.random_resized_crop(image, 8, seed, 0.08))
 
 
 def test_full_area_is_the_whole_image():

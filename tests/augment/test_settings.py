@@ -30,6 +30,11 @@ def test_bad_values_are_refused_by_name(settings, name):
     assert caught.value.name == name
 
 
+def test_the_defaults_are_those_of_appendix_a():
+    config = AugmentConfig()
+    assert (config.crop_area_min, config.color_jitter_strength, config.use_blur) == (0.08, 1, True)
+
+
 def test_names_are_listed_in_order_without_spaces():
     config = AugmentConfig(augmentation="one_branch", transforms="crop, color ,")
     assert config.transform_names == ("crop", "color")

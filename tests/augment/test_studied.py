@@ -189,6 +189,7 @@ def test_cutout_blackens_a_square_of_half_the_side(random_image):
             columns.append(inside[:, 1].min())
     for starts in (rows, columns):
         assert set(starts) == set(range(9))
+    assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.5  # one says nothing of the other
 
 
 def test_equalize_is_that_of_the_imaging_library(random_image):
@@ -203,6 +204,11 @@ def test_solarize_inverts_what_is_bright():
     image = np.array([0.0, 0.2, 0.5, 0.9] * 3, np.float32).reshape(2, 2, 3)
     expected = np.where(image < 0.5, image, 1 - image)
     np.testing.assert_allclose(studied.solarize(image), expected)
+
+
+def test_solarize_inverts_what_lies_at_the_threshold():
+    image = tf.constant([[[0.125, 0.25, 0.375]]])
+    np.testing.assert_array_equal(studied.solarize(image, 0.25), [[[0.125, 0.75, 0.625]]])
 
 
 def test_motion_blur_averages_along_a_line():
