@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from simclr_tf.config import ProjectionConfig
 from simclr_tf.errors import InputError
@@ -59,3 +60,18 @@ def test_linear_head_initialisation_and_dtype():
     zero = LinearHead(5, zero_init=True)
     np.testing.assert_array_equal(zero(tf.ones([2, 6])), np.zeros([2, 5]))
     assert [v.name for v in zero.variables] == ["linear_head/kernel:0", "linear_head/bias:0"]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_the_linear_head_keeps_all_digits(policy):
+    """Of features in float32, also where the process computes everything else in bfloat16."""
+    x = _features()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        head = LinearHead(500)
+        logits = head(x).numpy()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    expected = x.astype(np.float64) @ head.kernel.numpy().astype(np.float64)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-7)

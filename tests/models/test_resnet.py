@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from simclr_tf.config import BatchNormConfig, EncoderConfig, ModelConfig
 from simclr_tf.errors import InputError
-from simclr_tf.models.resnet import ResNet
+from simclr_tf.models.batch_norm import BatchNorm
+from simclr_tf.models.conv import LayerFactory
+from simclr_tf.models.resnet import BlockGroup, ResNet, Stem
 from simclr_tf.models.simclr import SimCLR
 
 TINY = 1 / 16
@@ -109,6 +111,62 @@ def test_initial_conv_is_raw_and_blocks_start_as_shortcuts():
     np.testing.assert_array_equal(last(block(x)).numpy(), block(x).numpy())
 
 
+KINDS = {
+    "basic": {"resnet_depth": 18},
+    "bottleneck": {"resnet_depth": 50},
+    "selective": {"resnet_depth": 50, "sk_ratio": 0.1},
+}
+
+
+def _group(kind: str) -> BlockGroup:
+    config = EncoderConfig(stem="cifar", **KINDS[kind])
+    return BlockGroup(4, 2, 2, config, LayerFactory(BatchNormConfig()), name="group")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_block_starts_as_its_shortcut(kind):
+    group = _group(kind)
+    x = group(_images(8)).numpy()
+    assert x.min() >= 0 and x.max() > 0
+    np.testing.assert_array_equal(group.blocks[1](x), x)
+
+
+def _stem(**settings) -> Stem:
+    config = EncoderConfig(stem="imagenet", width_multiplier=TINY, **settings)
+    return Stem(config, LayerFactory(BatchNormConfig()))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "deep stem"])
+def test_every_batch_norm_sees_the_batch_in_training_and_only_then(kind):
+    layer = _group(kind) if kind in KINDS else _stem(sk_ratio=0.1)
+    images = _images(8, batch=4)
+    layer(images, training=False)
+    norms = [part for part in layer.submodules if isinstance(part, BatchNorm)]
+    assert len(norms) >= 3 and not any(norm.moving_mean.numpy().any() for norm in norms)
+    layer(images, training=True)
+    assert [norm.name for norm in norms if not norm.moving_mean.numpy().any()] == []
+
+
+def test_the_stem_pools_as_same_padding_does():
+    """Of an even number of rows the last window is cut off at the end, none at the beginning."""
+    raw, pooled = _stem()(_images(16, batch=1))
+    x = np.maximum(raw[0].numpy(), 0) / np.sqrt(1 + 1e-5)
+    assert x.shape == (8, 8, 4)
+    expected = [[x[i : i + 3, j : j + 3].max((0, 1)) for j in (0, 2, 4, 6)] for i in (0, 2, 4, 6)]
+    np.testing.assert_allclose(pooled[0], expected, rtol=1e-5)
+
+
+def test_no_gradient_passes_a_frozen_stem():
+    encoder, images = _encoder(), tf.constant(_images(8, batch=1))
+    encoder.freeze(0)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        embedded = encoder(images)["final_avg_pool"]
+    first = encoder.groups[0].blocks[0].shortcut.conv.kernel
+    of_images, of_first = tape.gradient(embedded, [images, first])
+    assert of_images is None and np.abs(of_first).max() > 0
+
+
 def test_resnet_d_shortcut_pools_before_projecting():
     block = _encoder(sk_ratio=0.0625).groups[1].blocks[0]
     x = np.random.default_rng(0).random((1, 4, 4, 4), np.float32)
@@ -149,6 +207,8 @@ def test_bfloat16_is_close_to_float32():
     assert {v.dtype for v in rounded.variables} == {tf.float32}
     assert ours["block_group4"].dtype == tf.bfloat16
     assert ours["final_avg_pool"].dtype == tf.float32
+    whole = tf.cast(ours["block_group4"], tf.float64).numpy().mean((1, 2))
+    np.testing.assert_allclose(ours["final_avg_pool"], whole, rtol=1e-5)  # not rounded on the way
     np.testing.assert_allclose(ours["final_avg_pool"], theirs["final_avg_pool"], atol=0.05)
 
 
