@@ -70,6 +70,61 @@ def test_the_broader_policy_adds_each_transformation_a_fifth_of_the_time():
     assert scipy.stats.binomtest(black, 300, composed.ADDED_PROBABILITY).pvalue > 1e-3
 
 
+def _draw(draw: int) -> tf.Tensor:
+    return seeds.example_seed(0, draw, 5, tf.range(1))
+
+
+def _independent(one, other) -> bool:
+    """What is one and the same number correlates by 0.9 and more."""
+    return abs(np.corrcoef(one, other)[0, 1]) < 0.6
+
+
+@pytest.mark.parametrize("augmentation", ["one_branch", "simclr"])
+def test_each_transformation_draws_for_itself(augmentation, monkeypatch):
+    """The row of the hole says nothing of the turns that follow."""
+    monkeypatch.setattr(composed, "ADDED_PROBABILITY", 1.0)
+    image = np.broadcast_to(np.linspace(0.5, 1, SIZE, dtype=np.float32)[:, None, None],
+                            (SIZE, SIZE, 3))  # fmt: skip
+    config = AugmentConfig(augmentation=augmentation, transforms="cutout,rotate", use_blur=False,
+                           crop_area_min=1.0, color_jitter_strength=0)  # fmt: skip
+    turns, rows = [], []
+    for draw in range(12):
+        view = _views(image, config, _draw(draw))[0]
+        back = [np.rot90(view, -turn) for turn in range(4)]
+        turns += [k for k in range(4) if np.allclose(back[k], np.where(back[k] > 0, image, 0))]
+        rows.append(np.argwhere(back[turns[-1]] == 0)[:, 0].mean())
+    assert len(turns) == 12 and len(set(turns)) >= 3
+    assert _independent(turns, rows)
+
+
+def test_what_is_added_depends_neither_on_the_crop_nor_on_what_else_is_added():
+    """A wide and dark ramp in red tells crop and turn; solarizing turns full green to none."""
+    image = np.zeros((40, 40, 3), np.float32)
+    image[..., 0], image[..., 1] = np.linspace(0, 0.4, 40), 1.0
+    config = AugmentConfig(transforms="rotate,solarize", use_blur=False, color_jitter_strength=0)
+    views = np.array([_views(image, config, _draw(draw))[0] for draw in range(22)])
+    solarized = views[..., 1].max((1, 2)) < 0.5
+    widths = np.ptp(views[..., 0], axis=(1, 2)) / 0.4
+    turned = np.ptp(views[..., 0], axis=1).max(1) > np.ptp(views[..., 0], axis=2).max(1)
+    assert widths[solarized].max() > 0.7 and widths[~solarized].min() < 0.5
+    assert (turned & ~solarized).any() and (solarized & ~turned).any()
+
+
+def test_autoaugments_pair_does_not_depend_on_the_crop(monkeypatch):
+    image = np.zeros((40, 40, 3), np.float32)
+    image[..., 0] = np.linspace(0, 1, 40)
+
+    def show_pair(view, draws):
+        return tf.concat([view[..., :2], tf.fill((SIZE, SIZE, 1), draws[0])], -1)
+
+    monkeypatch.setattr(composed.autoaugment, "autoaugment", show_pair)
+    config = AugmentConfig(augmentation="autoaugment")
+    views = np.array([_views(image, config, _draw(draw))[0] for draw in range(16)])
+    widths = np.ptp(views[..., 0], axis=(1, 2))
+    assert widths.max() > widths.min() + 0.3
+    assert _independent(widths, views[:, 0, 0, 2])
+
+
 def test_autoaugment_crops_first(random_image):
     config = AugmentConfig(augmentation="autoaugment")
     first, second = _views(random_image(40, 30), config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -90,6 +92,43 @@ def test_blur_and_color_are_switched_by_the_config(random_image):
         mirrored.append(float(draws[4]) < 0.5)
         np.testing.assert_allclose(view, plain[:, ::-1] if mirrored[-1] else plain, atol=1e-6)
     assert any(mirrored) and not all(mirrored)
+
+
+RAMP = np.linspace(0.2, 0.3, 20)[:, None] * np.float32([1.0, 0.8, 0.6])  # (20, 3), of one hue
+
+
+@pytest.fixture(scope="module")
+def ramps() -> np.ndarray:
+    """The paper's views of an image whose rows are all `RAMP`, uncropped: (16, 20, 20, 3)."""
+    image = np.broadcast_to(RAMP, (20, 20, 3)).astype(np.float32)
+    config = AugmentConfig(crop_area_min=1.0)
+    return np.array([policy.pretrain_view(image, _seed(i), 20, config) for i in range(7, 23)])
+
+
+def test_the_blur_comes_last(ramps):
+    """It darkens the upper edge by one factor all along; what follows it would change that."""
+    shares = ramps[:, 0] / ramps[:, 10]  # (16, 20, 3)
+    blurred = shares[shares.min((1, 2)) < 0.99]
+    assert len(blurred) > 4
+    np.testing.assert_allclose(
+        blurred, np.broadcast_to(blurred[:, :1, :1], blurred.shape), rtol=1e-3
+    )
+
+
+def test_whether_a_view_is_flipped_jittered_gray_or_blurred_are_four_coins(ramps):
+    """Any two of them fall in all four ways."""
+    gray = np.ptp(ramps, axis=-1).max((1, 2)) < 1e-6
+    middle = RAMP[9:11].mean(0)
+    unchanged = np.where(gray[:, None], middle @ [0.2989, 0.5870, 0.1140], middle)
+    coins = {
+        "flipped": ramps[:, 10, 1].sum(-1) > ramps[:, 10, 18].sum(-1),
+        "jittered": np.abs(ramps[:, 10, 9:11].mean(1) - unchanged).max(-1) > 1e-4,
+        "gray": gray,
+        "blurred": (ramps[:, 0] / ramps[:, 10]).min((1, 2)) < 1 - 1e-4,
+    }
+    for one, other in itertools.combinations(coins, 2):
+        found = set(zip(coins[one].tolist(), coins[other].tolist(), strict=True))
+        assert len(found) == 4, (one, other, found)
 
 
 def test_finetune_views_have_no_color_change():
