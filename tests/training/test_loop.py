@@ -188,6 +188,10 @@ def test_the_learning_rate_that_is_named_is_that_of_the_bad_step():
     assert "step 17 at learning rate 16.25 was left out" in notes[1]
     with pytest.raises(loop.NonFiniteLossError, match="in step 17 at learning rate 16.25,"):
         run(train, most=1, **settings)
+    # In a call of many steps it is that of the bad one, not of the last.
+    long = TrainConfig(train_batch_size=10, train_steps=4000, checkpoint_steps=20)
+    with pytest.raises(loop.NonFiniteLossError, match="in step 26 at learning rate 25.25;"):
+        run(long, **{**settings, "bad_steps": (26,)})
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
