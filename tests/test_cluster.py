@@ -30,6 +30,26 @@ def test_the_launcher_says_how_many_tasks_there_are(environment, expected):
 
 
 @pytest.mark.parametrize(
+    ("settings", "unused", "several"),
+    [
+        ({}, (), True),
+        ({"tpu_name": "mine", "tpu_zone": "z"}, (), False),
+        ({"master": "grpc://10.0.0.1:8470"}, (), False),
+        ({"tpu_name": "mine", "use_tpu": False}, ("tpu_name",), True),
+        ({"tpu_zone": "z", "gcp_project": "p"}, ("tpu_zone", "gcp_project"), True),
+        ({"strategy": "tpu", "tpu_name": "mine"}, (), False),
+        ({"strategy": "multi_worker", "tpu_name": "mine"}, ("tpu_name",), True),
+        ({"strategy": "one_device", "master": "m"}, ("master",), False),
+    ],
+)
+def test_a_named_tpu_is_used_unless_something_else_is_asked_for(settings, unused, several):
+    """In a job of three tasks, which `auto` takes for several workers only without a TPU."""
+    config = cluster.StrategyConfig(**settings)
+    assert config.unused_names == unused
+    assert config.is_multi_worker(tf_config()) is several
+
+
+@pytest.mark.parametrize(
     ("environment", "message"),
     [
         ({"TF_CONFIG": "{"}, "must be JSON"),

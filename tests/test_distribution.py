@@ -43,6 +43,9 @@ def test_one_device_is_the_default_strategy():
         ({"use_tpu": True}, {}, "tpu"),
         ({"tpu_name": "mine"}, {}, "tpu"),
         ({"master": "grpc://10.0.0.1:8470"}, {}, "tpu"),
+        ({"tpu_name": "mine", "use_tpu": False}, {}, "one_device"),
+        ({"tpu_name": "mine", "strategy": "mirrored"}, {}, "mirrored"),
+        ({"tpu_name": "mine"}, {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}, "tpu"),
         ({}, {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}, "multi_worker"),
         ({}, {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, "one_device"),
         ({}, {"SLURM_NTASKS": "4"}, "one_device"),  # an allocation, but no srun
