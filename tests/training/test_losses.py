@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
+from simclr_tf.models.heads import LinearHead
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.objectives.nt_xent import nt_xent
 from simclr_tf.objectives.pairwise import margin_triplet, nt_logistic
@@ -194,3 +196,49 @@ def test_the_step_compiles_with_xla(tiny_model, mode, precision, close):
         ]
         assert sum(changed) > len(changed) / 2  # gammas that start at 0 hold up the rest
     assert losses[1] == pytest.approx(losses[0], rel=close)
+
+
+class Colors(keras.Model):
+    """A linear classifier of mean colours, which are its projections too."""
+
+    def __init__(self, kernel):
+        super().__init__()
+        self.linear_head = LinearHead(2)
+        self.linear_head.build((None, 3))
+        self.linear_head.kernel.assign(kernel)
+
+    def call(self, images, training=False):
+        colors = tf.reduce_mean(images, [1, 2])
+        return {"proj_head_output": colors, "logits_sup": self.linear_head(colors)}
+
+
+def make_losses(mode, model, decay):
+    if mode == "pretrain":
+        return losses_lib.pretrain_losses(model, ObjectiveConfig(), decay)
+    if mode == "finetune":
+        return losses_lib.finetune_losses(model, decay)
+    return losses_lib.distill_losses(model, Colors(tf.zeros([3, 2])), DistillConfig("x"), decay)
+
+
+def test_both_views_of_an_image_have_its_label():
+    """A red image of class 0 and a blue one of class 1, both told apart for certain."""
+    model = Colors([[50.0, 0.0], [0.0, 0.0], [0.0, 50.0]])
+    view = tf.tile(tf.constant([[[[1.0, 0, 0]]], [[[0.0, 0, 1]]]]), [1, 2, 2, 1])
+    data = {"view_0": view, "view_1": view, "label": tf.constant([0, 1])}
+    values = make_losses("pretrain", model, OptimizerConfig(weight_decay=0.0))(data).values
+    assert float(values["train/supervised_acc"]) == 1
+    assert float(values["train/supervised_loss"]) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["pretrain", "finetune", "distill"])
+def test_weight_decay_is_a_part_of_what_is_minimised(mode):
+    model = Colors([[3.0] * 2] * 3)
+    data, found = batch(np.random.default_rng(0), labels=(0, 1, 1)), []
+    for decay in (0.0, 0.1):
+        losses = make_losses(mode, model, OptimizerConfig(weight_decay=decay))
+        with tf.GradientTape() as tape:
+            total = losses(data).total
+        found.append((total, tape.gradient(total, model.linear_head.kernel)))
+    (plain, slope), (decayed, pulled) = found
+    assert float(decayed - plain) == pytest.approx(0.1 * 6 * 3**2 / 2, rel=1e-4)
+    np.testing.assert_allclose(pulled - slope, np.full((3, 2), 0.1 * 3), rtol=1e-4)
