@@ -101,8 +101,8 @@ def test_what_is_added_depends_neither_on_the_crop_nor_on_what_else_is_added():
     """A wide and dark ramp in red tells crop and turn; solarizing turns full green to none."""
     image = np.zeros((40, 40, 3), np.float32)
     image[..., 0], image[..., 1] = np.linspace(0, 0.4, 40), 1.0
-    config = AugmentConfig(transforms="rotate,solarize", use_blur=False, color_jitter_strength=0)
-    views = np.array([_views(image, config, _draw(draw))[0] for draw in range(22)])
+    config = AugmentConfig(transforms="solarize,rotate", use_blur=False, color_jitter_strength=0)
+    views = np.array([_views(image, config, _draw(draw))[0] for draw in range(12, 34)])
     solarized = views[..., 1].max((1, 2)) < 0.5
     widths = np.ptp(views[..., 0], axis=(1, 2)) / 0.4
     turned = np.ptp(views[..., 0], axis=1).max(1) > np.ptp(views[..., 0], axis=2).max(1)

@@ -131,6 +131,16 @@ def test_whether_a_view_is_flipped_jittered_gray_or_blurred_are_four_coins(ramps
         assert len(found) == 4, (one, other, found)
 
 
+def test_finetune_views_are_crops_from_8_percent_unless_told_otherwise(random_image):
+    image = random_image(60, 80)
+    views = [
+        np.array([policy.finetune_view(image, _seed(index), 12, *area) for index in range(4)])
+        for area in ((), (0.08,), (0.12,))
+    ]
+    np.testing.assert_array_equal(views[0], views[1])
+    assert not np.array_equal(views[0], views[2])
+
+
 def test_finetune_views_have_no_color_change():
     """Bicubic resizing of a one-coloured image keeps its colour."""
     image = np.broadcast_to(np.float32([0.2, 0.5, 0.9]), (20, 30, 3))
