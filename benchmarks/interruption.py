@@ -28,6 +28,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -58,12 +60,21 @@ _TIMEOUT_SECS = 900.0
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What all starts of a run share: where and how far it trains, its data, words for Python."""
+    """What all starts of a run share.
+
+    Attributes:
+        folder: Where it trains.
+        steps: How far.
+        data: Its data.
+        program: Words for Python.
+        popen: What starts the process, called as `subprocess.Popen` is.
+    """
 
     folder: pathlib.Path
     steps: int
     data: pathlib.Path
     program: tuple[str, ...] = ("run.py",)
+    popen: Callable[..., Any] = subprocess.Popen
 
     @property
     def command(self) -> list[str]:
@@ -111,11 +122,11 @@ class Start:
                        "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
         terminal, inner = pty.openpty()
         self.began = time.monotonic()
-        self._process = subprocess.Popen(
-            setup.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=inner,
-            stderr=inner, start_new_session=True,
-        )  # fmt: skip
-        os.close(inner)
+        with open(inner, "wb", buffering=0) as screen:
+            self._process = setup.popen(
+                setup.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=screen,
+                stderr=screen, start_new_session=True,
+            )  # fmt: skip
         self._reader = threading.Thread(target=self._read, args=(terminal,), daemon=True)
         self._reader.start()
 
@@ -202,7 +213,7 @@ def run_undisturbed(setup: Setup) -> Undisturbed:
                 ended[write] = now
                 if names_in(setup.path(write)):
                     filled.setdefault(write, now)
-            time.sleep(0.001)
+            time.sleep(0.002)
         start.stop(signal.SIGKILL)  # has ended; all is read then
     if {kind for kind, _ in filled} != set(_WRITES):
         raise RuntimeError(f"only these writes were seen: {sorted(filled)}")
@@ -332,7 +343,7 @@ class _Aim:
                 seen.add(new)
                 if re.fullmatch(pattern, new[1]):
                     write, skip = (new, skip) if skip == 0 else (None, skip - 1)
-            time.sleep(0.0003)  # a write takes tens of milliseconds
+            time.sleep(0.001)  # a write takes tens of milliseconds
         if write is None:
             return
         path, longest = self.setup.path(write), self.undisturbed.write_secs[write[0]]

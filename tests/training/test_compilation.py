@@ -76,14 +76,22 @@ def after_steps(model, cached, jit_compile, skip_bad):
     return [v.numpy() for v in model.variables], means.result()["train/total_loss"]
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """What steps that are not compiled come to, by whether they are cached: filled by the test."""
+    return {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("cached", "skip_bad"), [(False, False), (False, True), (True, False)])
-def test_compiled_steps_are_the_same_steps(tiny_model, cached, skip_bad):
+def test_compiled_steps_are_the_same_steps(tiny_model, plain, cached, skip_bad):
     before = [variable.numpy() for variable in tiny_model().variables]
-    plain, loss = after_steps(tiny_model(), cached, False, skip_bad)
+    if cached not in plain:  # no step is bad: skipping those makes no difference
+        plain[cached] = after_steps(tiny_model(), cached, False, False)
+    expected, loss = plain[cached]
     compiled, same = after_steps(tiny_model(), cached, True, skip_bad)
     assert same == pytest.approx(loss, rel=1e-4)
-    moved = [np.abs(one - two).max() for one, two in zip(before, plain, strict=True)]
-    apart = [np.abs(one - two).max() for one, two in zip(compiled, plain, strict=True)]
+    moved = [np.abs(one - two).max() for one, two in zip(before, expected, strict=True)]
+    apart = [np.abs(one - two).max() for one, two in zip(compiled, expected, strict=True)]
     assert max(moved) > 0.05
     assert max(apart) < 0.02 * max(moved)
