@@ -17,6 +17,7 @@ from simclr_tf.studies import catalogue, plan
 from simclr_tf.studies.grid import Cell
 from simclr_tf.training import run_config
 from simclr_tf.weights.locate import STUDY_FILE
+from tests.eager import eagerly
 from tests.studies.conftest import tiny
 
 
@@ -183,7 +184,8 @@ def test_minutes_are_tried_with_real_cells(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "_TRIAL_STEPS", (1, 2))
     said = []
     run = tiny(tmp_path, study="temperature", study_budget="5min")
-    settled = plan.settle(catalogue.study("temperature"), run, said.append)
+    with eagerly():
+        settled = plan.settle(catalogue.study("temperature"), run, said.append)
     assert settled.base.train.train_steps > 10
     assert any("trying how many steps take 5 minutes" in line for line in said)
     assert not list(pathlib.Path(run.model_dir).glob(".trial*"))

@@ -14,11 +14,12 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.errors import InputError
-from simclr_tf.studies import cells, study
+from simclr_tf.studies import catalogue, cells, plan, study
 from simclr_tf.training.loop import NonFiniteLossError
 from simclr_tf.training.run_lock import lock_run
 from tests import warm
-from tests.studies.conftest import tiny
+from tests.eager import eagerly
+from tests.studies.conftest import TRAINED, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def test_every_cell_has_a_result_and_the_study_its_files(finished):
     for row, cell in zip(rows, results.cells, strict=True):
         assert row["head"] == cell.factors["head"]
         assert float(row["eval/linear_probe_accuracy"]) == results.estimate(cell).value
-        assert row["steps"] == "3"
+        assert row["steps"] == "2"
         assert (row["eval/linear_probe_accuracy_z"] == "") is (row["head"] == "none")
         assert float(row["train/contrast_loss"]) > 0
     verdicts = json.loads((folder / "verdicts.json").read_text())
@@ -50,7 +51,7 @@ def test_every_cell_has_a_result_and_the_study_its_files(finished):
     assert any(line.startswith("7 of 7: head nonlinear, dimension 512, seed 0") for line in said)
 
 
-def test_a_finished_study_runs_nothing_again(finished, monkeypatch):
+def test_a_finished_study_runs_nothing_again(finished, undrawn, monkeypatch):
     base, results, _ = finished
     monkeypatch.setattr(study, "run_cell", _forbidden)
     again = study.run_study(base, lambda line: None)
@@ -75,19 +76,21 @@ def test_results_are_enough_for_tables_and_page(finished, tmp_path, monkeypatch)
     assert page.count("<svg") == 1 and whole.count("<svg") == 3
 
 
-def test_a_killed_study_runs_only_what_is_left(finished, tmp_path, monkeypatch):
+def test_a_killed_study_runs_only_what_is_left(finished, undrawn, tmp_path, monkeypatch):
     """One cell has no result, as after a kill between training and measuring."""
     base, results, _ = finished
     copy = tiny(tmp_path / "heads")
     shutil.copytree(base.model_dir, copy.model_dir)
-    lost = results.cells[4]
+    lost = results.cells[5]
     name = f"{lost.key}.seed-0"
+    assert name in TRAINED
     os.remove(os.path.join(copy.model_dir, "results", f"{name}.json"))
     ran = []
 
     def run_cell(run, say):
         ran.append(os.path.basename(run.model_dir))
-        return cells.run_cell(run, say)
+        with eagerly():
+            return cells.run_cell(run, say)
 
     monkeypatch.setattr(study, "run_cell", run_cell)
     said = []
@@ -98,7 +101,7 @@ def test_a_killed_study_runs_only_what_is_left(finished, tmp_path, monkeypatch):
     assert again.estimate(lost) == results.estimate(lost)  # measured on the trained weights
 
 
-def test_a_cell_that_another_process_holds_is_left_to_it(finished, tmp_path, monkeypatch):
+def test_a_cell_that_another_process_holds_is_left_to_it(finished, undrawn, tmp_path, monkeypatch):
     """It is waited for; once its result is there, it is taken over as it is."""
     base, results, _ = finished
     copy = tiny(tmp_path / "heads")
@@ -121,24 +124,40 @@ def test_a_cell_that_another_process_holds_is_left_to_it(finished, tmp_path, mon
     assert said.count("waiting for 1 run(s) of other processes") == 1
 
 
+_SHARING = """
+import sys, time
+from simclr_tf.studies import study
+from tests.studies.conftest import tiny
+
+def run_cell(run, say):
+    time.sleep(0.2)
+    return {"metrics": {"eval/linear_probe_accuracy": 0.5}, "steps": 2, "seconds": 0.2}
+
+study.run_cell = run_cell
+study._WAIT_SECONDS = 0.1
+print("ready", flush=True)
+sys.stdin.read()
+study.run_study(tiny(sys.argv[1], study="broader"))
+"""
+
+
 def test_two_processes_share_a_study(tmp_path):
     """Every cell is run once, by one of the two, and both end with all of them."""
-    program = (
-        "import sys; from tests.studies.conftest import tiny; "
-        "from simclr_tf.studies import study; "
-        "study.run_study(tiny(sys.argv[1], study='broader'))"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "shared")]
+    command = [sys.executable, "-c", _SHARING, str(tmp_path / "shared")]
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
     both = [
-        warm.Program(command, env=environment, stdout=warm.PIPE, text=True,
-                         stderr=warm.PIPE)
+        warm.Program(command, env=environment, stdin=warm.PIPE, stdout=warm.PIPE, text=True,
+                     stderr=warm.PIPE)
         for _ in range(2)
     ]  # fmt: skip
+    assert [process.stdout.readline() for process in both] == ["ready\n"] * 2
+    for process in both:
+        process.stdin.close()
     said = [process.communicate(timeout=900) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    done = [line for output, _ in said for line in output.splitlines() if " of 6: " in line]
-    cells_run = sorted(line.partition(": ")[2].partition(",")[0] for line in done)
+    done = [[line for line in output.splitlines() if " of 6: " in line] for output, _ in said]
+    assert all(done), "one of the two ran nothing"
+    cells_run = sorted(line.partition(": ")[2].partition(",")[0] for line in sum(done, []))
     assert len(cells_run) == 6 == len(set(cells_run)), said
     assert all("This study" in output for output, _ in said)
 
@@ -210,18 +229,22 @@ def test_a_damaged_result_is_named(finished, tmp_path):
     damaged = [{**record, "metrics": {**record["metrics"], probe: value}}
                for value in (True, [1], "abc", None, 5.0, -1, math.nan)]  # fmt: skip
     damaged += [{**record, "metrics": {}}, {**record, "failed": [1]}, [record]]
+    settled = plan.settle(catalogue.study("projection_head"), copy, lambda line: None)
+    assert study.read_results(settled).cells == results.cells
     for text in ("{", *map(json.dumps, damaged)):
         pathlib.Path(path).write_text(text)
         with pytest.raises(InputError, match="must be the result of a cell") as caught:
-            study.run_study(copy, lambda line: None)
+            study.read_results(settled)
         assert caught.value.name == path
+    with pytest.raises(InputError, match="must be the result of a cell"):
+        study.run_study(copy, lambda line: None)
 
 
 def test_a_damaged_checkpoint_of_a_cell_is_named(finished, tmp_path):
-    base, results, _ = finished
+    base, *_ = finished
     copy = tiny(tmp_path / "heads")
     shutil.copytree(base.model_dir, copy.model_dir)
-    name = f"{results.cells[0].key}.seed-0"
+    name = TRAINED[0]
     os.remove(os.path.join(copy.model_dir, "results", f"{name}.json"))
     cell = pathlib.Path(copy.model_dir, "cells", name)
     for path in cell.glob("ckpt-*.data*"):
