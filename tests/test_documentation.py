@@ -22,13 +22,16 @@ import tensorflow as tf
 import tf_keras as keras
 
 import run
+import simclr_tf
 from benchmarks import workers
 from export.__main__ import main as export_main
 from flags import parsing
+from simclr_tf import cluster
 from simclr_tf.report.__main__ import main as report_main
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import Study
 from tests import shallow, warm
+from tests.conftest import shared_folder
 from tests.weights import foreign_checkpoints, graphs, oracle
 
 README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
@@ -49,8 +52,6 @@ SHORT = [
 ]
 NO_IMAGENET = ["--dataset=patterns", "--image_size=32", "--train_split=train[:64]",
                "--eval_split=test[:32]"]  # fmt: skip
-SMALLEST_STUDY = """train_split="train[:64]", eval_split="test[:32]", train_batch_size=16,
-    width_multiplier=0.0625, knn_bank_size=32, report=False"""
 SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=64",
                "--knn_neighbors=1,5", "--map_points=20"]  # fmt: skip
 
@@ -152,10 +153,16 @@ def depth_of(command: str):
         shallow.install()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def workplace(tmp_path_factory):
     """The folder that the commands run in, with the photos that they mention."""
-    folder = tmp_path_factory.mktemp("readme")
+    with shared_folder(tmp_path_factory, "readme") as folder:
+        if not (folder / "DIR").exists():
+            fill(folder)
+        yield folder
+
+
+def fill(folder: pathlib.Path) -> None:
     (folder / "DIR").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 30, 3), np.uint8)
     for index, image in enumerate(pixels):
@@ -168,7 +175,6 @@ def workplace(tmp_path_factory):
     arrays = foreign_checkpoints.random_arrays(narrow, seed=0)
     prefix = str(folder / "published" / "model.ckpt-20")
     graphs.write_tf1_graph(prefix, arrays, oracle.Architecture(18))
-    return folder
 
 
 def test_readme_shows_the_commands_that_matter():
@@ -233,18 +239,17 @@ def have_a_run(request) -> None:
 
 
 def capabilities(command: str) -> set[tuple[str, ...]]:
-    """What a command of run.py shows to work: its mode, its flags, and the kinds of some values."""
+    """What a command of run.py shows to work: its mode, and where its weights come from.
+
+    That each flag does what it says is shown where it is at home, and that the lines can be read in
+    `test_command_can_be_read`.
+    """
     given = dict(word.lstrip("-").partition("=")[::2] for word in shlex.split(command)[2:])
     mode, trains = given.get("mode", "train"), given.get("train_mode", "pretrain")
-    found = {("mode", mode, trains if mode.startswith("train") else "")}
-    found |= {("flag", name) for name in given}
-    found |= {("protocol", name) for name in given.get("protocols", "").split(",")}
-    found.add(("images", given.get("dataset", "").partition(":")[0]))
     weights = given.get("checkpoint", "")
-    found.add(
-        ("weights", mode, "of others" if weights.startswith(PUBLISHED) else weights and "run")
-    )
-    return found
+    origin = "of others" if weights.startswith(PUBLISHED) else weights and "run"
+    return {("mode", "train" if mode == "train_then_eval" else mode, trains),
+            ("weights", origin), ("compared", "compare_with" in given)}  # fmt: skip
 
 
 def commands_that_run() -> list[str]:
@@ -284,8 +289,9 @@ def test_command(command, workplace, monkeypatch, request):
 def test_export_command(command, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
     have_a_run(request)
-    if command == imports() and os.path.exists("weights/r50"):
-        return  # a command that starts from it was run before
+    output = values(command, "--output")
+    if output and os.path.exists(output[0]):
+        return  # what starts from it has run this command before
     if "--format=reference" in command:  # runs here are narrower than its flags can say
         monkeypatch.setattr("export.reference.check_possible", lambda config, path: None)
     with depth_of(command):
@@ -297,9 +303,10 @@ def test_export_command(command, workplace, monkeypatch, request):
 def test_report_command(command, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
     words = shlex.split(command)[3:]
+    have_a_run(request)
     for folder in (word for word in words if not word.startswith("--")):
         if not os.path.exists(folder):
-            run_command(next(c for c in run_commands() if folder in leaves(c)), request)
+            shutil.copytree("runs/a", folder)
     assert report_main(words) == 0
 
 
@@ -308,7 +315,7 @@ def small(command: str, folder: pathlib.Path) -> list[str]:
     words = shlex.split(command)
     after = words[words.index("run.py") + 1 :]
     after = [word for word in after if not word.startswith("--data_dir=")]  # nobody has it
-    return [sys.executable, str(ROOT / "run.py"), *after, *SHORT, *NO_IMAGENET, "--report",
+    return [sys.executable, str(ROOT / "run.py"), *after, *SHORT, *NO_IMAGENET,
             f"--model_dir={folder}"]  # fmt: skip
 
 
@@ -321,27 +328,20 @@ def commands_with(part: str) -> list[str]:
 def test_command_in_a_process_of_its_own(command, tmp_path):
     done = warm.run(small(command, tmp_path / "run"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "report.html").is_file()
+    assert (tmp_path / "run" / "result.json").is_file()
 
 
-@pytest.mark.slow
-def test_two_workers_by_hand(tmp_path):
-    first, second = commands_with("TF_CONFIG=")
-    addresses = workers.free_addresses(2)
-    processes = []
-    for command in (first, second):
+def test_two_workers_by_hand():
+    """They name one job, each its own place in it; tests/test_multi_worker.py runs such a job."""
+    jobs = []
+    for index, command in enumerate(commands_with("TF_CONFIG=")):
         setting = re.search(r"TF_CONFIG='([^']*)'", command)[1]
-        for host, address in zip(("a:12345", "b:12345"), addresses, strict=True):
-            setting = setting.replace(host, address)
-        environment = {**os.environ, "TF_CONFIG": setting}
-        words = [*small(command, tmp_path / "run"), "--mode=train"]
-        processes.append(warm.Program(words, env=environment, stdout=warm.DEVNULL))
-    try:
-        assert [process.wait(400) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    assert (tmp_path / "run" / "ckpt-2.index").is_file()
+        assert cluster.num_tasks({"TF_CONFIG": setting}) == 2
+        named = json.loads(setting)
+        assert named["task"]["index"] == index
+        jobs.append((named["cluster"], command.partition("python run.py ")[2]))
+        assert parsing.parse_command_line(shlex.split(jobs[-1][1])).mode.startswith("train")
+    assert jobs[0] == jobs[1]
 
 
 @pytest.mark.slow
@@ -452,9 +452,12 @@ def test_snippet(snippet, workplace, monkeypatch, request):
                      shorter)  # fmt: skip
     if "evaluate_protocols" in snippet:  # CIFAR-10 is not here; the embedded set has both splits
         shorter = shorter.replace("image_size=32", "image_size=8").replace("cifar10", "digits")
-    if "study=" in snippet:  # not in the folder of the command, which had other settings
-        shorter = shorter.replace('"runs/t"', '"runs/from_python"')
-        shorter = shorter.replace('study_budget="60"', f'study_budget="1", {SMALLEST_STUDY}')
+    if "run_study" in snippet:  # the command beside it runs one
+        studied = []
+        monkeypatch.setattr(simclr_tf, "run_study", studied.append)
+        exec(shorter, {})
+        assert studied[0].study.study == "temperature" and studied[0].model_dir == "runs/t"
+        return
     if "# Keras 3" in snippet:
         done = warm.run([sys.executable, "-c", shorter], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -303,7 +303,7 @@ def test_first_line_comes_before_tensorflow_is_loaded(tmp_path):
         "run.say = first\n"
         "run.main(['--model_dir=' + sys.argv[1]])"
     )
-    done = warm.run(
+    done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "r")], cwd=ROOT, capture_output=True,
         text=True, check=True,
     )  # fmt: skip

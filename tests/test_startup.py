@@ -13,6 +13,7 @@ import pytest
 
 from simclr_tf import startup
 from simclr_tf.errors import InputError
+from tests import warm
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -66,7 +67,7 @@ def test_training_runs_on_one_core(tmp_path):
     words = ["--dataset=patterns", "--image_size=32", "--resnet_depth=18", "--eval_split=test",
              "--width_multiplier=0.0625", "--train_batch_size=32", "--train_steps=2",
              "--warmup_epochs=0", "--report=False", f"--model_dir={tmp_path / 'run'}"]  # fmt: skip
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", ONE_CORE, *words],
         cwd=ROOT, env=environment, text=True, capture_output=True, check=False,
     )  # fmt: skip
