@@ -55,6 +55,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "simclr_tf/evaluation/significance.py": (),
 }
 EQUIVALENT = pathlib.Path(__file__).with_name("equivalent.json")
+_NO_TESTS = 5  # pytest's exit status
 KILLED, SURVIVED, TIMEOUT, BROKEN = "killed", "survived", "timeout", "broken"
 
 
@@ -158,7 +159,12 @@ def _run_tests(mutant: Mutant) -> int:
     sys.dont_write_bytecode = True
     sys.meta_path.insert(0, _Changed(mutant))
     words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests_of(mutant.module)]
-    return int(pytest.main(words))
+    ends = []
+    for part in ("not slow", "slow"):  # most are noticed by a test that takes no time
+        ends.append(int(pytest.main([*words, "-m", part])))
+        if ends[-1] not in (0, _NO_TESTS):
+            return ends[-1]
+    return min(ends)
 
 
 def load_once() -> None:
