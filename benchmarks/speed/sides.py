@@ -9,11 +9,11 @@ import os
 import pathlib
 import select
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from subprocess import PIPE, Popen
 from typing import Any
 
 from benchmarks.speed.figures import Series
@@ -70,12 +70,12 @@ class Process:
     def __init__(self, side: Side):
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._rest = b""
-        self._process = subprocess.Popen(
+        self._process = Popen(
             [side.interpreter, *side.words],
             cwd=ROOT,
             env={**environment(), STARTED: repr(time.monotonic())},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=PIPE,
+            stdout=PIPE,
             stderr=self._errors,
             start_new_session=True,  # its group is ended as a whole, and Ctrl-C is ours alone
         )

@@ -10,9 +10,11 @@ import sys
 import pytest
 
 from benchmarks import run
+from benchmarks.speed import sides
 from benchmarks.speed.cases import CASES, Case
 from benchmarks.speed.figures import Comparison, Series
 from benchmarks.speed.sides import Side
+from tests import shallow, warm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -150,14 +152,15 @@ def _processes_with(value: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_smoke_size_runs_every_case(tmp_path):
+def test_the_smoke_size_runs_every_case(tmp_path, monkeypatch, capsys):
+    """In float32 and with a shallow network; bfloat16 is another word for the same programs."""
     path = tmp_path / "smoke.json"
-    environment = {key: value for key, value in os.environ.items() if key != "TFDS_DATA_DIR"}
-    done = subprocess.run(
-        _command("--size=smoke", f"--json={path}"), cwd=REPOSITORY, env=environment,
-        capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setattr(sides, "Popen", warm.Program)
+    shallow.install()
+    monkeypatch.setattr(run.signal, "signal", lambda number, handler: None)
+    words = ["--size=smoke", f"--json={path}", "--precisions", "float32"]
+    assert run.main(words) == 0, capsys.readouterr()
     series = json.loads(path.read_text())["series"]
     assert {one["case"] for one in series} == set(CASES)
     assert not [one["problem"] for one in series if one["failed"]]
