@@ -1,18 +1,20 @@
-"""A run of seconds on the embedded digits, and an export that only takes notes."""
+"""A run of three steps on the embedded digits, and an export that only takes notes."""
 
 import pytest
 
 from simclr_tf import recipes
+from tests.eager import eagerly
 
 
 def build_settings(folder, **changes):
-    """A run of six steps."""
+    """A run of three steps."""
     return recipes.build_run_config(
         {
             "model_dir": str(folder), "dataset": "digits", "image_size": 8,
             "eval_split": "test", "resnet_depth": 18, "width_multiplier": 1 / 16,
-            "train_batch_size": 32, "train_steps": 6, "checkpoint_steps": 2,
-            "warmup_epochs": 0, "use_blur": False, "knn_bank_size": 200, "eval_steps": 1,
+            "train_batch_size": 32, "train_steps": 3, "checkpoint_steps": 1,
+            "warmup_epochs": 0, "use_blur": False, "color_jitter_strength": 0,
+            "knn_bank_size": 200, "eval_steps": 1,
             "keep_checkpoint_max": 10, "report": False, **changes,
         }
     )  # fmt: skip
@@ -20,7 +22,7 @@ def build_settings(folder, **changes):
 
 @pytest.fixture
 def settings():
-    """`settings(folder, **changes)`: a run of six steps."""
+    """`settings(folder, **changes)`: a run of three steps."""
     return build_settings
 
 
@@ -48,6 +50,13 @@ class FakeExport:
 @pytest.fixture
 def fake_export():
     return FakeExport()
+
+
+@pytest.fixture
+def eager():
+    """Without graphs, which cost more than the few steps that are taken."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture

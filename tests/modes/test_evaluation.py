@@ -4,18 +4,27 @@ import pytest
 
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.modes import evaluation, training
+from tests.eager import eagerly
 from tests.weights import foreign_checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
 
 
-def test_eval_follows_every_checkpoint(tmp_path, settings, fake_export, quiet):
-    training.train(settings(tmp_path), fake_export, say=quiet)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, module_settings):
+    """The folder of a run of three checkpoints."""
+    folder = tmp_path_factory.mktemp("run")
+    with eagerly():
+        training.train(module_settings(folder, knn=False), None, say=lambda text: None)
+    return folder
+
+
+def test_eval_follows_every_checkpoint(trained, settings, fake_export):
     said = []
-    evaluation.evaluate(settings(tmp_path), fake_export, said.append)
+    evaluation.evaluate(settings(trained), fake_export, said.append)
     evaluated = [line.split(" in ")[0] for line in said if line.startswith("evaluated")]
-    assert evaluated == ["evaluated step 2", "evaluated step 4", "evaluated step 6"]
-    assert (tmp_path / "result_2.json").is_file()
+    assert evaluated == ["evaluated step 1", "evaluated step 2", "evaluated step 3"]
+    assert (trained / "result_1.json").is_file()
 
 
 def test_eval_gives_up_when_training_has_died(tmp_path, settings, fake_export):
@@ -31,10 +40,9 @@ def test_eval_of_a_folder_that_is_not_there_is_refused_at_once(tmp_path, setting
     assert not (tmp_path / "typo").exists()
 
 
-def test_eval_of_another_architecture_is_refused(tmp_path, settings, fake_export, quiet):
-    training.train(settings(tmp_path), fake_export, say=quiet)
+def test_eval_of_another_architecture_is_refused(trained, settings, fake_export, quiet):
     with pytest.raises(InputError, match="resnet_depth=18 there, 34 here"):
-        evaluation.evaluate(settings(tmp_path, resnet_depth=34), fake_export, quiet)
+        evaluation.evaluate(settings(trained, resnet_depth=34), fake_export, quiet)
 
 
 @pytest.mark.whole

@@ -14,15 +14,16 @@ from simclr_tf.errors import InputError
 from simclr_tf.modes import evaluation, reporting, training
 from simclr_tf.report import kept, run_page
 from simclr_tf.weights import stored
+from tests.eager import eagerly
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, module_settings):
-    """A run of six steps with its page brought up to date at every checkpoint."""
+    """A run of three steps with its page brought up to date at every checkpoint."""
     folder = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, eagerly():
         patch.setattr(reporting, "_LOOKING", (1e9, 3.0))
         updates = []
         update = reporting.Reporter.update
@@ -36,12 +37,12 @@ def trained(tmp_path_factory, module_settings):
 
 def test_it_is_written_at_checkpoints_and_at_the_end(trained):
     folder, updates, said = trained
-    assert updates == [2, 4, 6, 6]
+    assert updates == [1, 2, 3, 3]
     page = (folder / "report.html").read_text()
-    assert "finished, 6 steps" in page and "--mode=train" in page
+    assert "finished, 3 steps" in page and "--mode=train" in page
     assert not any("could not be written" in line for line in said)
     about = json.loads((folder / "report" / "about.json").read_text())
-    assert about["step"] == about["total_steps"] == 6
+    assert about["step"] == about["total_steps"] == 3
     assert [start["step"] for start in about["starts"]] == [0]
     assert about["starts"][0]["devices"] == "one CPU"
     assert (folder / "projector_config.pbtxt").is_file()
@@ -50,7 +51,7 @@ def test_it_is_written_at_checkpoints_and_at_the_end(trained):
 def test_examples_are_of_the_untrained_and_the_trained_encoder(trained, module_settings):
     folder, _, _ = trained
     examples = kept.read_examples(str(folder))
-    assert examples.images.shape[1:] == (8, 8, 3) and examples.step == 6
+    assert examples.images.shape[1:] == (8, 8, 3) and examples.step == 3
     assert 40 <= len(examples.images) < 60  # the stride is a whole number
     experiment = experiment_lib.prepare(module_settings(folder), trains=True)
     model = experiment_lib.make_model(experiment)
@@ -71,7 +72,7 @@ def test_the_report_changes_no_weight(trained, tmp_path, module_settings):
     training.train(module_settings(tmp_path, report=False), None, None, lambda line: None)
     assert not (tmp_path / "report.html").exists() and not (tmp_path / "report").exists()
     with_page, without = (
-        stored.open_variables(os.path.join(folder, "ckpt-6")) for folder in (trained[0], tmp_path)
+        stored.open_variables(os.path.join(folder, "ckpt-3")) for folder in (trained[0], tmp_path)
     )
     assert with_page.shapes == without.shapes
     for name in without.shapes:
@@ -99,8 +100,10 @@ def test_a_page_that_fails_stops_nothing(tmp_path, module_settings, monkeypatch)
 
     monkeypatch.setattr(run_page, "write_report", fail)
     said = []
-    done = training.train(module_settings(tmp_path, report=True), None, None, said.append)
-    assert done.global_step == 6
+    done = training.train(
+        module_settings(tmp_path, report=True, train_steps=1), None, None, said.append
+    )
+    assert done.global_step == 1
     assert [line for line in said if "report.html could not be written: OSError: no space" in line]
 
 
@@ -113,12 +116,14 @@ def test_an_encoder_that_can_not_be_looked_at_stops_nothing(tmp_path, module_set
     monkeypatch.setattr(reporting, "extract_features", fail)
     monkeypatch.setattr(reporting, "_LOOKING", (1e9, 3.0))
     said = []
-    done = training.train(module_settings(tmp_path, report=True), None, None, said.append)
-    assert done.global_step == 6
+    done = training.train(
+        module_settings(tmp_path, report=True, train_steps=1), None, None, said.append
+    )
+    assert done.global_step == 1
     told = [line for line in said if "what the encoder makes of test images could not" in line]
     assert len(told) == 1 and r"eval_split must hold\nimages" in told[0]
     page = (tmp_path / "report.html").read_text()
-    assert "finished, 6 steps" in page and "There is no report/examples.npz" in page
+    assert "finished, 1 step" in page and "There is no report/examples.npz" in page
 
 
 def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, monkeypatch):
@@ -148,14 +153,14 @@ def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, mo
 
 def test_a_remote_folder_has_a_page_too(module_settings):
     folder = "ram://bucket/a run"
-    run = module_settings(folder, report=True, report_examples=40)
+    run = module_settings(folder, report=True, report_examples=40, train_steps=1)
     said = []
     training.train(run, None, {"mode": "train"}, said.append)
     reporting.draw_curves(folder, said.append)
     assert not any("could not be" in line for line in said)
     with tf.io.gfile.GFile(f"{folder}/report.html") as file:
         page = file.read()
-    assert "finished, 6 steps" in page and 'id="curves"' in page and "crop" in page
+    assert "finished, 1 step" in page and 'id="curves"' in page and "crop" in page
     assert "can&#39;t be read" not in page and page.count("(yet)") == 2  # not evaluated
     with tf.io.gfile.GFile(f"{folder}/curves.png", "rb") as file:
         assert file.read(4) == b"\x89PNG"

@@ -9,10 +9,11 @@ from simclr_tf import recipes
 from simclr_tf.data import sources
 from simclr_tf.errors import InputError
 from simclr_tf.modes import scoreboard, training
+from tests.eager import eagerly
 
 TINY = {
     "dataset": "digits", "image_size": 8, "resnet_depth": 18, "width_multiplier": 1 / 16,
-    "num_proj_layers": 2, "proj_out_dim": 8, "train_batch_size": 32, "train_steps": 2,
+    "num_proj_layers": 2, "proj_out_dim": 8, "train_batch_size": 32, "train_steps": 1,
     "warmup_epochs": 0, "use_blur": False,
 }  # fmt: skip
 SHORT = (
@@ -30,12 +31,13 @@ def trained(tmp_path_factory):
     """A run with the command line's files."""
     folder = tmp_path_factory.mktemp("run") / "a"
     run = recipes.build_run_config({"model_dir": str(folder), **TINY})
-    training.train(run, None, recipes.flatten(run), say=lambda text: None)
+    with eagerly():
+        training.train(run, None, recipes.flatten(run), say=lambda text: None)
     return folder
 
 
 @pytest.mark.slow
-def test_the_whole_scoreboard_by_one_command(trained, tmp_path, capsys):
+def test_the_whole_scoreboard_by_one_command(trained, eager, tmp_path, capsys):
     """Architecture, data set and schedule come from the run itself."""
     words = f"--mode=evaluate --protocols=all --checkpoint={trained} --model_dir={tmp_path}/board"
     (tmp_path / "tfds").mkdir()
@@ -114,7 +116,7 @@ def test_scores_of_other_weights_do_not_go_into_a_runs_folder(trained, tmp_path,
     assert "--model_dir must not be the folder of another run" in capsys.readouterr().err
 
 
-def test_bad_images_are_left_out_of_every_count(trained, tmp_path):
+def test_bad_images_are_left_out_of_every_count(trained, eager, tmp_path):
     """One image of the test split and one of the training split can't be decoded."""
     for split, count in (("train", 12), ("test", 6)):
         for index in range(count):
