@@ -252,20 +252,22 @@ def test_every_replica_finds_its_positives_among_all_candidates(monkeypatch):
     assert mean == pytest.approx(naive_nt_xent(view_a, view_b, 0.5), rel=1e-5)
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def on_replicas(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def on_replicas(tmp_path_factory):
+    """The number of replicas, and what they and one device give."""
     path = tmp_path_factory.mktemp("replicas") / "results.json"
     program = pathlib.Path(__file__).with_name("replicas_program.py")
-    command = [sys.executable, str(program), str(request.param), str(path)]
+    command = [sys.executable, str(program), "4", str(path)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     ran = warm.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    return request.param, json.loads(path.read_text())
+    return 4, json.loads(path.read_text())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("temperature", ["0.5", "0.01"])
 def test_replicas_equal_one_device(on_replicas, temperature):
+    """In a graph at 0.5, eagerly at 0.01."""
     count, results = on_replicas
     one, several = results[f"one device, {temperature}"], results[f"replicas, {temperature}"]
     scalar_error = np.abs(np.subtract(several["scalars"], one["scalars"])).max()
@@ -296,14 +298,6 @@ def test_replicas_agree_with_the_naive_loop(on_replicas):
     view_a, view_b = (rng.normal(size=(8, 6)).astype(np.float32) for _ in range(2))
     loss = on_replicas[1]["replicas, 0.5"]["scalars"][0]
     assert loss == pytest.approx(naive_nt_xent(view_a, view_b, 0.5), rel=2e-6)
-
-
-@pytest.mark.slow
-def test_replicas_eagerly(on_replicas):
-    results = on_replicas[1]
-    np.testing.assert_allclose(
-        results["eager"]["gradients"][0], results["one device, 0.5"]["gradients"][0], atol=1e-5
-    )
 
 
 @pytest.mark.slow
