@@ -6,12 +6,24 @@ import dataclasses
 
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
-from simclr_tf.config import AugmentConfig, DataConfig, OptimizerConfig, TrainConfig
+from simclr_tf.config import (
+    AugmentConfig,
+    DataConfig,
+    EncoderConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ProjectionConfig,
+    TrainConfig,
+)
 from simclr_tf.data import sources
 from simclr_tf.evaluation.encoders import from_model
+from simclr_tf.models.simclr import build_model
+from simclr_tf.protocols import logreg
 from simclr_tf.protocols.context import Context
 from simclr_tf.protocols.settings import ProtocolConfig
+from tests.eager import eagerly
 
 
 @pytest.fixture
@@ -39,13 +51,30 @@ def make_context(tmp_path):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def pixels():
     """Raw pixels as features: digits are nearly linearly separable in them."""
     return from_model(lambda images: tf.reshape(images, (tf.shape(images)[0], 8 * 8 * 3)), 8)
 
 
+@pytest.fixture(scope="package")
+def network():
+    """A SimCLR network with random weights that takes 8 px images; tests only read it."""
+    keras.utils.set_random_seed(0)
+    encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
+    projection = ProjectionConfig(num_proj_layers=2, proj_out_dim=8)
+    config = ModelConfig(encoder=encoder, projection=projection)
+    return from_model(build_model(config, None, image_size=8), 8, "tiny")
+
+
 @pytest.fixture
-def network(tiny_model):
-    """A SimCLR network with random weights that takes 8 px images."""
-    return from_model(tiny_model(num_classes=None), 8, "tiny")
+def eager():
+    """Without graphs, which cost more than the few steps that are taken."""
+    with eagerly():
+        yield
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Logistic regression without its four pictures, most of its cost here."""
+    monkeypatch.setattr(logreg, "_write_pictures", lambda *_: None)

@@ -6,7 +6,7 @@ from simclr_tf.protocols import distill
 from simclr_tf.protocols.fitting import Score
 
 
-def test_teacher_student_and_baseline(make_context, tiny_model, monkeypatch):
+def test_teacher_student_and_baseline(make_context, network, monkeypatch):
     """Who learns what from which images, for how long."""
     calls = []
 
@@ -17,11 +17,8 @@ def test_teacher_student_and_baseline(make_context, tiny_model, monkeypatch):
     nothing = np.zeros((4, 10)), np.zeros(4, np.int64)
     monkeypatch.setattr(distill, "fit", fit)
     monkeypatch.setattr(distill, "score", lambda *args: Score(next(scores), 1, 1, *nothing))
-    from simclr_tf.evaluation.encoders import from_model
-
-    encoder = from_model(tiny_model(num_classes=None), 8)
     context = make_context(
-        encoder, distill_labels="5_per_class", distill_steps=9, distill_width=1.0,
+        network, distill_labels="5_per_class", distill_steps=9, distill_width=1.0,
         label_fractions="5_per_class,10%", label_epochs="4,2", label_batch_size=25,
     )  # fmt: skip
     section = distill.run(context)
@@ -37,10 +34,10 @@ def test_teacher_student_and_baseline(make_context, tiny_model, monkeypatch):
 
 
 @pytest.mark.slow
-def test_distils_for_real(make_context, network):
+def test_distils_for_real(make_context, network, eager):
     context = make_context(
-        network, distill_labels="5_per_class", distill_steps=3, distill_width=1.0,
-        label_fractions="5_per_class", label_epochs="1", label_batch_size=25,
+        network, distill_labels="5_per_class", distill_steps=1, distill_width=1.0,
+        label_fractions="5_per_class", label_epochs="1", label_batch_size=50,
     )  # fmt: skip
     section = distill.run(context)
     assert section.rows[0].what == "Teacher"

@@ -23,7 +23,7 @@ def test_a_keras_model_and_a_callable_of_the_same_function():
     assert accuracy == by_callable["knn"].metrics["plain"]["k_1"] > 0.7
 
 
-def test_files_appear_where_a_folder_is_given(tmp_path):
+def test_files_appear_where_a_folder_is_given(no_pictures, tmp_path):
     flat = simclr_tf.from_model(lambda images: tf.reshape(images, (-1, 192)), 8)
     evaluate(flat, protocols="logreg", logreg_values=2, folder=str(tmp_path))
     with np.load(tmp_path / "predictions" / "logreg.npz") as stored:

@@ -30,14 +30,14 @@ def test_learns_digits_from_pixels_and_chooses_a_rate(make_context, pixels):
 
 
 @pytest.mark.slow
-def test_encoder_and_statistics_are_bit_identical(make_context, network):
+def test_encoder_and_statistics_are_bit_identical(make_context, network, eager):
     before = frozen_state(network)
     assert any("moving_variance" in name for name in before)
     linear.run(make_context(network, linear_epochs=1, linear_batch_size=64))
     assert frozen_state(network) == before
 
 
-def test_an_encoder_that_changes_is_caught(make_context):
+def test_an_encoder_that_changes_is_caught(make_context, eager):
     counter = tf.Variable(0.0)
 
     class Restless(tf.Module):
@@ -52,7 +52,7 @@ def test_an_encoder_that_changes_is_caught(make_context):
         linear.run(make_context(from_model(Restless(), 8), linear_epochs=1, linear_batch_size=64))
 
 
-def test_a_single_rate_uses_all_images_and_batches_are_cut_to_size(make_context, pixels):
+def test_a_single_rate_uses_all_images_and_batches_are_cut_to_size(make_context, pixels, eager):
     section = linear.run(make_context(pixels, linear_epochs=2, linear_batch_size=4096))
     assert section.metrics["batch_size"] == 300
     assert section.metrics["steps"] == 2
@@ -97,7 +97,7 @@ def test_an_unknown_endpoint_lists_those_there_are(make_context, pixels):
         linear.run(make_context(pixels, endpoint="block_group9"))
 
 
-def test_a_head_that_diverges_loses_and_the_others_go_on(make_context, pixels, monkeypatch):
+def test_a_head_that_diverges_loses_and_the_others_go_on(make_context, pixels, eager, monkeypatch):
     # Features of another scale diverge at rates within the limits.
     for name in ("linear_learning_rates", "learning_rate"):
         monkeypatch.setitem(LIMITS, name, Range(0, 1e39))

@@ -10,9 +10,9 @@ PICTURES = ("regularization.png", "confusion.png", "per_class.png", "reliability
 
 
 def test_accuracy_is_scikit_learns_at_the_chosen_strength(make_context, pixels, tmp_path):
-    context = make_context(pixels, logreg_values=12)
+    context = make_context(pixels, logreg_values=6)
     section = logreg.run(context)
-    assert len(section.metrics["path"]) == 12
+    assert len(section.metrics["path"]) == 6
     train, test = context.features("train[:300]"), context.features("test[:100]")
     value = section.metrics["regularization"]
     oracle = LogisticRegression(C=1 / value, max_iter=5000, tol=1e-8)
@@ -24,7 +24,7 @@ def test_accuracy_is_scikit_learns_at_the_chosen_strength(make_context, pixels, 
     json.dumps(section.metrics)
 
 
-def test_a_validation_split_of_ones_own(make_context, pixels):
+def test_a_validation_split_of_ones_own(make_context, pixels, no_pictures):
     context = make_context(pixels, logreg_values=3, validation_split="train[300:400]")
     section = logreg.run(context)
     chosen = max(section.metrics["path"], key=lambda cell: cell["validation_accuracy"])

@@ -19,7 +19,7 @@ def test_every_protocol_has_its_module():
     assert all(callable(module.run) for module in scoreboard.MODULES.values())
 
 
-def test_frozen_protocols_of_a_plain_callable(make_context, pixels):
+def test_frozen_protocols_of_a_plain_callable(make_context, pixels, no_pictures, eager):
     said = []
     context = make_context(
         pixels, protocols="linear,knn,logreg", linear_epochs=1, linear_batch_size=64,
@@ -126,7 +126,7 @@ def test_an_image_with_two_parts_to_play_is_refused(make_context, pixels, fields
     assert error.value.name == name
 
 
-def test_one_table_is_of_one_thing(make_context, pixels):
+def test_one_table_is_of_one_thing(make_context, pixels, no_pictures):
     first = make_context(pixels, protocols="knn", knn_neighbors="1", map_points=0)
     scoreboard.evaluate(first)
     said = []
