@@ -170,7 +170,7 @@ def test_frozen_model_becomes_trainable():
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(stock(_images(FOUR), training=True)["logits_sup"] ** 2)
     gradients = tape.gradient(loss, stock.trainable_variables)
-    assert len(gradients) > 60
+    assert len(gradients) == sum("moving_" not in variable.name for variable in live.variables)
     assert all(gradient is not None for gradient in gradients)
 
 
@@ -292,23 +292,31 @@ def _run(folder: pathlib.Path, *words: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def written(shallow, tmp_path_factory) -> pathlib.Path:
-    """Files of three architectures, each with images and the live model's endpoints beside it."""
-    folder = tmp_path_factory.mktemp("files")
-    for name in ("basic_imagenet", "basic_resnet_d", "selective"):
+def written(shallow, tmp_path_factory) -> tuple[pathlib.Path, dict[str, int]]:
+    """Files of two architectures, each with images and the live model's endpoints beside it.
+
+    Between them they have every kind of layer. The number of running statistics is in `counts`.
+    """
+    folder, counts = tmp_path_factory.mktemp("files"), {}
+    for name in ("basic_imagenet", "selective"):
         live = _model(name)
         images = _images(2, 45, 38)
         write_keras_file(live, str(folder / f"{name}.keras"))
         outputs = {key: value.numpy() for key, value in live(images).items()}
         np.savez(folder / f"{name}.npz", images=images, **outputs)
-    return folder
+        counts[name] = sum("moving_" in variable.name for variable in live.encoder.variables)
+    return folder, counts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["tf_keras", "keras"])
 def test_file_loads_and_fine_tunes_without_this_package(written, tmp_path, library):
-    reports = _run(tmp_path, "load", library, str(written))
-    assert sorted(reports) == ["basic_imagenet", "basic_resnet_d", "selective"]
+    folder, counts = written
+    reports = _run(tmp_path, "load", library, str(folder))
+    assert set(reports) == set(counts)
+    assert STOCK - {"InputLayer"} <= {
+        one for report in reports.values() for one in report["classes"]
+    }
     for name, report in reports.items():
         print(library, name, report["deviation"], report["losses"])
         heads = ["proj_head_input", "proj_head_output", "logits_sup"]
@@ -316,7 +324,7 @@ def test_file_loads_and_fine_tunes_without_this_package(written, tmp_path, libra
         assert report["deviation"] < 1e-5
         assert set(report["classes"]) <= STOCK
         assert report["losses"][-1] < 0.8 * report["losses"][0]
-        assert report["statistics"] >= 40
+        assert report["statistics"] >= counts[name] > 10
         assert report["still"] == []
         assert report["inference_keeps_weights"]
 

@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from export import saved_model
 from export.keras_file import stock_model
 from export.saved_model import export_encoder
-from simclr_tf.config import EncoderConfig
+from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights.load import load_model
@@ -121,7 +121,7 @@ def test_record_and_card_lie_beside_the_graph(exported):
 
 @pytest.mark.parametrize(("stem", "size"), [("cifar", 32), ("imagenet", 224)])
 def test_without_a_history_the_stem_decides_the_size(make_live, stem, size):
-    model = make_live(EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem=stem))
+    model = make_live(EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem=stem), passes=1)
     record = saved_model.describe(model, saved_model.History())
     assert (record["image_size"], record["class_names"]) == (size, None)
 
@@ -136,9 +136,9 @@ def test_a_fine_tuned_model_exports_without_projection(make_live, images, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_fine_tuned_model_with_its_whole_head_comes_back(make_live, images, tmp_path):
+def test_a_fine_tuned_model_with_its_whole_head_comes_back(live, images, tmp_path):
     """As foreign weights have it, whose linear head reads a layer within."""
-    config = make_live().config
+    config = live.config
     config = dataclasses.replace(
         config, train_mode="finetune",
         projection=dataclasses.replace(config.projection, ft_proj_selector=1),
@@ -155,10 +155,12 @@ def test_a_fine_tuned_model_with_its_whole_head_comes_back(make_live, images, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ratios", [{"sk_ratio": 0.0625}, {"se_ratio": 0.25}])
-def test_bottlenecks_with_gates_are_exported_alike(make_live, tmp_path, ratios):
-    encoder = EncoderConfig(resnet_depth=50, width_multiplier=1 / 16, stem="imagenet", **ratios)
-    model = make_live(encoder, num_classes=None)
+def test_bottlenecks_with_gates_are_exported_alike(make_live, tmp_path, monkeypatch):
+    monkeypatch.setitem(BLOCKS_PER_GROUP, 50, (2, 1, 1, 1))  # a block of every kind
+    encoder = EncoderConfig(
+        resnet_depth=50, width_multiplier=1 / 16, stem="imagenet", sk_ratio=0.0625, se_ratio=0.25
+    )
+    model = make_live(encoder, num_classes=None, passes=3)
     images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
     folder = export_encoder(model, str(tmp_path / "module"))
     outputs, expected = tf.saved_model.load(folder)(images), model(images)
