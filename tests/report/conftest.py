@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simclr_tf import recipes
-from simclr_tf.report import kept
+from simclr_tf.report import charts, curves, kept
 from simclr_tf.training.summaries import Summaries
 
 CLASSES = ("cat", "dog", "<b>owl</b>")
@@ -77,3 +77,27 @@ def write_run(folder, *, changes=None, accuracy=0.75, seed=0):
 def run_folder(tmp_path):
     """`run_folder(name, **changes)` writes a run."""
     return lambda name="run", **options: write_run(tmp_path / name, **options)
+
+
+_FIGURES: list = []
+_CHARTS: dict = {}
+
+
+@pytest.fixture
+def drawn_once(monkeypatch):
+    """Every run has the curves of the first one: to draw them is most of what a page costs."""
+    draw, inline = curves.draw_curves, charts.inline
+
+    def draw_once(series):
+        if series and not _FIGURES:
+            _FIGURES.extend(draw(series))
+        return _FIGURES if series else draw(series)
+
+    def inline_once(figure, name, text):
+        if name not in _CHARTS:
+            _CHARTS[name] = inline(figure, name, text)
+        return _CHARTS[name]
+
+    monkeypatch.setattr(curves, "draw_curves", draw_once)
+    monkeypatch.setattr(curves, "draw_comparison", draw_once)
+    monkeypatch.setattr(charts, "inline", inline_once)

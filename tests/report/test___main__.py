@@ -6,6 +6,8 @@ import pytest
 
 from simclr_tf.report.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 
 def test_one_run(run_folder, capsys):
     folder = run_folder()

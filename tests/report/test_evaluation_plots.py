@@ -27,7 +27,20 @@ def no_warnings():
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures drawn in a test."""
+    """The figures of a test, which are laid out and not painted: that is most of their cost."""
+    kept: list[Figure] = []
+
+    def keep(figure, path):
+        figure.draw_without_rendering()
+        kept.append(figure)
+
+    monkeypatch.setattr(plots, "_save", keep)
+    return kept
+
+
+@pytest.fixture
+def saved_figures(monkeypatch):
+    """The figures of a test, whose files are written."""
     kept: list[Figure] = []
     save = plots._save
 
@@ -57,11 +70,11 @@ def size_of(path):
 
 
 @pytest.mark.parametrize("with_test", [True, False])
-def test_regularization_path(tmp_path, figures, with_test):
+def test_regularization_path(tmp_path, saved_figures, with_test):
     test = VALIDATION - 0.05 if with_test else None
     path = tmp_path / "new" / "path.png"
     plots.plot_regularization_path(path, STRENGTHS, VALIDATION, test, 0.1, "top-1 accuracy")
-    [axes] = figures[0].axes
+    [axes] = saved_figures[0].axes
     assert axes.get_xscale() == "log"
     assert axes.get_ylabel() == "top-1 accuracy (%)"
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
@@ -88,7 +101,7 @@ def test_a_steep_path_fills_the_axis(tmp_path, figures):
     assert 30 < low < 40 and 80 < high < 90
 
 
-def test_one_strength_and_diverged_ones(tmp_path, figures):
+def test_one_strength_and_diverged_ones(tmp_path):
     path = tmp_path / "path.png"
     plots.plot_regularization_path(path, STRENGTHS[:1], VALIDATION[:1], None, 10.0, "mAP")
     nan = np.array([0.4, np.nan, 0.8, 0.6])
@@ -293,9 +306,9 @@ def test_map_names_only_the_classes_that_are_there(tmp_path, figures):
     assert colors[0] == colors[1] == colors[5] != colors[2] != colors[3] == colors[4]
 
 
-def test_map_without_labels_and_of_one_point(tmp_path, figures):
+def test_map_without_labels_and_of_one_point(tmp_path, saved_figures):
     plots.plot_embedding_map(tmp_path / "m.png", np.zeros((1, 2)), None)
-    assert legend(figures[0].axes[0]) == ["no label"]
+    assert legend(saved_figures[0].axes[0]) == ["no label"]
 
 
 @pytest.mark.parametrize(
