@@ -30,10 +30,10 @@ def clustered(seed, size, classes=5, dim=6):
     return ((centers[labels] + rng.normal(size=(size, dim))) * scale).astype(np.float32), labels
 
 
-@pytest.mark.parametrize("query_block, bank_block", [(256, 32768), (7, 11), (1, 1), (50, 30)])
+@pytest.mark.parametrize("query_block, bank_block", [(256, 32768), (7, 11), (1, 1), (50, 20)])
 def test_equals_the_oracle_for_any_blocks(query_block, bank_block):
-    bank, labels = clustered(0, 83)
-    queries, _ = clustered(1, 29)
+    bank, labels = clustered(0, 43)
+    queries, _ = clustered(1, 17)
     found = knn.knn_predictions(
         bank, labels, queries, (1, 5, 20, 200), 0.07, 5, query_block, bank_block
     )

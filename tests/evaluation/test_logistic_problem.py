@@ -88,7 +88,7 @@ def test_ignored_entries_count_for_nothing():
     assert problem.evaluate(weights, bias)[0] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("value", [1e4, 10.0, 0.1])
+@pytest.mark.parametrize("value", [1e4, 0.1])
 @pytest.mark.parametrize("standardize", [False, True])
 def test_minimum_equals_scikit_learn(value, standardize):
     features, labels = examples()
@@ -109,7 +109,7 @@ def test_minimum_equals_scikit_learn(value, standardize):
     assert found.converged
 
 
-@pytest.mark.parametrize("value", [1e3, 1.0, 0.1])
+@pytest.mark.parametrize("value", [1e3, 0.1])
 def test_default_precision_is_near_the_minimum(value):
     features, labels = examples()
     found = Problem(features, labels, 4, FitSettings(), "training").solve(value, None)
