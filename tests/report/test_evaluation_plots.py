@@ -85,7 +85,7 @@ def test_regularization_path(tmp_path, saved_figures, with_test):
     assert 800 < size_of(path)[0] < 900  # About the width of a README.
 
 
-@pytest.mark.parametrize("spread", [0, 0.001, 0.01])
+@pytest.mark.parametrize("spread", [0, 0.01])
 def test_a_flat_path_looks_flat(tmp_path, figures, spread):
     curve = 0.1025 + spread * np.array([0, 1, 0.5, 0])
     for test in (None, curve):
@@ -230,7 +230,7 @@ def test_per_class(tmp_path, figures):
     assert title == "Accuracy per class (dashed: mean, 50.0 %)\n1 without examples"
 
 
-@pytest.mark.parametrize("classes, drawn", [(1, 1), (40, 40), (41, 40), (1000, 40)])
+@pytest.mark.parametrize("classes, drawn", [(1, 1), (40, 40), (41, 40)])
 def test_of_many_classes_the_ends_are_drawn(tmp_path, figures, classes, drawn):
     shuffled = np.random.default_rng(0).permutation(classes)
     plots.plot_per_class(tmp_path / "p.png", shuffled / classes)

@@ -165,9 +165,8 @@ def test_sprites_shrink_to_the_projectors_limit(monkeypatch):
     np.testing.assert_array_equal(picture[:6, 36:48], np.broadcast_to((10, 200, 30), (6, 12, 3)))
 
 
-@pytest.mark.parametrize("count, side", [(2000, 224), (3, 4200)])
-def test_sprite_sides_in_earnest(count, side):
-    thumbnails = np.broadcast_to(np.uint8(7), (count, side, side, 3))
+def test_sprite_sides_in_earnest():
+    thumbnails = np.broadcast_to(np.uint8(7), (3, 4200, 4200, 3))
     picture, (height, width) = sprite_image(thumbnails)
     assert height == width
     assert 8000 < picture.shape[0] == picture.shape[1] <= 8192
