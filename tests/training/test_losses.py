@@ -52,17 +52,18 @@ def make_distill_step(student, teacher, labelled=True, rate=0.1, **settings):
 
 @pytest.mark.parametrize("mode", ["pretrain", "finetune", "supervised"])
 def test_repeating_one_batch_lowers_the_loss_and_moves_every_variable(tiny_model, mode):
+    one_block.install(one_block.EVERY_KIND)
     model = tiny_model(train_mode=mode)
     before = [variable.numpy() for variable in model.trainable_variables]
     run, means, optimizer = make_step(model, mode)
     data = batch(np.random.default_rng(0))
     losses = []
-    for _ in range(12):
+    for _ in range(40):
         run(data)
         losses.append(means.result()["train/total_loss"])
         means.reset()
-    assert losses[-1] < losses[0] - 0.1
-    assert int(optimizer.iterations) == 12
+    assert losses[-1] < losses[0] / 2
+    assert int(optimizer.iterations) == 40
     still = [
         variable.name
         for variable, old in zip(model.trainable_variables, before, strict=True)
