@@ -14,7 +14,7 @@ WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist worksteal
 
 # Minutes of processor time that all tests take; far above that, they fail (tests/processor_time.py).
-BUDGET := 110
+BUDGET := 75
 
 IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 

@@ -60,14 +60,8 @@ _TIMEOUT_SECS = 900.0
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What all starts of a run share.
-
-    Attributes:
-        folder: Where it trains.
-        steps: How far.
-        data: Its data.
-        program: Words for Python.
-        popen: What starts the process, called as `subprocess.Popen` is.
+    """What all starts of a run share: where and how far it trains, its data, words for Python, and
+    what starts the process, called as `subprocess.Popen` is.
     """
 
     folder: pathlib.Path

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pathlib
-import socket
 import sys
 import threading
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks import workers
 from simclr_tf.config import BatchNormConfig, EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.batch_norm import (
@@ -350,14 +350,6 @@ def _finish(processes):
             process.kill()
 
 
-def _free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def _read(path):
     """Case -> name -> values of the file's replicas."""
     found = {}
@@ -376,7 +368,7 @@ def replicas(request, tmp_path_factory):
         _finish([_start(folder / "all.npz", count)])
         return _read(folder / "all.npz")
     paths = [folder / f"{index}.npz" for index in range(int(count))]
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(len(paths))]}
+    cluster = {"worker": workers.free_addresses(len(paths))}
     roles = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(2)]
     _finish(
         [_start(p, "worker", TF_CONFIG=json.dumps(r)) for p, r in zip(paths, roles, strict=True)]
