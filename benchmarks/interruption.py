@@ -23,13 +23,11 @@ import random
 import re
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from subprocess import DEVNULL, Popen
 
 import numpy as np
 
@@ -60,15 +58,12 @@ _TIMEOUT_SECS = 900.0
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What all starts of a run share: where and how far it trains, its data, words for Python, and
-    what starts the process, called as `subprocess.Popen` is.
-    """
+    """What all starts of a run share: where and how far it trains, its data, words for Python."""
 
     folder: pathlib.Path
     steps: int
     data: pathlib.Path
     program: tuple[str, ...] = ("run.py",)
-    popen: Callable[..., Any] = subprocess.Popen
 
     @property
     def command(self) -> list[str]:
@@ -116,11 +111,11 @@ class Start:
                        "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
         terminal, inner = pty.openpty()
         self.began = time.monotonic()
-        with open(inner, "wb", buffering=0) as screen:
-            self._process = setup.popen(
-                setup.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=screen,
-                stderr=screen, start_new_session=True,
-            )  # fmt: skip
+        self._process = Popen(
+            setup.command, cwd=ROOT, env=environment, stdin=DEVNULL, stdout=inner,
+            stderr=inner, start_new_session=True,
+        )  # fmt: skip
+        os.close(inner)
         self._reader = threading.Thread(target=self._read, args=(terminal,), daemon=True)
         self._reader.start()
 
@@ -343,7 +338,7 @@ class _Aim:
         path, longest = self.setup.path(write), self.undisturbed.write_secs[write[0]]
         if self.rng.random() < 0.7:  # else mostly before there is a file
             while start.running() and path.exists() and not names_in(path):
-                time.sleep(0.0003)
+                time.sleep(0.001)
             longest = self.undisturbed.file_secs[write[0]]
         # The machine may have become faster since this was measured.
         time.sleep(self.rng.uniform(0, longest) / 2 ** self.misses[kind])

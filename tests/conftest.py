@@ -21,9 +21,13 @@ pytest_plugins = ["tests.processor_time"]
 # Where tests are of what is around the encoder, it is shallow (tests/shallow.py), unless they carry
 # the mark `whole`.
 SHALLOW = {
-    "evaluation", "modes", "protocols", "report", "retrieval", "studies", "training",
-    "test_documentation.py", "test_encoder.py", "test_equality.py", "test_experiment.py",
-    "test_multi_worker.py", "test_run.py",
+    **dict.fromkeys([
+        "evaluation", "modes", "protocols", "report", "retrieval", "studies",
+        "test_documentation.py", "test_encoder.py", "test_equality.py", "test_experiment.py",
+        "test_multi_worker.py", "test_run.py",
+    ], shallow.FOUR),
+    "export": shallow.ALL_GROUPS,
+    "training": shallow.ONE,
 }  # fmt: skip
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -33,7 +37,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 def pytest_runtest_setup(item):
     """With which network a test runs: before any of its fixtures is made."""
     place = item.path.relative_to(REPOSITORY / "tests").parts[0]
-    shallow.install(place in SHALLOW and item.get_closest_marker("whole") is None)
+    whole = item.get_closest_marker("whole") is not None
+    shallow.install(shallow.WHOLE if whole else SHALLOW.get(place, shallow.WHOLE))
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +78,15 @@ def prepared_data(tmp_path_factory):
 
 
 @pytest.fixture
+def eager():
+    """Without graphs, which cost more than the few steps that are taken."""
+    from tests.eager import eagerly
+
+    with eagerly():
+        yield
+
+
+@pytest.fixture
 def small_files():
     """Makes a block in which no file gets longer than 20,000 bytes, as on a disk that is full."""
     resource = pytest.importorskip("resource")
@@ -89,7 +103,7 @@ def small_files():
     return limited
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model():
     """Builds a ResNet-18 of 1/16 width: `tiny_model(num_classes, **model_settings)`."""
     import tf_keras as keras

@@ -109,7 +109,7 @@ def test_a_job_survives_the_end_of_any_worker(tmp_path):
     statuses = finish(processes, timeout=90)
     assert statuses == [run.WORKER_LOST, -signal.SIGKILL], log(folder, 0)
     assert "a worker of this job does not answer any more" in log(folder, 0).splitlines()[-1]
-    # The job goes on, and with one process if need be.
+    # What was written before is still there.
     assert max(checkpoint_step(prefix) or 0 for prefix in list_checkpoints(str(folder))) >= step
 
 

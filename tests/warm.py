@@ -7,9 +7,9 @@ device, no thread), with its own arguments, environment, folder and output:
     done = warm.run([sys.executable, "run.py", "--mode=train", ...], cwd=ROOT)
     with warm.Program([sys.executable, "-c", text], stdout=warm.PIPE) as program: ...
 
-Where the test's encoder is shallow (tests/shallow.py), the program's is too. Signals, kills and
-exit statuses are those of any process. What a test asserts about the start
-itself (what is imported, said or set before TensorFlow is there) needs `subprocess`.
+The encoder has the blocks that the test's has (tests/shallow.py). Signals, kills and exit statuses
+are those of any process. What a test asserts about the start itself (what is imported, said or set
+before TensorFlow is there) needs `subprocess`.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Program:
         words: `sys.executable` and what follows it: a file, `-m` and a module, or `-c` and a text.
         cwd: Its folder. Default: this one's.
         env: Its environment. Default: this process's.
-        stdin: PIPE, or None for an empty one.
-        stdout: PIPE, DEVNULL, an open file, or None for this process's.
+        stdin: PIPE, or None or DEVNULL for an empty one.
+        stdout: PIPE, DEVNULL, an open file or its number, or None for this process's.
         stderr: The same; STDOUT joins it to `stdout`. Can be read with `communicate` only.
         text: Whether what is piped is text.
         start_new_session: Whether it leads a process group of its own.
@@ -98,8 +98,9 @@ class Program:
             ours.enter_context(theirs)
             request = {"words": self.args[1:], "cwd": os.fspath(cwd or os.getcwd()),
                        "environment": dict(os.environ if env is None else env),
-                       "session": start_new_session, "shallow": shallow.installed()}  # fmt: skip
-            files = [theirs.fileno(), entered.fileno(), out.fileno(), error.fileno()]
+                       "session": start_new_session, "blocks": shallow.installed()}  # fmt: skip
+            files = [one if isinstance(one, int) else one.fileno()
+                     for one in (theirs, entered, out, error)]  # fmt: skip
             _send(_server(), request, files)
         self._answers = self._connection.makefile()
         self.pid = int(self._answers.readline())
@@ -329,7 +330,7 @@ def _become(request: dict[str, Any]) -> None:
     """Runs the program in this process, as Python would."""
     if request["session"]:
         os.setsid()
-    shallow.install(request["shallow"])
+    shallow.install(tuple(request["blocks"]))
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])

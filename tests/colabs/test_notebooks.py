@@ -186,7 +186,7 @@ def outputs(tmp_path_factory):
 
 def _shortened(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """With a network of half the blocks, and fewer fine-tunings."""
-    first = notebook.cells[next(i for i, c in enumerate(notebook.cells) if c.cell_type == "code")]
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source += "\nfrom tests import shallow\n\nshallow.install()"
     for cell in notebook.cells:
         cell.source = cell.source.replace(*SHORTER)

@@ -7,18 +7,10 @@ import pytest
 
 from export.history import History
 from export.saved_model import export_encoder
-from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig, ModelConfig, ProjectionConfig
+from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.models.simclr import SimCLR
 
 ENCODER = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
-# These read checkpoints of the reference, whose networks are whole.
-WHOLE = {"test_reference.py", "test_reference_objects.py", "test_import_checkpoint.py"}
-
-
-def pytest_runtest_setup(item):
-    """After `tests/conftest.py`: a block of every kind in place of eight, before any fixture."""
-    if item.path.name not in WHOLE:
-        BLOCKS_PER_GROUP[18] = (2, 1, 1, 1)
 
 
 def _images(size: int = 16) -> np.ndarray:

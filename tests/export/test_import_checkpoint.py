@@ -11,6 +11,8 @@ from simclr_tf.errors import InputError
 from simclr_tf.weights.load import load_model
 from tests.weights import foreign_checkpoints, oracle
 
+pytestmark = pytest.mark.whole  # as the reference's networks are
+
 READ = {"ft_proj_selector": 0, "sk_ratio": 0}  # a TF1 checkpoint without its graph tells neither
 IMAGES = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
 

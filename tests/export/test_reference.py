@@ -31,6 +31,8 @@ from simclr_tf.weights import reference_run
 from simclr_tf.weights.load import load_model
 from tests.weights import foreign_checkpoints, reference_training
 
+pytestmark = pytest.mark.whole  # as the reference's networks are
+
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 ENCODER = EncoderConfig(resnet_depth=18, width_multiplier=reference_training.WIDTH, stem="cifar")
 

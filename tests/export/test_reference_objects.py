@@ -12,6 +12,8 @@ from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights.layout import encoder_layers
 from tests.weights import foreign_checkpoints
 
+pytestmark = pytest.mark.whole  # as the reference's networks are
+
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 

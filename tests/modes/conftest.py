@@ -3,7 +3,6 @@
 import pytest
 
 from simclr_tf import recipes
-from tests.eager import eagerly
 
 
 def build_settings(folder, **changes):
@@ -50,13 +49,6 @@ class FakeExport:
 @pytest.fixture
 def fake_export():
     return FakeExport()
-
-
-@pytest.fixture
-def eager():
-    """Without graphs, which cost more than the few steps that are taken."""
-    with eagerly():
-        yield
 
 
 @pytest.fixture

@@ -6,24 +6,13 @@ import dataclasses
 
 import pytest
 import tensorflow as tf
-import tf_keras as keras
 
-from simclr_tf.config import (
-    AugmentConfig,
-    DataConfig,
-    EncoderConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ProjectionConfig,
-    TrainConfig,
-)
+from simclr_tf.config import AugmentConfig, DataConfig, OptimizerConfig, TrainConfig
 from simclr_tf.data import sources
 from simclr_tf.evaluation.encoders import from_model
-from simclr_tf.models.simclr import build_model
 from simclr_tf.protocols import logreg
 from simclr_tf.protocols.context import Context
 from simclr_tf.protocols.settings import ProtocolConfig
-from tests.eager import eagerly
 
 
 @pytest.fixture
@@ -58,20 +47,9 @@ def pixels():
 
 
 @pytest.fixture(scope="package")
-def network():
+def network(tiny_model):
     """A SimCLR network with random weights that takes 8 px images; tests only read it."""
-    keras.utils.set_random_seed(0)
-    encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
-    projection = ProjectionConfig(num_proj_layers=2, proj_out_dim=8)
-    config = ModelConfig(encoder=encoder, projection=projection)
-    return from_model(build_model(config, None, image_size=8), 8, "tiny")
-
-
-@pytest.fixture
-def eager():
-    """Without graphs, which cost more than the few steps that are taken."""
-    with eagerly():
-        yield
+    return from_model(tiny_model(num_classes=None), 8, "tiny")
 
 
 @pytest.fixture

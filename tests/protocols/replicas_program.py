@@ -18,12 +18,10 @@ from simclr_tf.models.simclr import build_model
 from simclr_tf.protocols import fitting, linear, nearest
 from simclr_tf.protocols.context import Context
 from simclr_tf.protocols.settings import ProtocolConfig
-from tests import shallow
 from tests.eager import eagerly
 
 
 def context(strategy, folder):
-    shallow.install()
     with strategy.scope():
         keras.utils.set_random_seed(0)
         encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")

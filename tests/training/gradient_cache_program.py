@@ -26,7 +26,7 @@ from simclr_tf.training.gradient_cache import CachedStep
 from simclr_tf.training.losses import pretrain_losses_of_outputs, stack_views
 from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import UpdateStep, any_replica
-from tests.training import one_block
+from tests import shallow
 
 BATCH, SIZE = 16, 8
 DECAY = OptimizerConfig(weight_decay=1e-3)
@@ -46,7 +46,7 @@ def batches(part):
 
 def make(strategy, chunk, frozen, head="nonlinear"):
     """Model and step; `chunk=None` is the whole batch with the running statistics."""
-    one_block.install((1, 1, 1, 0))  # with one, gradients are large and rounding shows
+    shallow.install((1, 1, 1, 0))  # with one, gradients are large and rounding shows
     with strategy.scope():
         keras.utils.set_random_seed(0)
         encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")

@@ -17,10 +17,15 @@ TOTAL_STEPS = 30
 
 
 def setup_in(folder: pathlib.Path, data: pathlib.Path, report: bool = False) -> Setup:
-    """Of a run with an encoder of one block, whose processes start with TensorFlow loaded."""
-    program = ("-m", "tests.training.one_block", "run.py", "--color_jitter_strength=0",
-               f"--report={report}")  # fmt: skip
-    return Setup(folder, TOTAL_STEPS, data, program, warm.Program)
+    program = ("run.py", "--color_jitter_strength=0", f"--report={report}")
+    return Setup(folder, TOTAL_STEPS, data, program)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_processes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interruption, "Popen", warm.Program)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.training import losses as losses_lib
 from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import UpdateStep
-from tests.training import one_block
+from tests import shallow
 
 DECAY = OptimizerConfig(weight_decay=1e-3)
 
@@ -52,7 +52,7 @@ def make_distill_step(student, teacher, labelled=True, rate=0.1, **settings):
 
 @pytest.mark.parametrize("mode", ["pretrain", "finetune", "supervised"])
 def test_repeating_one_batch_lowers_the_loss_and_moves_every_variable(tiny_model, mode):
-    one_block.install(one_block.EVERY_KIND)
+    shallow.install(shallow.EVERY_KIND)
     model = tiny_model(train_mode=mode)
     before = [variable.numpy() for variable in model.trainable_variables]
     run, means, optimizer = make_step(model, mode)
@@ -184,7 +184,7 @@ def test_distilling_teaches_the_student_and_leaves_the_teacher_alone(tiny_model)
 )
 def test_the_step_compiles_with_xla(tiny_model, mode, precision, close):
     """The nearest to a TPU here: XLA refuses dynamic shapes and operations of the host."""
-    one_block.install(one_block.EVERY_KIND)
+    shallow.install(shallow.EVERY_KIND)
     losses = []
     for compiled in (False, True):
         model = tiny_model(train_mode=mode, precision=precision)
