@@ -63,9 +63,9 @@ def read_network(recipe: str, name: str) -> Network:
     """The network of a recipe for `CLASSES` classes; takes no memory for its variables."""
     import tensorflow as tf
 
-    from simclr_tf import recipes
     from simclr_tf.models.batch_norm import BatchNorm
     from simclr_tf.models.simclr import build_model
+    from simclr_tf.settings import recipes
 
     run = recipes.recipe(recipe)
     size = run.data.image_size

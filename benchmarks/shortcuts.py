@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import command
-from simclr_tf import experiment, recipes
+from simclr_tf import experiment
 from simclr_tf.evaluation import linear
 from simclr_tf.evaluation.features import extract_features
+from simclr_tf.settings import recipes
 
 
 def _images(found: experiment.Experiment, split: str) -> tuple[np.ndarray, np.ndarray]:

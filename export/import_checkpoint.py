@@ -9,9 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from export.folders import appearing, check_apart, check_target
-from simclr_tf import console, recipes
-from simclr_tf.config import DataConfig, RunConfig
+from simclr_tf import console
 from simclr_tf.files import write_json, write_text_atomically
+from simclr_tf.settings import by_name
+from simclr_tf.settings.data import DataConfig
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.locate import CONFIG_FILE
 from simclr_tf.weights.network import WHOLE_HEAD
@@ -67,7 +69,7 @@ def _record(loaded: LoadedModel, folder: str) -> dict[str, Any]:
     run = RunConfig(model_dir=folder, data=data, model=loaded.model.config)
     names = loaded.class_names
     return {
-        **recipes.flatten(run),
+        **by_name.flatten(run),
         "class_names": None if names is None else list(names),
         WHOLE_HEAD: loaded.model.whole_head,
         "imported_from": loaded.source,  # the settings of a training that is not known are defaults

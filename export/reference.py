@@ -19,10 +19,10 @@ from export.folders import appearing, check_apart, check_target
 from export.history import History, read_history
 from export.reference_objects import Places, find_places
 from simclr_tf import console
-from simclr_tf.config import ModelConfig
 from simclr_tf.errors import require
 from simclr_tf.files import write_json
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.settings.model import ModelConfig
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.locate import Location
 from simclr_tf.weights.network import open_network

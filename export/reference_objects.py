@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 from typing import NamedTuple
 
-from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig, ModelConfig
+from simclr_tf.settings.model import BLOCKS_PER_GROUP, EncoderConfig, ModelConfig
 
 _STEM = "model/resnet_model/initial_conv_relu_max_pool"
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")

@@ -11,10 +11,10 @@ from export.card import History, model_card
 from export.folders import appearing
 from export.module import build_module, plain_copy, trace_passes
 from export.serving import build_signatures
-from simclr_tf import recipes
 from simclr_tf.errors import require
 from simclr_tf.files import write_json, write_text_atomically
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.settings import by_name
 from simclr_tf.weights.load import USUAL_IMAGE_SIZES
 from simclr_tf.weights.network import EXPORT_RECORD, WHOLE_HEAD
 
@@ -85,7 +85,7 @@ def describe(model: SimCLR, history: History) -> dict[str, Any]:
     names = history.class_names
     return {
         "format": RECORD_FORMAT,
-        "model": recipes.flatten(model.config),
+        "model": by_name.flatten(model.config),
         WHOLE_HEAD: model.whole_head,
         "num_classes": model.num_classes,
         "class_names": None if names is None else list(names),

@@ -12,10 +12,11 @@ from typing import Any
 
 from absl import flags
 
-from simclr_tf import config, recipes
-from simclr_tf.augment.settings import TRANSFORMS
-from simclr_tf.protocols.settings import PROTOCOLS
-from simclr_tf.studies.settings import STUDIES
+from simclr_tf import config
+from simclr_tf.settings import by_name, recipes
+from simclr_tf.settings.augment import TRANSFORMS
+from simclr_tf.settings.protocols import PROTOCOLS
+from simclr_tf.settings.study import STUDIES
 
 MODES = ("train", "eval", "train_then_eval", "evaluate", "embed", "neighbors", "study",
          "data_dispatcher", "data_worker")  # fmt: skip
@@ -269,7 +270,7 @@ def define_flags() -> flags.FlagValues:
         _define(values, "Run", name, kind, default, text)
     for area, classes in AREAS.items():
         for config_class, texts in classes:
-            for name, kind, default in recipes.setting_fields(config_class):
+            for name, kind, default in by_name.setting_fields(config_class):
                 _define(values, area, name, kind, default, texts[name])
     for name, (kind, text) in LOGGING.items():
         _define(values, LOGGING_AREA, name, kind, None, text)

@@ -13,12 +13,13 @@ from typing import Any
 from absl import flags
 
 from flags import definitions, flagfile, wording
-from simclr_tf import cluster, config, overrides, recipes
-from simclr_tf.config import RunConfig
+from simclr_tf import cluster, config
 from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.files import is_remote
 from simclr_tf.json_files import find_json
+from simclr_tf.settings import by_name, overrides, recipes
+from simclr_tf.settings.run import RunConfig
 
 # Modes that take any encoder instead of a run.
 _ENCODER_MODES = ("evaluate", "embed", "neighbors")
@@ -143,7 +144,7 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     parts = [config.AugmentConfig, config.OptimizerConfig, config.TrainConfig]
     if not given["dataset"].present:
         parts.append(config.DataConfig)
-    names = {name for part in parts for name in recipes.setting_names(part)}
+    names = {name for part in parts for name in by_name.setting_names(part)}
     names -= {"label_subset", "data_service"}
     # A checkpoint lies in its run's folder, an export two levels below it.
     folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
@@ -238,7 +239,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         del settings["ft_proj_selector"]
     return CommandLine(
         values.mode,
-        recipes.build_run_config(settings),
+        by_name.build_run_config(settings),
         everything,
         (*notes, *_without_effect(given)),
         values.debug,
@@ -259,7 +260,7 @@ def _check_texts(given: flags.FlagValues) -> None:
         value = given[name].value
         if not given[name].present or not isinstance(value, str):
             continue
-        recipes.require_filled(name, value)
+        by_name.require_filled(name, value)
         if value.isascii():
             continue
         require(sys.getfilesystemencoding() == "utf-8", name, "must be plain ASCII with the "
@@ -294,7 +295,7 @@ def _check_mode(values: flags.FlagValues, given: flags.FlagValues) -> None:
             "variables only", True)  # fmt: skip
     require((values.mode == "study") == bool(values.study), "study",
             "must be given with --mode=study, and only there", values.study)  # fmt: skip
-    for setting in recipes.setting_names(config.StudyConfig):
+    for setting in by_name.setting_names(config.StudyConfig):
         require(values.mode == "study" or not given[setting].present, setting,
                 "must not be given without --mode=study", given[setting].value)  # fmt: skip
     if values.mode in SERVICE_MODES:
@@ -306,7 +307,7 @@ def _check_mode(values: flags.FlagValues, given: flags.FlagValues) -> None:
 
 
 def _strategy(values: flags.FlagValues) -> config.StrategyConfig:
-    names = recipes.setting_names(config.StrategyConfig)
+    names = by_name.setting_names(config.StrategyConfig)
     return config.StrategyConfig(**{name: values[name].value for name in names})
 
 
@@ -341,7 +342,7 @@ def _ignored(given: flags.FlagValues) -> list[str]:
     if given.mode not in _ENCODER_MODES:
         return []
     used = {"ft_proj_selector"} if given.mode == "evaluate" else set()
-    names = set(recipes.setting_names(config.ModelConfig)) - used
+    names = set(by_name.setting_names(config.ModelConfig)) - used
     present = [name for name in given if name in names and given[name].present]
     if not present:
         return []

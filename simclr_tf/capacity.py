@@ -13,9 +13,10 @@ import os
 import tensorflow as tf
 
 from simclr_tf import distribution
-from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig, ModelConfig, RunConfig
 from simclr_tf.errors import require
 from simclr_tf.models.resnet import BOTTLENECK_EXPANSION, GROUP_CHANNELS
+from simclr_tf.settings.model import BLOCKS_PER_GROUP, EncoderConfig, ModelConfig
+from simclr_tf.settings.run import RunConfig
 
 _FLOAT_BYTES = 4
 _SLOTS = {"lars": 1, "momentum": 1, "adam": 2}

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from simclr_tf import cluster
-from simclr_tf.config import StrategyConfig
 from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.settings.devices import StrategyConfig
 
 _T = TypeVar("_T")
 _TPU_SECONDS = 600.0  # a slice of many hosts starts in minutes

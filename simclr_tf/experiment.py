@@ -17,7 +17,6 @@ import tf_keras as keras
 from simclr_tf import capacity, distribution
 from simclr_tf import precision as precision_lib
 from simclr_tf.augment import composed, description, policy
-from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.data import decode, labels, pipeline, service, sources, splits, views
 from simclr_tf.data.spread import spread
 from simclr_tf.distribution import Part
@@ -26,6 +25,8 @@ from simclr_tf.files import check_length, check_reachable, is_remote
 from simclr_tf.models.roles import describe_roles, variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
+from simclr_tf.settings.data import DataConfig
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.training import compilation, lengths, run_config
 from simclr_tf.weights import load, locate
 
@@ -385,11 +386,7 @@ def _augments_on_device(experiment: Experiment) -> bool:
     return where == "device"
 
 
-def train_batches(
-    experiment: Experiment,
-    start_step: int,
-    part: Part = Part(),
-) -> tf.data.Dataset:
+def train_batches(experiment: Experiment, start_step: int, part: Part = Part()) -> tf.data.Dataset:
     """One host's part of the endless stream of training batches, from a given step on."""
     run, data = experiment.run, experiment.run.data
     sharding = pipeline.resolve_sharding(

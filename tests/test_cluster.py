@@ -4,6 +4,7 @@ import pytest
 
 from simclr_tf import cluster
 from simclr_tf.errors import InputError
+from simclr_tf.settings.devices import StrategyConfig
 
 
 def tf_config(**changes):
@@ -44,7 +45,7 @@ def test_the_launcher_says_how_many_tasks_there_are(environment, expected):
 )
 def test_a_named_tpu_is_used_unless_something_else_is_asked_for(settings, unused, several):
     """In a job of three tasks, which `auto` takes for several workers only without a TPU."""
-    config = cluster.StrategyConfig(**settings)
+    config = StrategyConfig(**settings)
     assert config.unused_names == unused
     assert config.is_multi_worker(tf_config()) is several
 

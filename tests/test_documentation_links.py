@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import simclr_tf
-from simclr_tf import recipes
+from simclr_tf.settings import recipes
 from tests.test_documentation import DOCS, PAGES, README
 
 

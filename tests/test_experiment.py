@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import experiment, precision, recipes
+from simclr_tf import experiment, precision
 from simclr_tf.config import EncoderConfig
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import build_model
+from simclr_tf.settings import by_name
 from simclr_tf.training import run_config
 
 
 def settings(folder, photos, **changes):
-    return recipes.build_run_config(
+    return by_name.build_run_config(
         {
             "model_dir": str(folder), "dataset": f"folder:{photos}", "image_size": 8,
             "resnet_depth": 18, "width_multiplier": 1 / 16, "train_batch_size": 4,

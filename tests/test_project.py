@@ -24,7 +24,35 @@ MAX_FILE_LINES = 500
 # Modules without a test file of their own, with the reason.
 WITHOUT_TEST_FILE: dict[str, str] = {
     "simclr_tf/__init__.py": "only names; test_importing_everything_changes_no_global_state",
+    "simclr_tf/config.py": "only names",
+    **{
+        f"simclr_tf/settings/{area}.py": "tests/settings/test_run.py has one table for all of them"
+        for area in ("data", "model", "objective", "optimizer", "training", "evaluation")
+    },
+    "simclr_tf/settings/devices.py": "tests/test_cluster.py",
 }
+# The library's packages and modules from the ground up: what stands in a line imports from lines
+# above it and from its own package, never from another of its line or below.
+STOREYS = (
+    ("text",),
+    ("errors", "console"),
+    ("startup", "files", "array_files"),
+    ("json_files", "removal"),
+    ("cluster",),
+    ("settings",),
+    ("config", "augment", "distribution", "objectives", "optimizers", "addons"),
+    ("precision",),
+    ("models", "data"),
+    ("capacity",),
+    ("weights",),
+    ("encoder",),
+    ("evaluation",),
+    ("report", "retrieval"),
+    ("training",),
+    ("experiment", "protocols"),
+    ("modes",),
+    ("studies",),
+)
 
 
 def _repository_files() -> list[pathlib.Path]:
@@ -83,6 +111,21 @@ def test_the_library_knows_no_flags():
         if (names := _imports_any(_parse(path), "absl.flags", "absl.app", "flags", "run"))
     }
     assert not found
+
+
+def test_nothing_imports_from_above():
+    storey = {name: level for level, names in enumerate(STOREYS) for name in names}
+    upwards = []
+    for path in _sources("simclr_tf"):
+        here = path.relative_to(REPOSITORY / "simclr_tf").with_suffix("").parts[0]
+        if here == "__init__":
+            continue
+        for name in _imported_modules(_parse(path)):
+            parts = name.split(".")
+            there = parts[1] if parts[0] == "simclr_tf" and len(parts) > 1 else here
+            if there in storey and there != here and storey[there] >= storey[here]:
+                upwards.append(f"{_relative(path)} imports {name}")
+    assert not upwards
 
 
 def test_flags_stop_at_the_door():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_tf.augment import autoaugment, blur, color, crop, images, policy, seeds, studied
-from simclr_tf.augment.settings import AugmentConfig
+from simclr_tf.settings.augment import AugmentConfig
 
 Transform = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # view, seed (2,) -> view
 ViewsOfImage = Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]  # image, seeds (V, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf.augment import autoaugment, blur, color, composed, crop, policy, seeds
-from simclr_tf.augment.settings import AugmentConfig
+from simclr_tf.settings.augment import AugmentConfig
 
 _TONES = ("brightness", "contrast", "saturation", "hue")
 

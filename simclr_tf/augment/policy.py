@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from simclr_tf.augment import blur, color, crop, images, seeds
-from simclr_tf.config import AugmentConfig
+from simclr_tf.settings.augment import AugmentConfig
 
 LARGEST_UNCROPPED = 32  # px; evaluation crops above, as in the reference
 # Random numbers of a view: for the crop, the flip, the colour distortion and the blur.

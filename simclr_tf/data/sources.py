@@ -9,10 +9,10 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from simclr_tf.config import DataConfig
 from simclr_tf.data.trust import FOLDER
 from simclr_tf.errors import require
 from simclr_tf.files import check_local, check_reachable
+from simclr_tf.settings.data import DataConfig
 
 
 class Source(Protocol):

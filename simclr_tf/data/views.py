@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from simclr_tf.augment import crop, distortion, images, policy
 from simclr_tf.augment import seeds as random
-from simclr_tf.config import AugmentConfig
 from simclr_tf.data.decode import decode_boxes, decode_image, decode_stored
+from simclr_tf.settings.augment import AugmentConfig
 
 TrainView: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
 Example: TypeAlias = dict[str, tf.Tensor]

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import BatchNormConfig
 from simclr_tf.errors import require
+from simclr_tf.settings.model import BatchNormConfig
 
 EPSILON = 1e-5  # as in the reference
 

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import BatchNormConfig
 from simclr_tf.models import kernel_gradient
 from simclr_tf.models.batch_norm import BatchNorm
+from simclr_tf.settings.model import BatchNormConfig
 
 SELECTIVE_KERNEL_MIN_CHANNELS = 32  # SimCLRv2, arXiv 2006.10029
 

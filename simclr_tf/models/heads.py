@@ -5,9 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import BatchNormConfig, ProjectionConfig
 from simclr_tf.errors import require
 from simclr_tf.models.batch_norm import BatchNorm
+from simclr_tf.settings.model import BatchNormConfig, ProjectionConfig
 
 DENSE_STDDEV = 0.01  # as in the reference
 

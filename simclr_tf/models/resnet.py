@@ -10,10 +10,10 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import BLOCKS_PER_GROUP, BatchNormConfig, EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.conv import LayerFactory, SelectiveKernelConv, SqueezeExcite, pad_fixed
 from simclr_tf.models.remat import recomputed
+from simclr_tf.settings.model import BLOCKS_PER_GROUP, BatchNormConfig, EncoderConfig
 
 BOTTLENECK_EXPANSION = 4
 GROUP_CHANNELS = (64, 128, 256, 512)

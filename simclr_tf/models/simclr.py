@@ -8,10 +8,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf import precision
-from simclr_tf.config import ModelConfig
 from simclr_tf.errors import require
 from simclr_tf.models.heads import LinearHead, ProjectionHead
 from simclr_tf.models.resnet import ResNet
+from simclr_tf.settings.model import ModelConfig
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 SMALLEST_IMAGE = 32  # one pixel is left of it after the ImageNet stem and four groups

@@ -12,7 +12,6 @@ import tensorflow as tf
 import simclr_tf
 from simclr_tf import capacity, distribution
 from simclr_tf.augment import policy
-from simclr_tf.config import DataConfig
 from simclr_tf.data import decode, pipeline, sources
 from simclr_tf.errors import require, require_choice
 from simclr_tf.evaluation import encoders, features
@@ -20,6 +19,7 @@ from simclr_tf.files import is_remote
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.report.progress import Progress
 from simclr_tf.retrieval.embeddings import EmbeddingWriter, check_output, to_vectors
+from simclr_tf.settings.data import DataConfig
 from simclr_tf.text import printable_name
 from simclr_tf.weights import locate
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
-from simclr_tf.config import RunConfig
 from simclr_tf.data import decode
 from simclr_tf.errors import InputError, RunError, require
 from simclr_tf.evaluation import evaluate as protocols
@@ -32,6 +31,7 @@ from simclr_tf.modes.common import (
 )
 from simclr_tf.modes.watch import watching
 from simclr_tf.optimizers.factory import weight_decay_loss
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.training import checkpoints
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.summaries import Summaries

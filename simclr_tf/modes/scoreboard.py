@@ -7,7 +7,6 @@ import os
 import tensorflow as tf
 
 from simclr_tf import distribution
-from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.data import excluding, sources
 from simclr_tf.errors import require
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
@@ -16,6 +15,8 @@ from simclr_tf.experiment import check_writable, choose_eval_split
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
+from simclr_tf.settings.data import DataConfig
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights import locate
 
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
-from simclr_tf.config import RunConfig
 from simclr_tf.evaluation import evaluate as protocols
 from simclr_tf.experiment import Experiment
 from simclr_tf.modes import reporting
@@ -19,6 +18,7 @@ from simclr_tf.modes.evaluation import can_evaluate, evaluate_model, evaluate_st
 from simclr_tf.modes.training import train
 from simclr_tf.report import table
 from simclr_tf.report.kept import REPORT
+from simclr_tf.settings.run import RunConfig
 
 _LOSS_ROWS = {
     "train/contrast_loss": "Contrastive loss, last steps",

@@ -14,7 +14,6 @@ import tf_keras as keras
 
 from simclr_tf import console, distribution
 from simclr_tf import experiment as experiment_lib
-from simclr_tf.config import RunConfig
 from simclr_tf.data import decode, subset
 from simclr_tf.errors import require_choice
 from simclr_tf.evaluation.evaluate import EVAL_METRICS
@@ -34,6 +33,7 @@ from simclr_tf.modes.common import (
     write_export,
 )
 from simclr_tf.report import kept, page, progress, views
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.training import checkpoints, compilation, loop, run_config
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.gradient_cache import CachedStep

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from simclr_tf.config import ObjectiveConfig
 from simclr_tf.objectives.blocked import contrastive_loss
 from simclr_tf.objectives.metrics import ContrastiveResult, with_metrics
 from simclr_tf.objectives.nt_xent import nt_xent
 from simclr_tf.objectives.pairwise import margin_triplet, nt_logistic
+from simclr_tf.settings.objective import ObjectiveConfig
 
 
 def objective_of_views(

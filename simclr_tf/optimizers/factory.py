@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import OptimizerConfig
 from simclr_tf.optimizers.lars import LARS
 from simclr_tf.optimizers.role_lookup import find_roles, normalize_roles
+from simclr_tf.settings.optimizer import OptimizerConfig
 
 
 def build_optimizer(

@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import OptimizerConfig
 from simclr_tf.errors import InputError, require
+from simclr_tf.settings.optimizer import OptimizerConfig
 
 
 @keras.utils.register_keras_serializable(package="simclr_tf")

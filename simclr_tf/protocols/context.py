@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from simclr_tf import capacity, console, distribution
 from simclr_tf.augment import policy
-from simclr_tf.config import AugmentConfig, OptimizerConfig, TrainConfig
 from simclr_tf.data import decode, pipeline
 from simclr_tf.data.fingerprint import fingerprint
 from simclr_tf.data.sources import Source, divide_split
@@ -22,8 +21,11 @@ from simclr_tf.evaluation.encoders import FrozenEncoder, frozen_state
 from simclr_tf.evaluation.feature_store import FeatureStore
 from simclr_tf.evaluation.features import FeatureBatch, Features, iterate_features
 from simclr_tf.files import write_npz
-from simclr_tf.protocols.settings import ProtocolConfig
 from simclr_tf.report.progress import Progress
+from simclr_tf.settings.augment import AugmentConfig
+from simclr_tf.settings.optimizer import OptimizerConfig
+from simclr_tf.settings.protocols import ProtocolConfig
+from simclr_tf.settings.training import TrainConfig
 
 Say = Callable[[str], None]
 EvalView = Callable[[tf.Tensor, int], tf.Tensor]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from simclr_tf.config import DistillConfig
 from simclr_tf.data import subset
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
@@ -20,6 +19,7 @@ from simclr_tf.protocols.fitting import (
 )
 from simclr_tf.protocols.semi_supervised import Labels, label_plan, open_labels
 from simclr_tf.report.units import format_percent
+from simclr_tf.settings.objective import DistillConfig
 
 BATCH_SIZE = 128
 

@@ -14,7 +14,6 @@ import numpy as np
 import tf_keras as keras
 
 from simclr_tf import distribution
-from simclr_tf.config import DistillConfig, OptimizerConfig
 from simclr_tf.data import decode, pipeline
 from simclr_tf.data.sources import Source
 from simclr_tf.data.views import PolicyViews, ViewMaker
@@ -27,6 +26,8 @@ from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import factory, schedule
 from simclr_tf.protocols.context import Context
 from simclr_tf.report.progress import Progress
+from simclr_tf.settings.objective import DistillConfig
+from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.training import loop
 from simclr_tf.training.lengths import Lengths
 from simclr_tf.training.losses import distill_losses, finetune_losses

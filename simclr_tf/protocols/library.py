@@ -11,13 +11,13 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf import console
-from simclr_tf.config import DataConfig
 from simclr_tf.data import sources
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
-from simclr_tf.protocols.settings import ProtocolConfig
+from simclr_tf.settings.data import DataConfig
+from simclr_tf.settings.protocols import ProtocolConfig
 
 _SETTINGS = frozenset(field.name for field in dataclasses.fields(ProtocolConfig))
 _CONTEXT = frozenset({"augment", "optimizer", "train", "eval_batch_size", "ft_proj_selector"})

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import OptimizerConfig
 from simclr_tf.errors import require_choice
 from simclr_tf.evaluation.features import EncoderOutput
 from simclr_tf.models.heads import LinearHead
@@ -19,6 +18,7 @@ from simclr_tf.optimizers import factory, schedule
 from simclr_tf.protocols.context import Context, Row, Section, unchanged
 from simclr_tf.protocols.fitting import Plan, Score, run_steps, score_logits
 from simclr_tf.report.units import format_percent
+from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.training.losses import Batch
 from simclr_tf.training.means import Means
 

@@ -32,10 +32,10 @@ from simclr_tf.protocols import (
     transfer,
 )
 from simclr_tf.protocols.context import PREDICTIONS_FOLDER, Context, Row, Section
-from simclr_tf.protocols.settings import PROTOCOLS
 from simclr_tf.removal import Kind, refuse_links, remove_tree
 from simclr_tf.report import scoreboard_table
 from simclr_tf.report.units import format_duration
+from simclr_tf.settings.protocols import PROTOCOLS
 from simclr_tf.training.summaries import Summaries
 
 # Protocol -> module with `run(context) -> Section`.

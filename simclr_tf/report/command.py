@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from simclr_tf import cluster, overrides, recipes
-from simclr_tf.config import RunConfig
+from simclr_tf import cluster
 from simclr_tf.errors import InputError
+from simclr_tf.settings import by_name, overrides, recipes
+from simclr_tf.settings.run import RunConfig
 
 _NOT_SETTINGS = ("class_names",)
 
@@ -54,4 +55,4 @@ def _usual(recipe: str | None) -> dict[str, Any]:
     if recipe:
         with contextlib.suppress(InputError):  # of another version: everything is a change
             base = recipes.recipe(recipe, model_dir="runs")
-    return recipes.flatten(base)
+    return by_name.flatten(base)

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from simclr_tf import distribution, recipes
-from simclr_tf.config import RunConfig
+from simclr_tf import distribution
 from simclr_tf.data import decode
 from simclr_tf.errors import one_line
 from simclr_tf.evaluation import evaluate as protocols
@@ -24,6 +23,8 @@ from simclr_tf.modes.common import Say, silent
 from simclr_tf.modes.evaluation import batches_to_evaluate, count_images, write_evaluation
 from simclr_tf.modes.watch import watching
 from simclr_tf.report import curves
+from simclr_tf.settings import by_name
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies.grid import PROBE, PROBE_Z
 
 PROJECTION_ENDPOINT = "proj_head_output"
@@ -42,7 +43,7 @@ def run_cell(run: RunConfig, say: Say) -> dict[str, Any]:
     """
     started = time.monotonic()
     try:
-        trained = training.train(run, None, recipes.flatten(run), say)
+        trained = training.train(run, None, by_name.flatten(run), say)
         found = measure(trained.experiment, trained.model)
         metrics = dict(found.metrics)
         if distribution.is_chief(trained.experiment.strategy):

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from simclr_tf import recipes
-from simclr_tf.config import RunConfig
+from simclr_tf.settings import by_name
+from simclr_tf.settings.run import RunConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,4 +130,4 @@ def with_settings(run: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     Raises:
         InputError: A value breaks its constraint.
     """
-    return recipes.build_run_config({**recipes.flatten(run), **settings})
+    return by_name.build_run_config({**by_name.flatten(run), **settings})

@@ -11,8 +11,9 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from simclr_tf.augment import policy
-from simclr_tf.config import AugmentConfig, RunConfig
 from simclr_tf.data import decode, pipeline, sources
+from simclr_tf.settings.augment import AugmentConfig
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import figures
 
 _IMAGES, _CROPS, _BINS = 2, 5, 32

@@ -17,13 +17,13 @@ import numpy as np
 
 from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
-from simclr_tf.config import RunConfig
 from simclr_tf.data import pipeline, sources
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
 from simclr_tf.json_files import field, find_json
 from simclr_tf.modes.common import Say, silent
 from simclr_tf.removal import make_scratch, remove_tree
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies.cells import run_cell, test_images
 from simclr_tf.studies.grid import Cell, Study, with_settings
 from simclr_tf.training import run_config

@@ -7,12 +7,12 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from simclr_tf import experiment as experiment_lib
-from simclr_tf.config import RunConfig
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, extract_features
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.evaluation import batches_to_evaluate
 from simclr_tf.report.embedding_map import embedding_map
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import figures
 from simclr_tf.studies.cells import PROJECTION_ENDPOINT
 from simclr_tf.weights import restore

@@ -19,11 +19,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import check_local, write_json
 from simclr_tf.json_files import find_json
 from simclr_tf.modes.common import Say, print_line, silent
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import catalogue, output, plan
 from simclr_tf.studies.cells import failure, run_cell
 from simclr_tf.studies.grid import Cell, Extras, Factors

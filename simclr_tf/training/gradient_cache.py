@@ -21,9 +21,10 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.config import ObjectiveConfig, OptimizerConfig
 from simclr_tf.models import batch_norm, kernel_gradient
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.settings.objective import ObjectiveConfig
+from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.training.compilation import compiled
 from simclr_tf.training.losses import Batch, Losses, pretrain_losses_of_outputs, stack_views
 from simclr_tf.training.means import Means

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from simclr_tf.config import TrainConfig
+from simclr_tf.settings.training import TrainConfig
 
 # A run writes about so many points to each learning curve.
 _SUMMARY_POINTS = 200

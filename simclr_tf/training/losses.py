@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 
 from simclr_tf.augment.distortion import input_view
-from simclr_tf.config import DistillConfig, ObjectiveConfig, OptimizerConfig
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.objectives.contrastive import objective_of_views
 from simclr_tf.objectives.distillation import agreement, distillation_loss
 from simclr_tf.objectives.supervised import softmax_cross_entropy, top_k_correct
 from simclr_tf.optimizers.factory import weight_decay_loss
+from simclr_tf.settings.objective import DistillConfig, ObjectiveConfig
+from simclr_tf.settings.optimizer import OptimizerConfig
 
 Batch: TypeAlias = Mapping[str, tf.Tensor]
 

@@ -7,12 +7,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from simclr_tf import recipes
-from simclr_tf.config import RunConfig
 from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
 from simclr_tf.json_files import field, find_json, texts
+from simclr_tf.settings import by_name
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights import integrity
 from simclr_tf.weights.locate import CONFIG_FILE, is_study, newest_checkpoint
 from simclr_tf.weights.reference_run import goes_on_from_reference, is_reference
@@ -44,7 +44,7 @@ def defining_settings(run: RunConfig) -> dict[str, Any]:
         if part.name in _FREE_SECTIONS:
             continue
         kept.update(
-            recipes.flatten(value) if dataclasses.is_dataclass(value) else {part.name: value}
+            by_name.flatten(value) if dataclasses.is_dataclass(value) else {part.name: value}
         )
     return {name: value for name, value in kept.items() if name not in _FREE_SETTINGS}
 
@@ -60,7 +60,7 @@ def record_config(
         steps: From `reference_steps`.
     """
     names = None if class_names is None else list(class_names)
-    record = {**recipes.flatten(run), "class_names": names}
+    record = {**by_name.flatten(run), "class_names": names}
     if steps is not None:
         record[_REFERENCE_STEPS] = steps
     write_json(os.path.join(run.model_dir, CONFIG_FILE), record)

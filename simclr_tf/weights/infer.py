@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
-from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig, ProjectionConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.conv import SELECTIVE_KERNEL_MIN_CHANNELS
 from simclr_tf.models.resnet import BOTTLENECK_EXPANSION, GROUP_CHANNELS
+from simclr_tf.settings.model import BLOCKS_PER_GROUP, EncoderConfig, ProjectionConfig
 
 Shape = tuple[int, ...]
 PUBLISHED_SK_RATIO = 0.0625  # SimCLRv2, arXiv 2006.10029

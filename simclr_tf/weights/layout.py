@@ -11,8 +11,8 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig
 from simclr_tf.errors import InputError
+from simclr_tf.settings.model import BLOCKS_PER_GROUP, EncoderConfig
 
 OURS, REFERENCE_TF2, REFERENCE_TF1 = "simclr_tf", "reference, TF2", "reference, TF1"
 _STYLES = {"encoder": OURS, "resnet": REFERENCE_TF2, "base_model": REFERENCE_TF1}

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from simclr_tf import capacity
-from simclr_tf.config import ModelConfig, ProjectionConfig, kept_layers
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.settings.model import ModelConfig, ProjectionConfig, kept_layers
 from simclr_tf.weights import infer, integrity, locate
 from simclr_tf.weights.network import Record, StoredNetwork, open_network, read_record
 from simclr_tf.weights.readings import HEAD, SHORTCUTS, Reading, projection_kernels

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import recipes
-from simclr_tf.config import EncoderConfig, ModelConfig, RunConfig
 from simclr_tf.errors import InputError, require
 from simclr_tf.json_files import field, read_json, texts
-from simclr_tf.limits import LIMITS
+from simclr_tf.settings import by_name
+from simclr_tf.settings.checks import LIMITS
+from simclr_tf.settings.model import EncoderConfig, ModelConfig
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights import graph, infer, layout, locate, readings, stored
 
 # Written beside the graph of an exported SavedModel, where TensorFlow ignores it.
@@ -229,7 +230,7 @@ def read_record(location: locate.Location) -> Record | None:
 def _read_run(path: str) -> Record:
     settings = read_json(path)
     with _naming(path, "must be the record of a run"):
-        run = recipes.build_run_config(_known(settings, RunConfig))
+        run = by_name.build_run_config(_known(settings, RunConfig))
     names, whole = _class_names(settings, path), settings.get(WHOLE_HEAD) is True
     return Record(run.model, run.data.image_size, names, path=path, whole_head=whole)
 
@@ -242,7 +243,7 @@ def _read_export(path: str) -> Record:
     require(0 < size <= LIMITS["image_size"].high and step >= 0, path,
             "must have an image_size and a global_step that can be", (size, step))  # fmt: skip
     with _naming(path, "must be a record of an export"):
-        model = recipes.build_config(ModelConfig, _known(settings, ModelConfig))
+        model = by_name.build_config(ModelConfig, _known(settings, ModelConfig))
         require(model.encoder.stem != "auto", "stem", "must be given", model.encoder.stem)
     names, whole = _class_names(content, path), content.get(WHOLE_HEAD) is True
     return Record(model, size, names, step, path, whole)
@@ -260,7 +261,7 @@ def _naming(path: str, constraint: str) -> Iterator[None]:
 
 def _known(settings: dict[str, Any], config_class: type) -> dict[str, Any]:
     """Leaves out settings that another version of this library wrote."""
-    return {name: settings[name] for name in recipes.setting_names(config_class)
+    return {name: settings[name] for name in by_name.setting_names(config_class)
             if name in settings}  # fmt: skip
 
 

@@ -12,8 +12,8 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from simclr_tf.config import EncoderConfig, ModelConfig
 from simclr_tf.errors import InputError
+from simclr_tf.settings.model import EncoderConfig, ModelConfig
 from simclr_tf.weights import infer
 from simclr_tf.weights.graph import Graph
 from simclr_tf.weights.stored import StoredVariables

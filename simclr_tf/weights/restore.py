@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from simclr_tf.config import EncoderConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.settings.model import EncoderConfig
 from simclr_tf.weights import locate, readings
 from simclr_tf.weights.network import StoredNetwork, open_network
 

@@ -8,7 +8,7 @@ import scipy.stats
 import tensorflow as tf
 
 from simclr_tf.augment import composed, policy, seeds
-from simclr_tf.augment.settings import TRANSFORMS, AugmentConfig
+from simclr_tf.settings.augment import TRANSFORMS, AugmentConfig
 
 SIZE = 20
 SEEDS = tf.stack([seeds.example_seed(3, 1, 12, view) for view in range(2)])

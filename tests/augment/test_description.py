@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from simclr_tf.augment import autoaugment, blur, color, composed, seeds, studied
 from simclr_tf.augment.description import Applied, describe_views, in_words
-from simclr_tf.augment.settings import AugmentConfig
+from simclr_tf.settings.augment import AugmentConfig
 
 SIZE = 24
 

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.augment import policy
-from simclr_tf.augment.settings import AugmentConfig
 from simclr_tf.data import decode, folder_source, pipeline, sources, tfds_source, views
 from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
+from simclr_tf.settings.augment import AugmentConfig
 from tests.data.numbered import N, noise_view, value_view
 
 BATCH = 5

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from export import bundle
 from export.bundle import export_checkpoint
-from simclr_tf import recipes
 from simclr_tf.errors import InputError
+from simclr_tf.settings import by_name
 
 
 def quiet(text):
@@ -25,7 +25,7 @@ def run(live, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("runs") / "a"
     folder.mkdir()
     tf.train.Checkpoint(model=live).write(str(folder / "ckpt-7"))
-    settings = recipes.flatten(live.config)
+    settings = by_name.flatten(live.config)
     names = ["cat", "dog", "owl"]
     config = {**settings, "dataset": "folder:/gone", "image_size": 40, "class_names": names}
     (folder / "config.json").write_text(json.dumps({"model_dir": "a", **config}))
@@ -57,7 +57,7 @@ def test_the_record_rebuilds_the_network(everything, live):
     record = json.loads((folder / "saved_model/assets.extra/simclr_tf.json").read_text())
     assert record["format"] == 1
     assert (record["num_classes"], record["image_size"], record["global_step"]) == (3, 40, 7)
-    assert record["model"] == recipes.flatten(live.config)
+    assert record["model"] == by_name.flatten(live.config)
     assert record["parameters"] == sum(np.prod(v.shape) for v in live.variables)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from export.card import model_card, network_name
 from export.history import History
-from simclr_tf import recipes
 from simclr_tf.config import ModelConfig
+from simclr_tf.settings import by_name
 
 ENDPOINTS = {"block_group1": 64, "final_avg_pool": 512, "proj_head_output": 128, "logits_sup": 3}
 SETTINGS = {
@@ -22,7 +22,7 @@ METRICS = {"eval/label_top_1_accuracy": 0.727, "untrained/knn_20_accuracy": 0.16
 
 
 def _record(image_size: int = 32, **changes) -> dict:
-    model = {**recipes.flatten(ModelConfig()), "stem": "cifar", "resnet_depth": 18, **changes}
+    model = {**by_name.flatten(ModelConfig()), "stem": "cifar", "resnet_depth": 18, **changes}
     return {
         "model": model, "num_classes": 3, "class_names": ["cat", "dog", "owl"],
         "image_size": image_size, "global_step": 840, "parameters": 11_000_000,

@@ -12,7 +12,6 @@ import tensorflow as tf
 from export import __main__ as command_line
 from export import reference
 from export.bundle import export_checkpoint
-from simclr_tf import recipes
 from simclr_tf.config import (
     EncoderConfig,
     ModelConfig,
@@ -25,6 +24,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.optimizers.factory import build_optimizer
+from simclr_tf.settings import by_name
 from simclr_tf.training import run_config
 from simclr_tf.training.checkpoints import CheckpointStore
 from simclr_tf.weights import reference_run
@@ -170,5 +170,5 @@ def test_what_the_reference_starts_anew_is_said(tmp_path, monkeypatch):
     said.clear()
     export_checkpoint(source, str(tmp_path / "b"), ["reference"], say=said.append)
     assert "note: there is no optimizer's state: the reference starts with none" in said
-    settings = recipes.flatten(load_model(str(tmp_path / "b")).model.config)
+    settings = by_name.flatten(load_model(str(tmp_path / "b")).model.config)
     assert settings["num_proj_layers"] == 3

@@ -1,7 +1,8 @@
 import dataclasses
 
 from flags import definitions
-from simclr_tf import config, recipes
+from simclr_tf import config
+from simclr_tf.settings import by_name
 
 # reference.md, section 1: every flag of the reference implementation.
 REFERENCE = {
@@ -33,7 +34,7 @@ def test_every_reference_flag_is_here_with_its_default():
 
 def test_every_setting_has_a_flag_of_its_own():
     values = definitions.define_flags()
-    assert set(recipes.flatten(config.RunConfig(model_dir="x"))) <= set(values)
+    assert set(by_name.flatten(config.RunConfig(model_dir="x"))) <= set(values)
 
 
 def test_areas_cover_every_configuration_class():

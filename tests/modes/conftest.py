@@ -2,12 +2,12 @@
 
 import pytest
 
-from simclr_tf import recipes
+from simclr_tf.settings import by_name
 
 
 def build_settings(folder, **changes):
     """A run of three steps."""
-    return recipes.build_run_config(
+    return by_name.build_run_config(
         {
             "model_dir": str(folder), "dataset": "digits", "image_size": 8,
             "eval_split": "test", "resnet_depth": 18, "width_multiplier": 1 / 16,

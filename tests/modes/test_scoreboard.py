@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 import run as command_line
-from simclr_tf import recipes
 from simclr_tf.data import sources
 from simclr_tf.errors import InputError
 from simclr_tf.modes import scoreboard, training
 from simclr_tf.protocols import distill
+from simclr_tf.settings import by_name
 from tests.eager import eagerly
 
 TINY = {
@@ -31,9 +31,9 @@ SHORT = (
 def trained(tmp_path_factory):
     """A run with the command line's files."""
     folder = tmp_path_factory.mktemp("run") / "a"
-    run = recipes.build_run_config({"model_dir": str(folder), **TINY})
+    run = by_name.build_run_config({"model_dir": str(folder), **TINY})
     with eagerly():
-        training.train(run, None, recipes.flatten(run), say=lambda text: None)
+        training.train(run, None, by_name.flatten(run), say=lambda text: None)
     return folder
 
 

@@ -12,7 +12,7 @@ from simclr_tf.data import sources
 from simclr_tf.evaluation.encoders import from_model
 from simclr_tf.protocols import logreg
 from simclr_tf.protocols.context import Context
-from simclr_tf.protocols.settings import ProtocolConfig
+from simclr_tf.settings.protocols import ProtocolConfig
 
 
 @pytest.fixture

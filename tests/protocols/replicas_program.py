@@ -17,7 +17,7 @@ from simclr_tf.evaluation.encoders import from_model
 from simclr_tf.models.simclr import build_model
 from simclr_tf.protocols import fitting, linear, nearest
 from simclr_tf.protocols.context import Context
-from simclr_tf.protocols.settings import ProtocolConfig
+from simclr_tf.settings.protocols import ProtocolConfig
 from tests.eager import eagerly
 
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import from_model, frozen_state
-from simclr_tf.limits import LIMITS, Range
 from simclr_tf.protocols import linear
+from simclr_tf.settings.checks import LIMITS, Range
 from simclr_tf.training.step import Means
 
 

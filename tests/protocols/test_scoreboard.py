@@ -7,7 +7,7 @@ import pytest
 from simclr_tf.errors import InputError
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Row, Section
-from simclr_tf.protocols.settings import PROTOCOLS
+from simclr_tf.settings.protocols import PROTOCOLS
 
 
 def read(context, name="result.json"):

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from simclr_tf import recipes
 from simclr_tf.report import charts, curves, kept
+from simclr_tf.settings import by_name, recipes
 from simclr_tf.training.summaries import Summaries
 
 CLASSES = ("cat", "dog", "<b>owl</b>")
@@ -51,7 +51,7 @@ def write_run(folder, *, changes=None, accuracy=0.75, seed=0):
     """Everything that a run of 60 steps leaves for its page."""
     folder.mkdir(parents=True, exist_ok=True)
     run = recipes.recipe("quickstart", model_dir=str(folder), train_steps=60, **(changes or {}))
-    config = {**recipes.flatten(run), "class_names": list(CLASSES)}
+    config = {**by_name.flatten(run), "class_names": list(CLASSES)}
     (folder / "config.json").write_text(json.dumps(config))
     flags = {"mode": "train_then_eval", "recipe": "quickstart"}
     (folder / "flags.json").write_text(json.dumps(flags))

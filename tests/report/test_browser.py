@@ -13,8 +13,8 @@ import shutil
 import numpy as np
 import pytest
 
-from simclr_tf import recipes
 from simclr_tf.report import comparison, run_page
+from simclr_tf.settings import recipes
 from simclr_tf.studies import catalogue, output, plan
 from simclr_tf.studies.grid import ENTROPY, PROBE, PROBE_Z
 from tests.studies import made_up

@@ -5,8 +5,8 @@ import shlex
 import pytest
 
 from flags import parsing
-from simclr_tf import recipes
 from simclr_tf.report.command import changes, command_line, plain
+from simclr_tf.settings import by_name, recipes
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from simclr_tf.report.command import changes, command_line, plain
 def test_the_command_gives_the_same_settings(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = parsing.parse_command_line(words)
-    config = {**recipes.flatten(first.config), "class_names": ["a"]}
+    config = {**by_name.flatten(first.config), "class_names": ["a"]}
     command = shlex.split(command_line(config, first.flags))
     assert command[:2] == ["python", "run.py"]
     again = parsing.parse_command_line(command[2:])
@@ -33,13 +33,13 @@ def test_the_command_gives_the_same_settings(words, tmp_path, monkeypatch):
 
 def test_only_what_differs_is_named():
     run = recipes.recipe("quickstart", model_dir="m", train_steps=5)
-    assert changes(recipes.flatten(run), "quickstart") == {"model_dir": "m", "train_steps": 5}
-    assert "train_steps" in changes(recipes.flatten(run), "a recipe of another version")
+    assert changes(by_name.flatten(run), "quickstart") == {"model_dir": "m", "train_steps": 5}
+    assert "train_steps" in changes(by_name.flatten(run), "a recipe of another version")
 
 
 def test_from_python_without_flags():
     run = recipes.recipe("quickstart", model_dir="m")
-    command = command_line(recipes.flatten(run), {})
+    command = command_line(by_name.flatten(run), {})
     assert command.startswith("python run.py --mode=train ") and "--dataset=" in command
 
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from simclr_tf import recipes
 from simclr_tf.config import RunConfig
+from simclr_tf.settings import recipes
 from simclr_tf.studies import cells, study
 from simclr_tf.studies.grid import PROBE, PROBE_Z
 from simclr_tf.studies.results import Results

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from simclr_tf import recipes
 from simclr_tf.config import RunConfig
+from simclr_tf.settings import recipes
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import Cell
 from simclr_tf.studies.results import Outcome, Results

@@ -3,9 +3,9 @@ import types
 
 import pytest
 
-from simclr_tf import recipes
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError
+from simclr_tf.settings import by_name, recipes
 from simclr_tf.training import run_config
 from simclr_tf.weights.locate import CONFIG_FILE, STUDY_FILE
 from tests.weights import reference_training
@@ -13,7 +13,7 @@ from tests.weights import reference_training
 
 def settings(tmp_path, **settings):
     (tmp_path / "ckpt-1.index").touch()  # something has been learned
-    return recipes.build_run_config(
+    return by_name.build_run_config(
         {"model_dir": str(tmp_path), "dataset": "digits", "image_size": 32, **settings}
     )
 
@@ -111,7 +111,7 @@ def of_reference(tmp_path, **changes):
     """A folder in which the reference trained, and settings to go on, as `REFERENCE_FLAGS`."""
     reference_training.write(tmp_path, reference_training.listing(""), step=3)
     run = {"learning_rate": 1.0, "train_epochs": 100, "train_batch_size": 512, **changes}
-    return recipes.build_run_config(
+    return by_name.build_run_config(
         {"model_dir": str(tmp_path), "dataset": "digits", "image_size": 32, **run}
     )
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import capacity, recipes
+from simclr_tf import capacity
 from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig, ProjectionConfig, RunConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.settings import by_name
 from simclr_tf.training.run_config import record_config
 from simclr_tf.weights import load
 from simclr_tf.weights.load import load_model
@@ -186,7 +187,7 @@ def test_an_export_with_its_record(tmp_path):
     module.variables = list(model.variables)
     tf.saved_model.save(module, str(tmp_path / "module"))
     (tmp_path / "module" / "assets.extra").mkdir()
-    record = {"format": 1, "model": recipes.flatten(model.config), "num_classes": 3,
+    record = {"format": 1, "model": by_name.flatten(model.config), "num_classes": 3,
               "class_names": ["a", "b", "c"], "image_size": 64, "global_step": 12}  # fmt: skip
     path = tmp_path / "module" / "assets.extra" / "simclr_tf.json"
     path.write_text(json.dumps(record))

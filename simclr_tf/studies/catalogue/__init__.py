@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 
 from simclr_tf.errors import require_choice
+from simclr_tf.settings.study import STUDIES
 from simclr_tf.studies.grid import Study
-from simclr_tf.studies.settings import STUDIES
 
 
 def study(name: str) -> Study:

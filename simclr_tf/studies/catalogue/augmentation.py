@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from simclr_tf.augment.settings import COMPOSED_TRANSFORMS
-from simclr_tf.config import RunConfig
+from simclr_tf.settings.augment import COMPOSED_TRANSFORMS
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import figures, histograms
 from simclr_tf.studies.grid import Cell, Extras, Picture, Study
 from simclr_tf.studies.results import Estimate, Results

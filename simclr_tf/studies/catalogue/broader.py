@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from simclr_tf.augment.settings import BROADER_TRANSFORMS
-from simclr_tf.config import RunConfig
+from simclr_tf.settings.augment import BROADER_TRANSFORMS
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import figures
 from simclr_tf.studies.grid import Cell, Study
 from simclr_tf.studies.results import Results

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from simclr_tf.config import RunConfig
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import figures
 from simclr_tf.studies.grid import HEAD, Cell, Study
 from simclr_tf.studies.results import Estimate, Results, difference

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from simclr_tf.config import RunConfig
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import figures, projections
 from simclr_tf.studies.grid import PROBE, PROBE_Z, Cell, Extras, Picture, Study
 from simclr_tf.studies.results import Results

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from simclr_tf.config import RunConfig
+from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import figures
 from simclr_tf.studies.grid import CONTRAST_ACC, ENTROPY, PROBE, Cell, Study
 from simclr_tf.studies.results import Results

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from simclr_tf.settings.study import GRIDS, STUDIES
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import key_of, with_settings
-from simclr_tf.studies.settings import GRIDS, STUDIES
 from tests.studies import made_up
 
 

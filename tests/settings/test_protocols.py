@@ -1,7 +1,7 @@
 import pytest
 
 from simclr_tf.errors import InputError
-from simclr_tf.protocols.settings import PROTOCOLS, ProtocolConfig
+from simclr_tf.settings.protocols import PROTOCOLS, ProtocolConfig
 
 
 def test_defaults_are_the_papers():

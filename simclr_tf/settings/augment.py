@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from simclr_tf.errors import require, require_choice
-from simclr_tf.limits import check_settings
+from simclr_tf.settings.checks import check_settings
 
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 AUGMENT_PLACES = ("auto", "host", "device")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simclr_tf.augment.settings import TRANSFORMS, AugmentConfig
 from simclr_tf.errors import InputError
+from simclr_tf.settings.augment import TRANSFORMS, AugmentConfig
 
 
 @pytest.mark.parametrize(

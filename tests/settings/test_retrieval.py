@@ -5,7 +5,7 @@ import math
 import pytest
 
 from simclr_tf.errors import InputError
-from simclr_tf.retrieval.settings import RetrievalConfig
+from simclr_tf.settings.retrieval import RetrievalConfig
 
 
 def test_defaults():

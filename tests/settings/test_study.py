@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simclr_tf.errors import InputError
-from simclr_tf.studies.settings import StudyConfig
+from simclr_tf.settings.study import StudyConfig
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from simclr_tf.errors import InputError, require, require_choice
-from simclr_tf.limits import check_settings, check_values
+from simclr_tf.settings.checks import check_settings, check_values
 
 PROTOCOLS = ("linear", "knn", "logreg", "semi_supervised", "finetune", "supervised", "attributes",
              "distill", "transfer")  # fmt: skip

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from flags import definitions, parsing
-from simclr_tf import overrides, recipes
 from simclr_tf.errors import InputError
+from simclr_tf.settings import by_name, overrides, recipes
 
 
 def test_the_table_holds_settings_only():
-    known = set(recipes.flatten(recipes.recipe("quickstart")))
+    known = set(by_name.flatten(recipes.recipe("quickstart")))
     for winner, losers in overrides.OVERRIDES.items():
         assert {pattern.partition("=")[0] for pattern in (winner, *losers)} <= known
 
@@ -51,7 +51,7 @@ def test_a_flag_beside_a_recipe_counts_on_both_ways_in(name, change):
     by_flags = parsing.parse_command_line(line).config
     value = int(text) if text.isdecimal() else text
     assert by_flags == recipes.recipe(name, model_dir="x", **{setting: value})
-    assert recipes.flatten(by_flags)[setting] == value
+    assert by_name.flatten(by_flags)[setting] == value
     if setting == "train_epochs":
         assert by_flags.train.train_steps == 0
     if setting == "dataset":

@@ -7,7 +7,7 @@ import math
 import re
 
 from simclr_tf.errors import require, require_choice
-from simclr_tf.limits import check_settings
+from simclr_tf.settings.checks import check_settings
 
 STUDIES = ("augmentation", "color_strength", "broader", "projection_head", "losses",
            "temperature", "batch_size", "width_depth")  # fmt: skip

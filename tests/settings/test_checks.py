@@ -5,9 +5,10 @@ import pathlib
 
 import pytest
 
-from simclr_tf import config, recipes
+from simclr_tf import config
 from simclr_tf.errors import InputError
-from simclr_tf.limits import LIMITS, MOST_VALUES
+from simclr_tf.settings import by_name
+from simclr_tf.settings.checks import LIMITS, MOST_VALUES
 
 CLASSES = [
     one
@@ -17,7 +18,7 @@ CLASSES = [
 SETTINGS = {
     name: (config_class, hint)
     for config_class in CLASSES
-    for name, hint, _ in recipes.setting_fields(config_class)
+    for name, hint, _ in by_name.setting_fields(config_class)
 }
 NUMBERS = [name for name, (_, hint) in SETTINGS.items() if hint in (int, float, int | None)]
 LISTS = [name for name in LIMITS if name not in NUMBERS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from simclr_tf.limits import check_settings
+from simclr_tf.settings.checks import check_settings
 
 
 @dataclasses.dataclass(frozen=True)

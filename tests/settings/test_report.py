@@ -3,7 +3,7 @@
 import pytest
 
 from simclr_tf.errors import InputError
-from simclr_tf.report.settings import ReportConfig
+from simclr_tf.settings.report import ReportConfig
 
 
 def test_limits():

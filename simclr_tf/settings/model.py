@@ -1,0 +1,169 @@
+"""The network: encoder, projection head, batch norm, and which parts train."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from simclr_tf.errors import InputError, require, require_choice
+from simclr_tf.settings.checks import check_settings
+
+BLOCKS_PER_GROUP = {  # residual blocks of a ResNet's four groups, by depth
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+RESNET_DEPTHS = tuple(BLOCKS_PER_GROUP)
+STEMS = ("auto", "cifar", "imagenet")
+PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
+TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
+PRECISIONS = ("float32", "bfloat16", "auto")
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """A ResNet encoder f.
+
+    Attributes:
+        resnet_depth: 18, 34, 50, 101, 152 or 200.
+        width_multiplier: Any positive number; channels are `int(base * width_multiplier)`.
+        sk_ratio: Above 0, selective kernels in bottleneck blocks and ResNet-D shortcuts and stem
+            (SimCLRv2 uses 0.0625).
+        se_ratio: Above 0, squeeze and excitation at the end of every block.
+        stem: `cifar` (3x3, stride 1, no pooling), `imagenet` (7x7, stride 2, max pooling) or
+            `auto`, which is resolved from the image size by `resolve_stem`.
+    """
+
+    resnet_depth: int = 50
+    width_multiplier: float = 1.0
+    sk_ratio: float = 0.0
+    se_ratio: float = 0.0
+    stem: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        require_choice("resnet_depth", self.resnet_depth, RESNET_DEPTHS)
+        require_choice("stem", self.stem, STEMS)
+
+    def resolve_stem(self, image_size: int) -> EncoderConfig:
+        """The same encoder with `auto` replaced: `cifar` up to 32 px, `imagenet` above.
+
+        Raises:
+            InputError: The network would shrink an image of this size to less than one pixel.
+        """
+        stem = self.stem
+        if stem == "auto":
+            stem = "cifar" if image_size <= 32 else "imagenet"
+        smallest = 32 if stem == "imagenet" else 8
+        if image_size < smallest:
+            raise InputError("image_size", f"must be at least {smallest} with stem={stem}",
+                             image_size)  # fmt: skip
+        return dataclasses.replace(self, stem=stem)
+
+
+def kept_layers(ft_proj_selector: int, depth: int) -> int:
+    """How many of a projection head's `depth` layers a selector keeps; -1 keeps all.
+
+    Raises:
+        InputError: The head does not have so many.
+    """
+    kept = ft_proj_selector + depth + 1 if ft_proj_selector < 0 else ft_proj_selector
+    require(0 <= kept <= depth, "ft_proj_selector", f"must lie between 0 and the head's {depth} "
+            f"layers, or count from its end (-1 for all, down to {-depth - 1})",
+            ft_proj_selector)  # fmt: skip
+    return kept
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectionConfig:
+    """The projection head g (section 4.2; three layers as in SimCLRv2).
+
+    `ft_proj_selector` counts the head's layers that fine-tuning keeps below the linear head:
+    0 drops the projection head, 1 fine-tunes from its first layer (SimCLRv2), -1 keeps all of them
+    and -2 all but the last. It becomes the number that it stands for.
+    """
+
+    proj_head_mode: str = "nonlinear"
+    proj_out_dim: int = 128
+    num_proj_layers: int = 3
+    ft_proj_selector: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        require_choice("proj_head_mode", self.proj_head_mode, PROJ_HEAD_MODES)
+        object.__setattr__(self, "ft_proj_selector",
+                           kept_layers(self.ft_proj_selector, self.depth))  # fmt: skip
+
+    @property
+    def depth(self) -> int:
+        """Number of dense layers in the head."""
+        return {"none": 0, "linear": 1, "nonlinear": self.num_proj_layers}[self.proj_head_mode]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNormConfig:
+    """Batch normalisation of the whole network; epsilon is 1e-5 as in the reference.
+
+    `global_bn` aggregates mean and variance over all replicas (section 2.2).
+    """
+
+    batch_norm_decay: float = 0.9
+    global_bn: bool = True
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Encoder, heads, and which of them train.
+
+    Attributes:
+        train_mode: `pretrain` builds encoder, projection head and, where `lineareval_while_
+            pretraining` and labels allow, the linear head behind a stop-gradient. `finetune`
+            builds the encoder, the first `ft_proj_selector` layers of the head and the linear head.
+            `supervised` trains encoder and linear head on labels alone, with pretraining's
+            augmentation: the baseline of sections 5.1 and 6. `distill` trains encoder and linear
+            head on the class distributions of a teacher (see `DistillConfig`).
+        fine_tune_after_block: With `finetune`, -1 trains everything, 0 all after the stem, k all
+            after block group k, 4 the heads alone: the linear one and, as in the reference, the
+            kept layers of the projection head (`ft_proj_selector`) with their batch norm. Frozen
+            parts keep their BN statistics.
+        precision: Arithmetic of the layers; variables and BN statistics are float32 always. `auto`
+            is bfloat16 where the hardware computes in it, else float32 (`simclr_tf.precision`).
+    """
+
+    encoder: EncoderConfig = EncoderConfig()
+    projection: ProjectionConfig = ProjectionConfig()
+    batch_norm: BatchNormConfig = BatchNormConfig()
+    train_mode: str = "pretrain"
+    lineareval_while_pretraining: bool = True
+    fine_tune_after_block: int = -1
+    zero_init_logits_layer: bool = False
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        require_choice("train_mode", self.train_mode, TRAIN_MODES)
+        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("fine_tune_after_block", self.fine_tune_after_block, (-1, 0, 1, 2, 3, 4))
+        if self.train_mode != "finetune":
+            require(self.fine_tune_after_block == -1, "fine_tune_after_block",
+                    "needs train_mode=finetune (the other modes train everything: -1)",
+                    self.fine_tune_after_block)  # fmt: skip
+        if self.train_mode in ("supervised", "distill"):
+            require(self.projection.ft_proj_selector == 0, "ft_proj_selector",
+                    f"must be 0 with train_mode={self.train_mode}, which has no projection head",
+                    self.projection.ft_proj_selector)  # fmt: skip
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether the contrastive loss trains the encoder; in the other modes it is the logits'."""
+        return self.train_mode == "pretrain"
+
+    @property
+    def linear_head_layer(self) -> int:
+        """The layer of the projection head that the linear head reads, 0 for the encoder."""
+        return 0 if self.pretrains else self.projection.ft_proj_selector

@@ -1,0 +1,62 @@
+"""Everything about one run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from simclr_tf.errors import require
+from simclr_tf.settings.augment import AugmentConfig
+from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.data import DataConfig
+from simclr_tf.settings.devices import StrategyConfig
+from simclr_tf.settings.evaluation import EvalConfig
+from simclr_tf.settings.model import ModelConfig
+from simclr_tf.settings.objective import DistillConfig, ObjectiveConfig
+from simclr_tf.settings.optimizer import OptimizerConfig
+from simclr_tf.settings.protocols import ProtocolConfig
+from simclr_tf.settings.report import ReportConfig
+from simclr_tf.settings.retrieval import RetrievalConfig
+from simclr_tf.settings.study import StudyConfig
+from simclr_tf.settings.training import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything about one run; functions take the part they need, never the whole."""
+
+    model_dir: str
+    checkpoint: str | None = None
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    distill: DistillConfig = DistillConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvalConfig = EvalConfig()
+    scoreboard: ProtocolConfig = ProtocolConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    study: StudyConfig = StudyConfig()
+    page: ReportConfig = ReportConfig()
+    strategy: StrategyConfig = StrategyConfig()
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        require(bool(self.model_dir), "model_dir", "must name a folder", self.model_dir)
+        if self.model.train_mode == "distill":
+            require(self.distill.teacher is not None, "teacher",
+                    "must be given with train_mode=distill", self.distill.teacher)  # fmt: skip
+        else:
+            require(self.distill.teacher is None, "teacher", "needs train_mode=distill",
+                    self.distill.teacher)  # fmt: skip
+        require(self.train.gradient_cache_chunk == 0 or self.model.pretrains,
+                "gradient_cache_chunk", "needs train_mode=pretrain",
+                self.train.gradient_cache_chunk)  # fmt: skip
+        require(self.augment.augmentation != "one_branch" or self.model.pretrains, "augmentation",
+                "must not be one_branch unless train_mode=pretrain, which has two views",
+                self.augment.augmentation)  # fmt: skip
+        require(self.augment.augmentation != "one_branch" or len(self.augment.transform_names) > 0,
+                "transforms", "must name at least one with augmentation=one_branch",
+                self.augment.transforms)  # fmt: skip
+        resolved = self.model.encoder.resolve_stem(self.data.image_size)
+        object.__setattr__(self, "model", dataclasses.replace(self.model, encoder=resolved))

@@ -1,0 +1,66 @@
+"""Length of training, batch, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from simclr_tf.errors import require, require_choice
+from simclr_tf.settings.checks import check_settings
+
+JIT_COMPILE = ("auto", "on", "off")
+GRADIENT_CACHE_BN = ("chunk", "frozen")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Length of training, batch, checkpoints. Steps given above 0 override epochs.
+
+    Attributes:
+        train_batch_size: Images per step, over all replicas.
+        keep_checkpoint_max: The newest so many checkpoints are kept.
+        keep_best: Name of a metric (`train/contrast_loss`, or `eval/label_top_1_accuracy` where
+            evaluations of the run are written); the checkpoint with its best value is kept too.
+        seed: Fixes initialisation, data order and augmentation.
+        deterministic: Operations whose result could depend on the order of threads are replaced or
+            refused, so that two runs agree bit for bit.
+        skip_nonfinite_steps: Updates with a loss or gradient that is not finite are left out, up to
+            so many in a run, before it stops; 0 stops at the first.
+        gradient_cache_chunk: Images of the global batch that go through the network at a time, with
+            the gradient of the whole batch's loss all the same; 0 takes the whole batch at once.
+        gradient_cache_bn: What batch norm does then. `chunk`: every chunk is normalised by its own
+            statistics. `frozen`: by the running statistics, which stay as they are.
+        remat: Activations inside residual blocks are computed again in the backward pass instead of
+            being kept: less memory, a second forward pass, the same gradient.
+        jit_compile: Whether XLA compiles the step: `on` (one replica only), `off`, or `auto`: off
+            except on a TPU, where nothing else is possible. With `off` the input pipeline does
+            without it too.
+    """
+
+    train_batch_size: int = 512
+    train_epochs: int = 100
+    train_steps: int = 0
+    checkpoint_epochs: int = 1
+    checkpoint_steps: int = 0
+    keep_checkpoint_max: int = 5
+    keep_best: str | None = None
+    seed: int = 0
+    deterministic: bool = False
+    skip_nonfinite_steps: int = 0
+    gradient_cache_chunk: int = 0
+    gradient_cache_bn: str = "chunk"
+    remat: bool = False
+    jit_compile: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        plain = self.keep_best is None or re.fullmatch(r"(train|eval)/\w+", self.keep_best)
+        require(bool(plain), "keep_best", "must name a metric, train/NAME or eval/NAME",
+                self.keep_best)  # fmt: skip
+        require_choice("jit_compile", self.jit_compile, JIT_COMPILE)
+        require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
+        chunk = self.gradient_cache_chunk
+        require(chunk > 0 or self.gradient_cache_bn == "chunk", "gradient_cache_bn",
+                "needs gradient_cache_chunk", self.gradient_cache_bn)  # fmt: skip
+        require(chunk == 0 or self.train_batch_size % chunk == 0, "gradient_cache_chunk",
+                f"must divide train_batch_size={self.train_batch_size}", chunk)  # fmt: skip
