@@ -72,60 +72,35 @@ def _use_encoder(command: parsing.CommandLine) -> None:
     from simclr_tf import distribution
     from simclr_tf.modes import embed, neighbors, scoreboard
 
-    config, chosen = command.config, command.config.retrieval
     if command.mode == "evaluate":
-        scoreboard.evaluate(
-            config,
-            command.image_size,
-            ft_proj_selector=command.ft_proj_selector,
-            allow_foreign_graph=command.allow_foreign_graph,
-        )
+        scoreboard.evaluate(command.config)
     elif command.mode == "embed":
-        embed.embed(
-            config.data,
-            config.checkpoint,
-            chosen.output,
-            endpoint=config.scoreboard.endpoint,
-            split=command.split,
-            batch_size=config.evaluation.eval_batch_size,
-            image_size=command.image_size,
-            allow_foreign_graph=command.allow_foreign_graph,
-            strategy=distribution.build_strategy(config.strategy),
-        )
+        embed.embed(command.config, distribution.build_strategy(command.config.strategy))
     else:
-        neighbors.neighbors(
-            chosen.embeddings,
-            query=chosen.query,
-            checkpoint=config.checkpoint,
-            output=chosen.output,
-            num_neighbors=chosen.num_neighbors,
-            duplicate_similarity=chosen.duplicate_similarity,
-            image_folder=command.image_folder,
-            allow_foreign_graph=command.allow_foreign_graph,
-        )
+        neighbors.neighbors(command.config)
 
 
 def _serve(command: parsing.CommandLine) -> None:
     """A process of a tf.data service, until it is stopped."""
     from simclr_tf.data import service
 
-    address = (command.config.data.data_service or "").removeprefix("grpc://")
+    address = command.config.data_service.removeprefix("grpc://")
     if command.mode == "data_dispatcher":
         service.serve_dispatcher(int(address.rpartition(":")[2]))
     else:
-        host, _, port = (command.worker_address or "").rpartition(":")
+        host, _, port = (command.config.worker_address or "").rpartition(":")
         service.serve_worker(address, int(port or 0), host or None)
 
 
 def _what_is_left(command: parsing.CommandLine) -> str:
     """What an interrupt leaves behind."""
-    folder = command.config.model_dir
-    if command.mode == "evaluate":
-        return f"what was found so far is in {folder}"
     if command.mode in ("embed", "neighbors"):
         return "nothing was written"
     if command.mode in parsing.SERVICE_MODES:
         return "the service has ended"
+    folder = command.flags["model_dir"]
+    if command.mode == "evaluate":
+        return f"what was found so far is in {folder}"
     if command.mode == "study":
         return f"the same command with --model_dir={folder} goes on"
     return f"--model_dir={folder} resumes the run"
@@ -150,13 +125,13 @@ def _sigterm_raises() -> Iterator[None]:
 
 def _what(command: parsing.CommandLine) -> str:
     """The command in a few words, before TensorFlow has loaded."""
+    values = command.flags
     if command.mode in parsing.SERVICE_MODES:
-        return f"{command.mode} of {command.config.data.data_service}"
+        return f"{command.mode} of {values['data_service']}"
     if command.mode == "study":
-        return f"study {command.config.study.study} in {command.config.model_dir}"
-    target = {"embed": command.config.retrieval.output,
-              "neighbors": command.config.retrieval.embeddings}  # fmt: skip
-    what = f"{command.mode} in {target.get(command.mode, command.config.model_dir) or '(no file)'}"
+        return f"study {values['study']} in {values['model_dir']}"
+    place = {"embed": "output", "neighbors": "embeddings"}.get(command.mode, "model_dir")
+    what = f"{command.mode} in {values[place]}"
     if command.num_workers > 1:
         what += f", one of {command.num_workers} workers, once all of them have started"
     return what

@@ -13,13 +13,27 @@ from typing import Any
 from absl import flags
 
 from simclr_tf import config
-from simclr_tf.settings import by_name, recipes
+from simclr_tf.settings import by_name, commands, recipes
 from simclr_tf.settings.augment import TRANSFORMS
 from simclr_tf.settings.protocols import PROTOCOLS
 from simclr_tf.settings.study import STUDIES
 
-MODES = ("train", "eval", "train_then_eval", "evaluate", "embed", "neighbors", "study",
-         "data_dispatcher", "data_worker")  # fmt: skip
+MODES = tuple(commands.COMMANDS)
+
+# The flags of the reference implementation that are settings: its users pass all of them, whatever
+# they do.
+REFERENCE = frozenset(
+    {"learning_rate", "learning_rate_scaling", "warmup_epochs", "weight_decay",
+     "batch_norm_decay", "train_batch_size", "train_split", "train_epochs", "train_steps",
+     "eval_steps", "eval_batch_size", "checkpoint_epochs", "checkpoint_steps", "eval_split",
+     "dataset", "cache_dataset", "train_mode", "lineareval_while_pretraining",
+     "zero_init_logits_layer", "fine_tune_after_block", "master", "data_dir", "use_tpu",
+     "tpu_name", "tpu_zone", "gcp_project", "optimizer", "momentum", "eval_name",
+     "keep_checkpoint_max", "keep_hub_module_max", "temperature", "hidden_norm",
+     "proj_head_mode", "proj_out_dim", "num_proj_layers", "ft_proj_selector", "global_bn",
+     "width_multiplier", "resnet_depth", "sk_ratio", "se_ratio", "image_size",
+     "color_jitter_strength", "use_blur", "checkpoint"}
+)  # fmt: skip
 
 # Flags of `run.py` itself, which no configuration object holds: name -> (default, help).
 _RUN = {
@@ -243,7 +257,7 @@ AREAS: dict[str, list[tuple[type, dict[str, str]]]] = {
     "Training": [(config.TrainConfig, _TRAIN)],
     "Evaluation": [(config.EvalConfig, _EVALUATION)],
     "Protocols (--mode=evaluate)": [(config.ProtocolConfig, _SCOREBOARD)],
-    "Embeddings (--mode=embed, neighbors)": [(config.RetrievalConfig, _RETRIEVAL)],
+    "Embeddings (--mode=embed, neighbors)": [(config.Neighbors, _RETRIEVAL)],
     "Studies (--mode=study)": [(config.StudyConfig, _STUDY)],
     "Report": [(config.ReportConfig, _REPORT)],
     "Hardware": [(config.StrategyConfig, _HARDWARE)],
@@ -271,7 +285,8 @@ def define_flags() -> flags.FlagValues:
     for area, classes in AREAS.items():
         for config_class, texts in classes:
             for name, kind, default in by_name.setting_fields(config_class):
-                _define(values, area, name, kind, default, texts[name])
+                if name in texts:
+                    _define(values, area, name, kind, default, texts[name])
     for name, (kind, text) in LOGGING.items():
         _define(values, LOGGING_AREA, name, kind, None, text)
     return values

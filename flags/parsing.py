@@ -1,4 +1,4 @@
-"""From the words of a command line to a `RunConfig`."""
+"""From the words of a command line to a command (`simclr_tf.settings.commands`)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import datetime
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from flags import definitions, flagfile, wording
-from simclr_tf import cluster, config
+from simclr_tf import cluster
+from simclr_tf.config import (
+    AugmentConfig,
+    DataConfig,
+    OptimizerConfig,
+    StrategyConfig,
+    TrainConfig,
+)
 from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.files import is_remote
 from simclr_tf.json_files import find_json
-from simclr_tf.settings import by_name, overrides, recipes
-from simclr_tf.settings.run import RunConfig
+from simclr_tf.settings import by_name, commands, overrides, recipes
 
 # Modes that take any encoder instead of a run.
 _ENCODER_MODES = ("evaluate", "embed", "neighbors")
@@ -27,6 +33,9 @@ _ENCODER_MODES = ("evaluate", "embed", "neighbors")
 SERVICE_MODES = ("data_dispatcher", "data_worker")
 # What a run does not keep in its flags; the reference does.
 _UNRECORDED = frozenset({"help", "?", *definitions.LOGGING, "v"})
+_ALL_SETTINGS = frozenset(
+    name for command in commands.COMMANDS.values() for name in by_name.setting_names(command)
+)
 _PATHS = ("model_dir", "data_dir", "checkpoint", "teacher", "feature_cache", "compare_with",
           "output", "embeddings", "query")  # fmt: skip
 
@@ -37,41 +46,23 @@ class CommandLine:
 
     Attributes:
         mode: One of `definitions.MODES`.
-        config: The settings of the run.
+        config: What is asked for, of the type that `commands.COMMANDS` has for the mode.
         flags: Every flag's value by name, as written to `flags.json`.
         notes: Lines to tell the user, such as an accepted flag that has no effect.
         debug: Whether tracebacks are wanted.
-        image_size: Side of the images where one was asked for; None leaves it to the encoder.
-        allow_foreign_graph: Whether the encoder may be a graph of others, which runs.
-        split: The evaluation split where one was asked for.
-        worker_address: Of a worker of the tf.data service.
         num_workers: Processes of the job that this one is part of.
-        ft_proj_selector: With `evaluate`, of the encoder's own projection head.
         verbosity: What TensorFlow may say, by absl's numbers; None leaves it to us.
         given: Names of the flags that the user wrote.
     """
 
     mode: str
-    config: RunConfig
+    config: Any
     flags: dict[str, Any]
     notes: tuple[str, ...]
     debug: bool
-    image_size: int | None = None
-    allow_foreign_graph: bool = False
-    split: str | None = None
-    worker_address: str | None = None
     num_workers: int = 1
-    ft_proj_selector: int | None = None
     verbosity: int | None = None
     given: frozenset[str] = frozenset()
-
-    @property
-    def image_folder(self) -> str | None:
-        """The folder that `--dataset=folder:PATH` names, None for other data sets."""
-        kind, _, path = self.config.data.dataset.partition(":")
-        if kind != "folder":
-            return None
-        return os.path.expanduser(path or self.config.data.data_dir or "") or None
 
 
 class UsageError(ValueError):
@@ -141,9 +132,9 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     may be somebody else's: nothing else that its record names is opened or asked.
     """
     path = os.path.expanduser(given.checkpoint or given.model_dir or "")
-    parts = [config.AugmentConfig, config.OptimizerConfig, config.TrainConfig]
+    parts = [AugmentConfig, OptimizerConfig, TrainConfig]
     if not given["dataset"].present:
-        parts.append(config.DataConfig)
+        parts.append(DataConfig)
     names = {name for part in parts for name in by_name.setting_names(part)}
     names -= {"label_subset", "data_service"}
     # A checkpoint lies in its run's folder, an export two levels below it.
@@ -233,25 +224,75 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     if given["recipe"].value is None and name == "quickstart":
         values.recipe = name
     everything = {key: values[key].value for key in values if key not in _UNRECORDED}
-    owned = set(definitions.run_flag_names()) - {"model_dir", "checkpoint"}
-    settings = {key: value for key, value in everything.items() if key not in owned}
-    if values.mode == "evaluate":  # the head that it counts in is the encoder's
-        del settings["ft_proj_selector"]
+    asked = {key for key in given if given[key].present}
     return CommandLine(
         values.mode,
-        by_name.build_run_config(settings),
+        _command(everything, asked),
         everything,
-        (*notes, *_without_effect(given)),
+        (*notes, *_without_effect(given), *_idle(everything, asked)),
         values.debug,
-        image_size=values.image_size if given["image_size"].present else None,
-        allow_foreign_graph=values.allow_foreign_graph,
-        split=values.eval_split if given["eval_split"].present else None,
-        worker_address=values.worker_address,
         num_workers=cluster.num_tasks(os.environ) if several else 1,
-        ft_proj_selector=values.ft_proj_selector if values.mode == "evaluate" else None,
         verbosity=values.verbosity,
-        given=frozenset(key for key in given if given[key].present),
+        given=frozenset(asked),
     )
+
+
+def _command(values: Mapping[str, Any], given: Collection[str]) -> Any:
+    """What is asked for, from the values of all flags; other commands' flags do not count.
+
+    Raises:
+        InputError: A value breaks its constraint.
+    """
+    mode = values["mode"]
+    command = commands.COMMANDS[mode]
+    names = set(by_name.setting_names(command))
+    if mode == "embed" and "eval_split" not in given:
+        names.discard("eval_split")
+    settings = {name: value for name, value in values.items() if name in names}
+    if command is commands.Neighbors:
+        settings["image_folder"] = _image_folder(values, given)
+    built = by_name.build_filled(command, settings)
+    if command in (commands.Evaluate, commands.Embed) and "image_size" not in given:
+        return dataclasses.replace(built, image_size=None)  # the encoder's own
+    return built
+
+
+def _image_folder(values: Mapping[str, Any], given: Collection[str]) -> str | None:
+    """The folder that `--dataset=folder:PATH` names, None where no data set is given."""
+    if "dataset" not in given:
+        return None
+    kind, _, path = str(values["dataset"]).partition(":")
+    require(kind == trust.FOLDER, "dataset", "must be folder:PATH with --mode=neighbors: where the "
+            "images of the embeddings lie now", values["dataset"])  # fmt: skip
+    return os.path.expanduser(path or values["data_dir"] or "") or None
+
+
+def _idle(values: Mapping[str, Any], given: Collection[str]) -> list[str]:
+    """A note on flags of the reference that this command does not read.
+
+    Raises:
+        InputError: Another flag was given that it does not read.
+    """
+    mode = values["mode"]
+    known = commands.reads(mode)
+    if commands.COMMANDS[mode] is commands.Neighbors:
+        known |= {"dataset", "data_dir"}
+    reasons = {name: f"mode={mode}" for name in _ALL_SETTINGS - known}
+    reasons |= commands.idle(mode, values)
+    noted: dict[str, list[str]] = {}
+    for name in sorted(reasons.keys() & set(given)):
+        accepted = mode in (*commands.TRAINING_MODES, "evaluate") and name in definitions.REFERENCE
+        if accepted:
+            noted.setdefault(reasons[name], []).append(name)
+            continue
+        constraint = f"has no effect with --{reasons[name]}"
+        if reasons[name] == f"mode={mode}":
+            constraint += f", only with --mode={', '.join(commands.modes_that_read(name))}"
+        raise InputError(name, constraint, values[name])
+    notes = [f"{_listed(names)} no effect with --{reason}" for reason, names in noted.items()]
+    if "fine_tune_after_block" in noted.get("mode=evaluate", ()):
+        notes.append("the protocol's flag is --finetune_after_block")
+    return notes
 
 
 def _check_texts(given: flags.FlagValues) -> None:
@@ -290,14 +331,6 @@ def _check_mode(values: flags.FlagValues, given: flags.FlagValues) -> None:
     if values.mode == "embed":
         require(given["dataset"].present, "dataset", "must name the images with --mode=embed",
                 None)  # fmt: skip
-    require(values.mode in _ENCODER_MODES or not values.allow_foreign_graph, "allow_foreign_graph",
-            f"must not be given without --mode={', '.join(_ENCODER_MODES)}: other modes read "
-            "variables only", True)  # fmt: skip
-    require((values.mode == "study") == bool(values.study), "study",
-            "must be given with --mode=study, and only there", values.study)  # fmt: skip
-    for setting in by_name.setting_names(config.StudyConfig):
-        require(values.mode == "study" or not given[setting].present, setting,
-                "must not be given without --mode=study", given[setting].value)  # fmt: skip
     if values.mode in SERVICE_MODES:
         require(bool(values.data_service), "data_service",
                 f"must be given with --mode={values.mode}", None)  # fmt: skip
@@ -306,9 +339,9 @@ def _check_mode(values: flags.FlagValues, given: flags.FlagValues) -> None:
                 "must have the form host:port, the port from 1 to 65535", address)  # fmt: skip
 
 
-def _strategy(values: flags.FlagValues) -> config.StrategyConfig:
-    names = by_name.setting_names(config.StrategyConfig)
-    return config.StrategyConfig(**{name: values[name].value for name in names})
+def _strategy(values: flags.FlagValues) -> StrategyConfig:
+    names = by_name.setting_names(StrategyConfig)
+    return StrategyConfig(**{name: values[name].value for name in names})
 
 
 def _without_effect(given: flags.FlagValues) -> list[str]:
@@ -329,26 +362,12 @@ def _without_effect(given: flags.FlagValues) -> list[str]:
     folder = given.dataset or ""
     if folder.startswith("folder:") and given["data_dir"].present and given.mode != "evaluate":
         notes.append("--data_dir has no effect with --dataset=folder:PATH")
-    return notes + _ignored(given)
+    return notes
 
 
 def _listed(names: Sequence[str]) -> str:
     verb = "has" if len(names) == 1 else "have"
     return f"{', '.join(f'--{name}' for name in names)} {verb}"
-
-
-def _ignored(given: flags.FlagValues) -> list[str]:
-    """A note on flags of the network where the weights decide."""
-    if given.mode not in _ENCODER_MODES:
-        return []
-    used = {"ft_proj_selector"} if given.mode == "evaluate" else set()
-    names = set(by_name.setting_names(config.ModelConfig)) - used
-    present = [name for name in given if name in names and given[name].present]
-    if not present:
-        return []
-    hint = " (--finetune_after_block is the protocol's)"
-    return [f"{_listed(present)} no effect with --mode={given.mode}: the weights decide"
-            + (hint if "fine_tune_after_block" in present else "")]  # fmt: skip
 
 
 def _require_encoder(values: flags.FlagValues, base: Sequence[str]) -> None:

@@ -30,6 +30,8 @@ _HOME = {
     "ProjectionConfig": "simclr_tf.config",
     "ResNet": "simclr_tf.models.resnet",
     "RunConfig": "simclr_tf.config",
+    "Study": "simclr_tf.config",
+    "StudyConfig": "simclr_tf.config",
     "SimCLR": "simclr_tf.models.simclr",
     "TrainConfig": "simclr_tf.config",
     "WarmupCosine": "simclr_tf.optimizers.schedule",

@@ -1,6 +1,7 @@
 """The settings of a run under one name: the dataclasses of `simclr_tf.settings`."""
 
 from simclr_tf.settings.augment import AugmentConfig
+from simclr_tf.settings.commands import Embed, Evaluate, Neighbors, Serve, Study
 from simclr_tf.settings.data import DATA_SHARDINGS, DataConfig
 from simclr_tf.settings.devices import StrategyConfig
 from simclr_tf.settings.evaluation import EvalConfig
@@ -21,7 +22,6 @@ from simclr_tf.settings.objective import NEGATIVES, OBJECTIVES, DistillConfig, O
 from simclr_tf.settings.optimizer import LEARNING_RATE_SCALINGS, OPTIMIZERS, OptimizerConfig
 from simclr_tf.settings.protocols import ProtocolConfig
 from simclr_tf.settings.report import ReportConfig
-from simclr_tf.settings.retrieval import RetrievalConfig
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.settings.study import StudyConfig
 from simclr_tf.settings.training import GRADIENT_CACHE_BN, JIT_COMPILE, TrainConfig
@@ -44,17 +44,21 @@ __all__ = [
     "BatchNormConfig",
     "DataConfig",
     "DistillConfig",
+    "Embed",
     "EncoderConfig",
     "EvalConfig",
+    "Evaluate",
     "ModelConfig",
+    "Neighbors",
     "ObjectiveConfig",
     "OptimizerConfig",
     "ProjectionConfig",
     "ProtocolConfig",
     "ReportConfig",
-    "RetrievalConfig",
     "RunConfig",
+    "Serve",
     "StrategyConfig",
+    "Study",
     "StudyConfig",
     "TrainConfig",
     "kept_layers",

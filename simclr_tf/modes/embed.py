@@ -19,6 +19,7 @@ from simclr_tf.files import is_remote
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.report.progress import Progress
 from simclr_tf.retrieval.embeddings import EmbeddingWriter, check_output, to_vectors
+from simclr_tf.settings.commands import Embed
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.text import printable_name
 from simclr_tf.weights import locate
@@ -35,17 +36,7 @@ class _Part(NamedTuple):
 
 
 def embed(
-    data: DataConfig,
-    checkpoint: str | None,
-    output: str | None,
-    *,
-    endpoint: str = features.FINAL_ENDPOINT,
-    split: str | None = None,
-    batch_size: int = 256,
-    image_size: int | None = None,
-    allow_foreign_graph: bool = False,
-    strategy: tf.distribute.Strategy | None = None,
-    say: Say = print_line,
+    command: Embed, strategy: tf.distribute.Strategy | None = None, say: Say = print_line
 ) -> str:
     """Writes id, label and embedding of every image of a data set.
 
@@ -55,16 +46,7 @@ def embed(
     knows the encoder again.
 
     Args:
-        data: The images; `skip_bad_images` leaves out those that can't be decoded.
-        checkpoint: What `encoders.open_encoder` opens.
-        output: `.parquet` or `.npz`.
-        endpoint: Output of the encoder to keep. Maps (H, W, C) are averaged over their positions,
-            as the encoder itself does for `final_avg_pool`.
-        split: A split expression; None takes every split of a folder, and `data.train_split` of
-            any other data set.
-        batch_size: Images per forward pass, over all replicas.
-        image_size: None takes the encoder's own.
-        allow_foreign_graph: See `encoders.open_encoder`.
+        command: What to embed, by which encoder, into which file.
         strategy: Where to compute; None takes one device.
         say: Receives lines for the user.
 
@@ -74,17 +56,18 @@ def embed(
     Raises:
         InputError: Bad output, checkpoint, data set, split, endpoint or image; NaN in a feature.
     """
-    require(bool(output), "output", "must name the file to write with mode=embed", output)
-    require(bool(checkpoint), "checkpoint", "must name an encoder with mode=embed", checkpoint)
-    assert output is not None and checkpoint is not None
-    target = str(check_output(output))
+    assert command.output is not None and command.checkpoint is not None  # else refused
+    data, endpoint, batch_size = command.data, command.endpoint, command.eval_batch_size
+    target = str(check_output(command.output))
     if strategy is not None:
         distribution.check_divisible("eval_batch_size", batch_size, strategy)
-    capacity.check_images(batch_size, image_size or 1)
+    capacity.check_images(batch_size, command.image_size or 1)
     source = sources.open_source(data)
-    encoder = encoders.open_encoder(checkpoint, image_size, allow_foreign_graph)
+    encoder = encoders.open_encoder(
+        command.checkpoint, command.image_size, command.allow_foreign_graph
+    )
     _check_endpoint(encoder, endpoint)
-    parts = _parts(source, data, split, say)
+    parts = _parts(source, data, say)
     if source.multi_label:
         say("note: images have several labels each: labels are left out")
     total = sum(len(part.ids) for part in parts)
@@ -109,14 +92,14 @@ def _check_endpoint(encoder: encoders.FrozenEncoder, endpoint: str) -> None:
     require_choice("endpoint", endpoint, sorted(outputs))
 
 
-def _parts(source: sources.Source, data: DataConfig, split: str | None, say: Say) -> list[_Part]:
-    if split is not None:
-        chosen = [split]
+def _parts(source: sources.Source, data: DataConfig, say: Say) -> list[_Part]:
+    if data.eval_split is not None:
+        chosen = [data.eval_split]
     elif _is_folder(data):
         chosen = list(source.splits)
     else:
         chosen = [data.train_split]
-    setting = "train_split" if split is None else "eval_split"
+    setting = "train_split" if data.eval_split is None else "eval_split"
     parts = []
     for name in chosen:
         bad: list[str] = []

@@ -32,7 +32,7 @@ from simclr_tf.modes.common import (
 from simclr_tf.modes.watch import watching
 from simclr_tf.optimizers.factory import weight_decay_loss
 from simclr_tf.settings.run import RunConfig
-from simclr_tf.training import checkpoints
+from simclr_tf.training import checkpoints, run_config
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.summaries import Summaries
 from simclr_tf.weights import restore
@@ -63,6 +63,7 @@ def evaluate(
     require(run.checkpoint is not None or tf.io.gfile.isdir(run.model_dir), "model_dir",
             "must be an existing folder with mode=eval, which follows the run in it",
             run.model_dir)  # fmt: skip
+    run_config.check_no_study(run.model_dir)
     experiment = experiment_lib.prepare(run, trains=False)
     say = say_as_chief(experiment.strategy, say)
     for note in experiment.notes:

@@ -25,6 +25,7 @@ from simclr_tf.retrieval.embeddings import (
     read_embeddings,
     to_vectors,
 )
+from simclr_tf.settings.commands import Neighbors
 from simclr_tf.text import printable_name
 
 # In the text.
@@ -55,61 +56,38 @@ class _Query(NamedTuple):
     image: np.ndarray | None
 
 
-def neighbors(
-    embeddings: str | None,
-    *,
-    query: str | None = None,
-    num_neighbors: int = 10,
-    duplicate_similarity: float = 0.95,
-    checkpoint: str | None = None,
-    image_folder: str | None = None,
-    output: str | None = None,
-    allow_foreign_graph: bool = False,
-    say: Say = print_line,
-) -> str | None:
+def neighbors(command: Neighbors, say: Say = print_line) -> str | None:
     """Shows the images nearest to a query, or the near-duplicates among all images.
 
-    Similarity is the cosine of the embeddings. The text goes to `say`, the picture to `output`.
+    Similarity is the cosine of the embeddings. The text goes to `say`, the picture to a file.
 
     Args:
-        embeddings: A file that `mode=embed` wrote.
-        query: An image file, which `checkpoint` embeds now, or the id of an image in the file; the
-            query itself is left out of its neighbours. None groups the near-duplicates of the whole
-            file; a group is a connected chain of similar pairs.
-        num_neighbors: At most so many neighbours; near-duplicates of the query beyond them are
-            listed as well, up to 20 in all.
-        duplicate_similarity: Similarity from which images are near-duplicates.
-        checkpoint: The encoder that embeds an image file; it must be that of the embeddings. Where
-            they say that it lay is shown and never opened, as a file may name anything.
-        image_folder: Where the images of a `folder:` data set lie now; None means where they were
-            when they were embedded.
-        output: The picture, `.png`; None writes `<stem>.neighbors.png` beside `embeddings`.
-        allow_foreign_graph: See `encoders.open_encoder`.
+        command: What is looked for, and where.
         say: Receives lines for the user.
 
     Returns:
         The path of the picture, None when there was nothing to draw.
 
     Raises:
-        InputError: Bad file, query, setting or encoder.
+        InputError: Bad file, query or encoder.
     """
-    require(bool(embeddings), "embeddings", "must name a file that mode=embed wrote", embeddings)
-    assert embeddings is not None
+    embeddings, query = command.embeddings, command.query
+    assert embeddings is not None  # else refused
     check_local(embeddings, "embeddings")
     check_length(embeddings, "embeddings")
-    require(num_neighbors >= 1, "num_neighbors", "must be at least 1", num_neighbors)
-    require(0 < duplicate_similarity <= 1, "duplicate_similarity", "must lie in (0, 1]",
-            duplicate_similarity)  # fmt: skip
-    target = _picture_path(embeddings, output)
-    content = _moved(read_embeddings(embeddings), image_folder)
+    target = _picture_path(embeddings, command.output)
+    content = _moved(read_embeddings(embeddings), command.image_folder)
     say(_describe(embeddings, content))
     _say_absent(content, say)
+    similarity = command.duplicate_similarity
     if query is None:
-        drawn = _show_duplicates(content, duplicate_similarity, target, say)
+        drawn = _show_duplicates(content, similarity, target, say)
     else:
-        opened = functools.partial(_open_encoder, content.metadata, checkpoint, allow_foreign_graph)
+        opened = functools.partial(
+            _open_encoder, content.metadata, command.checkpoint, command.allow_foreign_graph
+        )
         found = _resolve(query, content, opened, say)
-        drawn = _show_nearest(content, found, num_neighbors, duplicate_similarity, target, say)
+        drawn = _show_nearest(content, found, command.num_neighbors, similarity, target, say)
     if drawn:
         say(f"picture: {target}")
     return target if drawn else None

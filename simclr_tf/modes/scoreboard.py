@@ -15,28 +15,18 @@ from simclr_tf.experiment import check_writable, choose_eval_split
 from simclr_tf.modes.common import Say, print_line
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
+from simclr_tf.settings.commands import Evaluate
 from simclr_tf.settings.data import DataConfig
-from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights import locate
 
 
-def evaluate(
-    run: RunConfig,
-    image_size: int | None = None,
-    say: Say = print_line,
-    ft_proj_selector: int | None = None,
-    allow_foreign_graph: bool = False,
-) -> dict[str, Section]:
-    """Evaluates one encoder by the protocols of `run.scoreboard`.
+def evaluate(command: Evaluate, say: Say = print_line) -> dict[str, Section]:
+    """Evaluates one encoder by the protocols that are asked for.
 
     Args:
-        run: `checkpoint`, or else the run in `model_dir`, is evaluated; results go to `model_dir`.
-            Data, augmentation, optimizer and lengths are what the protocols that train take.
-        image_size: Side of the images; None takes the encoder's.
+        command: What to evaluate and how; results go to its `model_dir`. Augmentation, optimizer
+            and lengths are what the protocols that train take.
         say: Receives lines for the user.
-        ft_proj_selector: Layers of the encoder's own projection head that fine-tuning keeps; None
-            takes the run's setting.
-        allow_foreign_graph: See `encoders.open_encoder`.
 
     Returns:
         What each protocol found.
@@ -44,38 +34,37 @@ def evaluate(
     Raises:
         InputError: Bad settings, encoder or data.
     """
-    check_writable(run.model_dir)
-    require(run.data.label_subset is None, "label_subset",
-            "is a setting of training; evaluation has --label_fractions",
-            run.data.label_subset)  # fmt: skip
-    checkpoint = run.checkpoint or run.model_dir
-    if ft_proj_selector is None:
-        ft_proj_selector = run.model.projection.ft_proj_selector
-    strategy = distribution.build_strategy(run.strategy)
-    source = _open_source(run.data, say)
+    check_writable(command.model_dir)
+    if command.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = distribution.build_strategy(command.strategy)
+    source = _open_source(command.data, say)
     with strategy.scope():
-        encoder = open_encoder(checkpoint, image_size, allow_foreign_graph)
-    _check_folder(run.model_dir, encoder)
+        encoder = open_encoder(
+            command.checkpoint or command.model_dir, command.image_size, command.allow_foreign_graph
+        )
+    _check_folder(command.model_dir, encoder)
     say(f"{encoder.name}: images of {encoder.image_size} px on {distribution.describe(strategy)}")
     context = Context(
         encoder=encoder,
         source=source,
-        train_split=run.data.train_split,
-        test_split=test_split(run.data, source, run.scoreboard.names),
-        settings=run.scoreboard,
-        folder=run.model_dir,
+        train_split=command.data.train_split,
+        test_split=test_split(command.data, source, command.protocols.names),
+        settings=command.protocols,
+        folder=command.model_dir,
         strategy=strategy,
-        store=FeatureStore(run.scoreboard.feature_cache, say),
-        augment=run.augment,
-        optimizer=run.optimizer,
-        train=run.train,
-        eval_batch_size=run.evaluation.eval_batch_size,
-        data_dir=run.data.data_dir,
-        ft_proj_selector=ft_proj_selector,
+        store=FeatureStore(command.protocols.feature_cache, say),
+        augment=command.augment,
+        optimizer=command.optimizer,
+        train=command.train,
+        distill=command.distill,
+        eval_batch_size=command.eval_batch_size,
+        data_dir=command.data.data_dir,
+        ft_proj_selector=command.ft_proj_selector,
         say=say,
     )
     found = scoreboard.evaluate(context)
-    say(f"\nresults: {os.path.join(run.model_dir, 'scoreboard.md')}")
+    say(f"\nresults: {os.path.join(command.model_dir, 'scoreboard.md')}")
     return found
 
 

@@ -83,6 +83,7 @@ def train(
         WorkerLostError: Another worker of the job is gone.
         KeyboardInterrupt, Preempted: Asked to stop; a checkpoint was written before.
     """
+    run_config.check_no_study(run.model_dir)
     experiment = experiment_lib.prepare(run, trains=True)
     say = say_as_chief(experiment.strategy, say)
     chief = distribution.is_chief(experiment.strategy)

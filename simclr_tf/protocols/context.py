@@ -23,6 +23,7 @@ from simclr_tf.evaluation.features import FeatureBatch, Features, iterate_featur
 from simclr_tf.files import write_npz
 from simclr_tf.report.progress import Progress
 from simclr_tf.settings.augment import AugmentConfig
+from simclr_tf.settings.objective import DistillConfig
 from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.settings.protocols import ProtocolConfig
 from simclr_tf.settings.training import TrainConfig
@@ -73,6 +74,7 @@ class Context:
         augment: Policy of the supervised baseline; its smallest crop holds for every training.
         optimizer: Of the supervised baseline: the encoder's own.
         train: Batch, length and seed of the encoder's training.
+        distill: Temperature of the distillation.
         eval_batch_size: Images per forward pass, over all replicas.
         data_dir: Where the data sets of the transfer suite are looked for.
         ft_proj_selector: Layers of the projection head that fine-tuning keeps (SimCLRv2).
@@ -90,6 +92,7 @@ class Context:
     augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
+    distill: DistillConfig = DistillConfig()
     eval_batch_size: int = 256
     data_dir: str | None = None
     ft_proj_selector: int = 0

@@ -19,7 +19,6 @@ from simclr_tf.protocols.fitting import (
 )
 from simclr_tf.protocols.semi_supervised import Labels, label_plan, open_labels
 from simclr_tf.report.units import format_percent
-from simclr_tf.settings.objective import DistillConfig
 
 BATCH_SIZE = 128
 
@@ -57,7 +56,7 @@ def run(context: Context) -> Section:
     student = build_classifier(context, pretrained=False, width_share=settings.distill_width)
     fit(
         context, student, context.source, context.train_split, plan, "distillation",
-        teacher=teacher, distill=DistillConfig(),
+        teacher=teacher, distill=context.distill,
     )  # fmt: skip
     distilled = score(context, student, context.test_split)
     context.write_predictions("distilled", distilled.labels, distilled.logits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from simclr_tf.errors import require, require_choice
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import POSITIVE_SHARE, Range, check_settings, limited
 
 BRIGHTNESS_MODES = ("multiplicative", "additive")
 AUGMENT_PLACES = ("auto", "host", "device")
@@ -41,8 +41,9 @@ class AugmentConfig:
 
     augmentation: str = "simclr"
     transforms: str = ""
-    crop_area_min: float = 0.08
-    color_jitter_strength: float = 1.0
+    crop_area_min: float = limited(0.08, POSITIVE_SHARE)
+    # the paper's s: 0 to 1; hues are through at 2.5
+    color_jitter_strength: float = limited(1.0, Range(0, 10))
     use_blur: bool = True
     brightness: str = "multiplicative"
     augment_on: str = "auto"

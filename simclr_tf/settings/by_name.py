@@ -31,11 +31,12 @@ def setting_fields(config_class: type) -> Iterator[tuple[str, Any, Any]]:
 
 def setting_types(config_class: type) -> Iterator[tuple[str, Any]]:
     """Yields (name, type) of all settings of a dataclass, those of nested dataclasses included."""
-    for field, hint in typing.get_type_hints(config_class).items():
-        if dataclasses.is_dataclass(hint):
-            yield from setting_types(typing.cast(type, hint))
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from setting_types(hints[field.name])
         else:
-            yield field, hint
+            yield field.name, hints[field.name]
 
 
 def setting_names(config_class: type) -> list[str]:
@@ -52,9 +53,18 @@ def build_run_config(settings: Mapping[str, Any]) -> RunConfig:
     Raises:
         InputError: A name is no setting, or a value breaks its constraint.
     """
+    return build_filled(RunConfig, settings)
+
+
+def build_filled(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
+    """`build_config` of what a person gave: no text may be empty.
+
+    Raises:
+        InputError: See `build_config` and `require_filled`.
+    """
     for name, value in settings.items():
         require_filled(name, value)
-    return build_config(RunConfig, settings)
+    return build_config(config_class, settings)
 
 
 def require_filled(name: str, value: Any) -> None:
@@ -76,7 +86,9 @@ def build_config(config_class: type[Config], settings: Mapping[str, Any]) -> Con
     Raises:
         InputError: A name is no setting of it, or a value breaks its constraint.
     """
-    unused = dict(settings)
+    unknown = sorted(settings.keys() - set(setting_names(config_class)))
+    if unknown:
+        raise InputError(unknown[0], "is not a setting", settings[unknown[0]])
 
     def build(of: type) -> Any:
         values = {}
@@ -84,14 +96,11 @@ def build_config(config_class: type[Config], settings: Mapping[str, Any]) -> Con
         for field in dataclasses.fields(of):
             if dataclasses.is_dataclass(hints[field.name]):
                 values[field.name] = build(typing.cast(type, hints[field.name]))
-            elif field.name in unused:
-                values[field.name] = unused.pop(field.name)
+            elif field.name in settings:
+                values[field.name] = settings[field.name]
         return of(**values)
 
-    built = build(config_class)
-    if unused:
-        raise InputError(next(iter(unused)), "is not a setting", unused)
-    return built
+    return build(config_class)
 
 
 def flatten(config: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 
 from simclr_tf.cluster import SERVICE_FORM, is_service
 from simclr_tf.errors import require, require_choice
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import IMAGE_SIZE, Range, check_settings, limited
 
 DATA_SHARDINGS = ("auto", "batch", "split")
 
@@ -35,12 +35,12 @@ class DataConfig:
     train_split: str = "train"
     label_subset: str | None = None
     eval_split: str | None = None
-    image_size: int = 224
+    image_size: int = limited(224, IMAGE_SIZE)
     cache_dataset: bool = False
     skip_bad_images: bool = False
     data_sharding: str = "auto"
     data_service: str | None = None
-    read_retries: int = 5
+    read_retries: int = limited(5, Range(0, 1000))
 
     def __post_init__(self) -> None:
         check_settings(self)

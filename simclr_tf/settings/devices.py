@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from simclr_tf.cluster import TPU_NAMES, num_tasks
 from simclr_tf.errors import require, require_choice
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import Range, check_settings, limited
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
@@ -28,7 +28,7 @@ class StrategyConfig:
     tpu_zone: str | None = None
     gcp_project: str | None = None
     master: str | None = None
-    num_logical_cpus: int = 1
+    num_logical_cpus: int = limited(1, Range(1, 256))
 
     def __post_init__(self) -> None:
         check_settings(self)

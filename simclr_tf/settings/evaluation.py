@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from simclr_tf.errors import require
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import BATCH, COUNT, NATURAL, Range, check_settings, limited
 
 _BANK_SIZE = 50_000
 
@@ -26,14 +26,14 @@ class EvalConfig:
         keep_hub_module_max: SavedModels kept under `saved_model/`; 0 keeps all.
     """
 
-    eval_batch_size: int = 256
-    eval_steps: int = 0
+    eval_batch_size: int = limited(256, BATCH)
+    eval_steps: int = limited(0, COUNT)
     eval_name: str | None = None
     knn: bool = True
-    knn_bank_size: int | None = None
+    knn_bank_size: int | None = limited(None, NATURAL)
     linear_probe: bool = False
-    eval_timeout_secs: int = 3600
-    keep_hub_module_max: int = 1
+    eval_timeout_secs: int = limited(3600, COUNT)
+    keep_hub_module_max: int = limited(1, Range(0, 10**6))
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from simclr_tf.errors import InputError, require, require_choice
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import SHARE, Range, check_settings, limited
 
 BLOCKS_PER_GROUP = {  # residual blocks of a ResNet's four groups, by depth
     18: (2, 2, 2, 2),
@@ -36,10 +36,11 @@ class EncoderConfig:
             `auto`, which is resolved from the image size by `resolve_stem`.
     """
 
-    resnet_depth: int = 50
-    width_multiplier: float = 1.0
-    sk_ratio: float = 0.0
-    se_ratio: float = 0.0
+    resnet_depth: int = limited(50, Range(18, 200))
+    # 4 channels in the first block; the paper: 1 to 4
+    width_multiplier: float = limited(1.0, Range(1 / 16, 32))
+    sk_ratio: float = limited(0.0, SHARE)
+    se_ratio: float = limited(0.0, SHARE)
     stem: str = "auto"
 
     def __post_init__(self) -> None:
@@ -86,9 +87,9 @@ class ProjectionConfig:
     """
 
     proj_head_mode: str = "nonlinear"
-    proj_out_dim: int = 128
-    num_proj_layers: int = 3
-    ft_proj_selector: int = 0
+    proj_out_dim: int = limited(128, Range(1, 2**16))
+    num_proj_layers: int = limited(3, Range(1, 100))
+    ft_proj_selector: int = limited(0, Range(-101, 100))
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -109,7 +110,7 @@ class BatchNormConfig:
     `global_bn` aggregates mean and variance over all replicas (section 2.2).
     """
 
-    batch_norm_decay: float = 0.9
+    batch_norm_decay: float = limited(0.9, Range(1e-4, 0.99999))
     global_bn: bool = True
 
     def __post_init__(self) -> None:
@@ -140,7 +141,7 @@ class ModelConfig:
     batch_norm: BatchNormConfig = BatchNormConfig()
     train_mode: str = "pretrain"
     lineareval_while_pretraining: bool = True
-    fine_tune_after_block: int = -1
+    fine_tune_after_block: int = limited(-1, Range(-1, 4))
     zero_init_logits_layer: bool = False
     precision: str = "float32"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from simclr_tf.errors import require, require_choice
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import SHARE, TEMPERATURE, Range, check_settings, limited
 
 OBJECTIVES = ("nt_xent", "nt_logistic", "margin_triplet")
 NEGATIVES = ("both_views", "other_view")
@@ -27,12 +27,12 @@ class ObjectiveConfig:
     """
 
     objective: str = "nt_xent"
-    temperature: float = 0.1
-    margin: float = 0.8
+    temperature: float = limited(0.1, TEMPERATURE)
+    margin: float = limited(0.8, Range(0, 1e4))
     semi_hard: bool = False
     negatives: str = "both_views"
     hidden_norm: bool = True
-    loss_block_size: int = 0
+    loss_block_size: int = limited(0, Range(0, 2**24))
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -63,8 +63,8 @@ class DistillConfig:
     """
 
     teacher: str | None = None
-    distill_temperature: float = 1.0
-    distill_alpha: float = 1.0
+    distill_temperature: float = limited(1.0, TEMPERATURE)
+    distill_alpha: float = limited(1.0, SHARE)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from simclr_tf.errors import require_choice
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import RATE, WEIGHT_DECAY, Range, check_settings, limited
 
 OPTIMIZERS = ("lars", "momentum", "adam")
 LEARNING_RATE_SCALINGS = ("linear", "sqrt")
@@ -21,11 +21,11 @@ class OptimizerConfig:
     """
 
     optimizer: str = "lars"
-    learning_rate: float = 0.3
+    learning_rate: float = limited(0.3, RATE)
     learning_rate_scaling: str = "linear"
-    warmup_epochs: float = 10
-    momentum: float = 0.9
-    weight_decay: float = 1e-6
+    warmup_epochs: float = limited(10, Range(0, 10**6))
+    momentum: float = limited(0.9, Range(0, 0.99999))
+    weight_decay: float = limited(1e-6, WEIGHT_DECAY)
 
     def __post_init__(self) -> None:
         check_settings(self)

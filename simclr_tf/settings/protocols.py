@@ -12,7 +12,20 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from simclr_tf.errors import InputError, require, require_choice
-from simclr_tf.settings.checks import check_settings, check_values
+from simclr_tf.settings.checks import (
+    BATCH,
+    COUNT,
+    FRACTION_OF_EPOCHS,
+    NATURAL,
+    POSITIVE_SHARE,
+    RATE,
+    TEMPERATURE,
+    WEIGHT_DECAY,
+    Range,
+    check_settings,
+    check_values,
+    limited,
+)
 
 PROTOCOLS = ("linear", "knn", "logreg", "semi_supervised", "finetune", "supervised", "attributes",
              "distill", "transfer")  # fmt: skip
@@ -82,36 +95,40 @@ class ProtocolConfig:
     endpoint: str = "final_avg_pool"
     feature_cache: str | None = None
     validation_split: str | None = None
-    validation_fraction: float = 0.1
-    linear_epochs: float = 90
-    linear_batch_size: int = 4096
-    linear_learning_rates: str = "0.1"
+    validation_fraction: float = limited(0.1, Range(0, 0.5, above=True))
+    linear_epochs: float = limited(90, FRACTION_OF_EPOCHS)
+    linear_batch_size: int = limited(4096, BATCH)
+    linear_learning_rates: str = limited("0.1", RATE)
     linear_optimizer: str = "momentum"
-    knn_neighbors: str = "1,5,10,20,50,100,200"
-    knn_temperature: float = 0.07
-    logreg_values: int = 45
-    logreg_iterations: int = 200
+    knn_neighbors: str = limited("1,5,10,20,50,100,200", Range(1, 10**6))
+    knn_temperature: float = limited(0.07, TEMPERATURE)
+    logreg_values: int = limited(45, Range(1, 1000))
+    logreg_iterations: int = limited(200, Range(1, 10**6))
     label_fractions: str = "1%,10%"
-    label_epochs: str = "60,30"
-    label_batch_size: int = 4096
-    label_learning_rate: float = 0.05
-    scratch_learning_rate: float = 0.5
-    scratch_epochs_factor: float = 2.0
-    finetune_steps: int = 20_000
-    finetune_batch_size: int = 256
-    finetune_learning_rates: str = "1e-4,3.16e-4,1e-3,3.16e-3,1e-2,3.16e-2,1e-1"
-    finetune_weight_decays: str = "0,1e-6,3.16e-6,1e-5,3.16e-5,1e-4,3.16e-4,1e-3"
-    finetune_after_block: int = -1
-    supervised_steps: int = 0
-    attribute_images: int = 20_000
-    distill_width: float = 0.5
+    label_epochs: str = limited("60,30", FRACTION_OF_EPOCHS)
+    label_batch_size: int = limited(4096, BATCH)
+    label_learning_rate: float = limited(0.05, RATE)
+    scratch_learning_rate: float = limited(0.5, RATE)
+    scratch_epochs_factor: float = limited(2.0, Range(0, 1000, above=True))
+    finetune_steps: int = limited(20_000, NATURAL)
+    finetune_batch_size: int = limited(256, BATCH)
+    finetune_learning_rates: str = limited("1e-4,3.16e-4,1e-3,3.16e-3,1e-2,3.16e-2,1e-1", RATE)
+    finetune_weight_decays: str = limited(
+        "0,1e-6,3.16e-6,1e-5,3.16e-5,1e-4,3.16e-4,1e-3", WEIGHT_DECAY
+    )
+    finetune_after_block: int = limited(-1, Range(-1, 4))
+    supervised_steps: int = limited(0, COUNT)
+    # twice the four rotations
+    attribute_images: int = limited(20_000, Range(8, 10**9))
+    distill_width: float = limited(0.5, POSITIVE_SHARE)
     distill_labels: str = "10%"
-    distill_steps: int = 20_000
+    distill_steps: int = limited(20_000, NATURAL)
     transfer_datasets: str = ALL
     transfer_finetune: bool = False
-    transfer_image_size: int = 0
+    transfer_image_size: int = limited(0, Range(0, 8192))
     compare_with: str | None = None
-    map_points: int = 2000
+    # t-SNE takes hours for so many
+    map_points: int = limited(2000, Range(0, 100_000))
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -131,7 +148,7 @@ class ProtocolConfig:
             "finetune_weight_decays": self.finetune_decays,
         }
         for name, values in lists.items():
-            check_values(name, values, getattr(self, name))
+            check_values(self, name, values)
         counts = (len(self.epochs), len(self.fractions))
         require(counts[0] in (1, counts[1]), "label_epochs",
                 f"must hold one number, or one for each of the {counts[1]} label_fractions",

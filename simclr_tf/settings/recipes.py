@@ -10,6 +10,8 @@ from simclr_tf.errors import require_choice
 from simclr_tf.settings import by_name, overrides
 from simclr_tf.settings.run import RunConfig
 
+Command = typing.TypeVar("Command")
+
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 # An installed wheel carries the recipes inside the package, a checkout beside it.
 _FOLDERS = (_PACKAGE / "recipe_files", _PACKAGE.parent / "flags" / "recipes")
@@ -42,7 +44,7 @@ def _parse(text: str, hint: Any) -> Any:
     return kinds[0](text)
 
 
-def recipe(name: str, **changes: Any) -> RunConfig:
+def recipe(name: str, command: type[Command] = RunConfig, **changes: Any) -> Command:  # type: ignore[assignment]
     """A recipe as a configuration object, with the given settings changed.
 
     A change counts: what the recipe sets against it goes back to its default (`train_epochs`
@@ -50,12 +52,22 @@ def recipe(name: str, **changes: Any) -> RunConfig:
 
     Example:
         `recipe("cifar10_cpu", model_dir="runs/mine", data_dir="~/data", train_steps=100)`
+
+    Args:
+        name: One of `recipe_names`.
+        command: What to build of it, a class of `simclr_tf.settings.commands`; the recipe's
+            settings of other commands do not count.
+        **changes: Values by setting name.
+
+    Raises:
+        InputError: There is no such recipe or setting, or a value breaks its constraint.
     """
-    types = dict(by_name.setting_types(RunConfig))
+    types = dict(by_name.setting_types(command))
     settings: dict[str, Any] = {"model_dir": f"runs/{name}"}
     for line in recipe_lines(name):
         key, _, text = line.removeprefix("--").partition("=")
-        settings[key] = _parse(text, types[key])
+        if key in types:
+            settings[key] = _parse(text, types[key])
     for key in overrides.switched_off(settings, changes):
         del settings[key]
-    return by_name.build_run_config({**settings, **changes})
+    return by_name.build_filled(command, {**settings, **changes})

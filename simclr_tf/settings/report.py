@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import Range, check_settings, limited
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,8 @@ class ReportConfig:
     """
 
     report: bool = True
-    report_examples: int = 400
+    # t-SNE takes a minute for so many, and the page megabytes
+    report_examples: int = limited(400, Range(2, 5000))
 
     def __post_init__(self) -> None:
         check_settings(self)

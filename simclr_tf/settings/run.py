@@ -13,16 +13,13 @@ from simclr_tf.settings.evaluation import EvalConfig
 from simclr_tf.settings.model import ModelConfig
 from simclr_tf.settings.objective import DistillConfig, ObjectiveConfig
 from simclr_tf.settings.optimizer import OptimizerConfig
-from simclr_tf.settings.protocols import ProtocolConfig
 from simclr_tf.settings.report import ReportConfig
-from simclr_tf.settings.retrieval import RetrievalConfig
-from simclr_tf.settings.study import StudyConfig
 from simclr_tf.settings.training import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything about one run; functions take the part they need, never the whole."""
+    """A run: `--mode=train`, `eval` and `train_then_eval`. Functions take the part they need."""
 
     model_dir: str
     checkpoint: str | None = None
@@ -34,9 +31,6 @@ class RunConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvalConfig = EvalConfig()
-    scoreboard: ProtocolConfig = ProtocolConfig()
-    retrieval: RetrievalConfig = RetrievalConfig()
-    study: StudyConfig = StudyConfig()
     page: ReportConfig = ReportConfig()
     strategy: StrategyConfig = StrategyConfig()
 

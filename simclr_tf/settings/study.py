@@ -7,7 +7,7 @@ import math
 import re
 
 from simclr_tf.errors import require, require_choice
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import Range, check_settings, limited
 
 STUDIES = ("augmentation", "color_strength", "broader", "projection_head", "losses",
            "temperature", "batch_size", "width_depth")  # fmt: skip
@@ -30,13 +30,13 @@ class StudyConfig:
 
     study: str | None = None
     study_budget: str | None = None
-    study_seeds: int = 1
+    study_seeds: int = limited(1, Range(1, 100))
     study_grid: str = "small"
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.study is not None:
-            require_choice("study", self.study, STUDIES)
+        require(self.study is not None, "study", "must be given with mode=study", None)
+        require_choice("study", self.study, STUDIES)
         require_choice("study_grid", self.study_grid, GRIDS)
         if self.study_budget is not None:
             self._parsed_budget()

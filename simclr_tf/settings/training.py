@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from simclr_tf.errors import require, require_choice
-from simclr_tf.settings.checks import check_settings
+from simclr_tf.settings.checks import COUNT, EPOCHS, Range, check_settings, limited
 
 JIT_COMPILE = ("auto", "on", "off")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
@@ -37,17 +37,18 @@ class TrainConfig:
             without it too.
     """
 
-    train_batch_size: int = 512
-    train_epochs: int = 100
-    train_steps: int = 0
-    checkpoint_epochs: int = 1
-    checkpoint_steps: int = 0
-    keep_checkpoint_max: int = 5
+    # a contrastive loss needs negatives
+    train_batch_size: int = limited(512, Range(2, 2**24))
+    train_epochs: int = limited(100, EPOCHS)
+    train_steps: int = limited(0, COUNT)
+    checkpoint_epochs: int = limited(1, EPOCHS)
+    checkpoint_steps: int = limited(0, COUNT)
+    keep_checkpoint_max: int = limited(5, Range(1, 10**6))
     keep_best: str | None = None
-    seed: int = 0
+    seed: int = limited(0, Range(0, 2**31 - 1))
     deterministic: bool = False
-    skip_nonfinite_steps: int = 0
-    gradient_cache_chunk: int = 0
+    skip_nonfinite_steps: int = limited(0, COUNT)
+    gradient_cache_chunk: int = limited(0, Range(0, 2**24))
     gradient_cache_bn: str = "chunk"
     remat: bool = False
     jit_compile: str = "auto"

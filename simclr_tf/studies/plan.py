@@ -23,7 +23,9 @@ from simclr_tf.files import write_json
 from simclr_tf.json_files import field, find_json
 from simclr_tf.modes.common import Say, silent
 from simclr_tf.removal import make_scratch, remove_tree
+from simclr_tf.settings.commands import Study as Command
 from simclr_tf.settings.run import RunConfig
+from simclr_tf.settings.study import StudyConfig
 from simclr_tf.studies.cells import run_cell, test_images
 from simclr_tf.studies.grid import Cell, Study, with_settings
 from simclr_tf.training import run_config
@@ -67,8 +69,6 @@ class Plan:
             "checkpoint_steps": max(1, math.ceil(steps / 4)),
             "warmup_epochs": base.optimizer.warmup_epochs * cell.length,
             "seed": seed,
-            "study": None,  # a cell is an ordinary run
-            "study_budget": None,
         }
         return with_settings(base, settings)
 
@@ -84,13 +84,14 @@ def seed_in(name: str, cell: Cell) -> int | None:
     return int(match[1]) if match else None
 
 
-def settle(study: Study, run: RunConfig, say: Say) -> Plan:
-    """Reads the plan of the study in `run.model_dir`, or makes it.
+def settle(study: Study, command: Command, say: Say) -> Plan:
+    """Reads the plan of the study in the folder of the command, or makes it.
 
     Raises:
         InputError: The data can't be measured on, a cell's settings break a constraint, or the
             folder holds another study.
     """
+    run, asked = command.run, command.study
     is_run = run_config.read_config(run.model_dir) is not None
     require(not is_run, "model_dir", "must not be the folder of a run with mode=study",
             run.model_dir)  # fmt: skip
@@ -100,12 +101,12 @@ def settle(study: Study, run: RunConfig, say: Say) -> Plan:
     for note in experiment.notes:
         say(f"note: {note}")
     run_steps = experiment.lengths.total_steps
-    _check_cells(_plan(study, run, experiment, 1.0, run_steps), experiment)
+    _check_cells(_plan(study, command, experiment, 1.0, run_steps), experiment)
     path = os.path.join(run.model_dir, STUDY_FILE)
-    settings, data = _defining(run), _data(experiment)
+    settings, data = _defining(run, asked), _data(experiment)
     with _alone(run.model_dir, say):
         if (recorded := _read(path)) is None:
-            steps = _budget(run, run_steps, say)
+            steps = _budget(run, asked, run_steps, say)
             recorded = {"settings": settings, "steps": steps, "run_steps": run_steps,
                         "data": data}  # fmt: skip
             write_json(path, recorded)
@@ -114,13 +115,18 @@ def settle(study: Study, run: RunConfig, say: Say) -> Plan:
             f"in {run.model_dir} was started with: their classes or numbers differ",
             run.data.data_dir)  # fmt: skip
     steps = recorded["steps"]
-    return _plan(study, run, experiment, steps / recorded["run_steps"], steps)
+    return _plan(study, command, experiment, steps / recorded["run_steps"], steps)
 
 
 def _plan(
-    study: Study, run: RunConfig, experiment: experiment_lib.Experiment, share: float, steps: int
+    study: Study,
+    command: Command,
+    experiment: experiment_lib.Experiment,
+    share: float,
+    steps: int,
 ) -> Plan:
     """The plan whose cells take `steps`, a share of the run's own length."""
+    run, asked = command.run, command.study
     base = with_settings(
         run,
         {
@@ -130,8 +136,8 @@ def _plan(
             "keep_best": None,
         },
     )
-    cells = tuple(study.grid(base, run.study.study_grid))
-    seeds = tuple(run.train.seed + i for i in range(run.study.study_seeds))
+    cells = tuple(study.grid(base, asked.study_grid))
+    seeds = tuple(run.train.seed + i for i in range(asked.study_seeds))
     return Plan(study, base, cells, seeds, test_images(experiment))
 
 
@@ -183,13 +189,13 @@ def _check_labelled(experiment: experiment_lib.Experiment, name: str, split: str
             split)  # fmt: skip
 
 
-def _defining(run: RunConfig) -> dict[str, Any]:
+def _defining(run: RunConfig, asked: StudyConfig) -> dict[str, Any]:
     """What must not change between the starts of a study; more seeds may be added."""
     defining = run_config.defining_settings(run)
     return defining | {
-        "study": run.study.study,
-        "study_grid": run.study.study_grid,
-        "study_budget": run.study.study_budget,
+        "study": asked.study,
+        "study_grid": asked.study_grid,
+        "study_budget": asked.study_budget,
         "eval_split": run.data.eval_split,
         "eval_steps": run.evaluation.eval_steps,
         "knn_bank_size": run.evaluation.bank_size,
@@ -244,11 +250,11 @@ def _alone(folder: str, say: Say) -> Iterator[None]:
         yield
 
 
-def _budget(run: RunConfig, run_steps: int, say: Say) -> int:
+def _budget(run: RunConfig, asked: StudyConfig, run_steps: int, say: Say) -> int:
     """Optimizer steps of a cell, at the base's batch size."""
-    minutes = run.study.budget_minutes
+    minutes = asked.budget_minutes
     if minutes is None:
-        return run.study.budget_steps or run_steps
+        return asked.budget_steps or run_steps
     say(f"trying how many steps take {minutes:g} minutes")
     seconds = [_trial(run, steps) for steps in _TRIAL_STEPS]
     steps = steps_within(60 * minutes, _TRIAL_STEPS, seconds)

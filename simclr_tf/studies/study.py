@@ -23,6 +23,7 @@ from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import check_local, write_json
 from simclr_tf.json_files import find_json
 from simclr_tf.modes.common import Say, print_line, silent
+from simclr_tf.settings.commands import Study as Command
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import catalogue, output, plan
 from simclr_tf.studies.cells import failure, run_cell
@@ -36,11 +37,14 @@ from simclr_tf.weights.locate import newest_checkpoint
 _WAIT_SECONDS = 5.0
 
 
-def run_study(run: RunConfig, say: Say = print_line) -> Results:
-    """Runs what is left of the study in `run.model_dir`, and writes its tables and figures.
+def run_study(command: Command, say: Say = print_line) -> Results:
+    """Runs what is left of a study in the folder of its run, and writes its tables and figures.
+
+    Example:
+        `run_study(Study(recipe("quickstart", model_dir="runs/t"), StudyConfig("temperature")))`
 
     Args:
-        run: The settings that the grid varies; `run.study` says which study.
+        command: Which study, and the settings that its grid varies.
         say: Receives lines for the user.
 
     Returns:
@@ -50,11 +54,10 @@ def run_study(run: RunConfig, say: Say = print_line) -> Results:
         InputError: Settings, data or the folder don't fit.
         KeyboardInterrupt, Preempted: Asked to stop; the same call goes on.
     """
-    require(run.study.study is not None, "study", "must be given with mode=study", None)
-    assert run.study.study is not None
-    check_local(run.model_dir, "model_dir")
-    study = catalogue.study(run.study.study)
-    settled = plan.settle(study, run, say)
+    check_local(command.run.model_dir, "model_dir")
+    assert command.study.study is not None
+    study = catalogue.study(command.study.study)
+    settled = plan.settle(study, command, say)
     left = [(cell, seed) for cell in settled.cells for seed in settled.seeds]
     say(f"{study.title} ({study.source}): {len(settled.cells)} cells, {len(settled.seeds)} "
         f"seed(s), {settled.base.train.train_steps} steps of "

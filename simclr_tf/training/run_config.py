@@ -9,7 +9,7 @@ from typing import Any
 
 from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, require
-from simclr_tf.files import write_json
+from simclr_tf.files import check_reachable, write_json
 from simclr_tf.json_files import field, find_json, texts
 from simclr_tf.settings import by_name
 from simclr_tf.settings.run import RunConfig
@@ -27,7 +27,7 @@ _FREE_SETTINGS = frozenset(
      "data_service", "read_retries", "deterministic", "skip_nonfinite_steps",
      "loss_block_size", "augment_on", "remat", "jit_compile"}
 )  # fmt: skip
-_FREE_SECTIONS = ("evaluation", "scoreboard", "retrieval", "study", "page", "strategy")
+_FREE_SECTIONS = ("evaluation", "page", "strategy")
 
 # What a checkpoint's reader must agree on with its writer.
 MODEL_SETTINGS = frozenset(
@@ -164,6 +164,16 @@ def lacks_record(model_dir: str) -> bool:
     return begun and read_config(model_dir) is None
 
 
+def check_no_study(model_dir: str) -> None:
+    """Refuses the folder of a study as that of a run.
+
+    Raises:
+        InputError: Names the folder.
+    """
+    check_reachable(model_dir, "model_dir")
+    require(not is_study(model_dir), "model_dir", "must not be the folder of a study", model_dir)
+
+
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
     """Refuses a `model_dir` whose recorded settings differ from the present ones.
 
@@ -172,15 +182,9 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         only: Names to compare; all defining settings when None.
 
     Raises:
-        InputError: Lists every difference, or the folder is a study's; or all settings are to be
-            compared, and the record of the run is gone.
+        InputError: Lists every difference; or all settings are to be compared, and the record of
+            the run is gone.
     """
-    require(
-        run.study.study is not None or not is_study(run.model_dir),
-        "model_dir",
-        "must not be the folder of a study",
-        run.model_dir,
-    )
     path = os.path.join(run.model_dir, CONFIG_FILE)
     found = read_config(run.model_dir)
     require(found is None or "dataset" in found, path, "must be the record of a run of this "

@@ -16,7 +16,7 @@ import tensorflow as tf
 from simclr_tf.errors import InputError, require
 from simclr_tf.json_files import field, read_json, texts
 from simclr_tf.settings import by_name
-from simclr_tf.settings.checks import LIMITS
+from simclr_tf.settings.checks import IMAGE_SIZE
 from simclr_tf.settings.model import EncoderConfig, ModelConfig
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights import graph, infer, layout, locate, readings, stored
@@ -240,7 +240,7 @@ def _read_export(path: str) -> Record:
     version, settings = field(content, "format", int, path), field(content, "model", dict, path)
     size, step = field(content, "image_size", int, path), field(content, "global_step", int, path)
     require(version == 1, path, "must have the format 1", version)
-    require(0 < size <= LIMITS["image_size"].high and step >= 0, path,
+    require(0 < size <= IMAGE_SIZE.high and step >= 0, path,
             "must have an image_size and a global_step that can be", (size, step))  # fmt: skip
     with _naming(path, "must be a record of an export"):
         model = by_name.build_config(ModelConfig, _known(settings, ModelConfig))

@@ -21,7 +21,8 @@ from simclr_tf.config import DataConfig
 from simclr_tf.data import decode, embedded, pipeline, sources
 from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
-from simclr_tf.modes import embed
+from simclr_tf.modes import embed as embed_mode
+from tests.modes.asked import embed
 
 _COUNT = 6  # images in two shards
 
@@ -321,7 +322,7 @@ def readers(prepared, tmp_path_factory):
 def _embed(config):
     output = os.path.join(os.path.dirname(str(config.data_dir)), "x.npz")
     try:
-        embed.embed(config, "encoder", output, endpoint="mean", batch_size=4, say=[].append)
+        embed(config, "encoder", output, endpoint="mean", batch_size=4, say=[].append)
     except InputError as error:
         assert not os.path.exists(output)
         return error
@@ -336,7 +337,7 @@ def an_encoder(monkeypatch):
         encode=lambda images: {"mean": tf.reduce_mean(images, axis=(1, 2))}, image_size=4,
         fingerprint="", global_step=None, path=None, run_dir=None, name="mean",
     )  # fmt: skip
-    monkeypatch.setattr(embed.encoders, "open_encoder", lambda *arguments: encoder)
+    monkeypatch.setattr(embed_mode.encoders, "open_encoder", lambda *arguments: encoder)
 
 
 def _check(error, expected):

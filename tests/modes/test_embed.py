@@ -14,8 +14,8 @@ from simclr_tf.augment import policy
 from simclr_tf.config import DataConfig
 from simclr_tf.data import decode
 from simclr_tf.errors import InputError
-from simclr_tf.modes.embed import embed
 from simclr_tf.retrieval.embeddings import read_embeddings
+from tests.modes.asked import embed
 
 NAMES = ["plain.png", "with space.png", "nested/deeper/ünï写.png", "wide.png", "gray.png"]
 

@@ -13,9 +13,8 @@ from PIL import Image
 from simclr_tf.config import DataConfig
 from simclr_tf.errors import InputError
 from simclr_tf.modes import neighbors as neighbors_mode
-from simclr_tf.modes.embed import embed
-from simclr_tf.modes.neighbors import neighbors
 from simclr_tf.retrieval.embeddings import EmbeddingWriter, read_embeddings
+from tests.modes.asked import embed, neighbors
 
 # Colours as points on the quarter circle from red to green: the cosine of the angle between two
 # is their similarity. `orange.png` and `copy of orange.png` are the same file.
@@ -393,7 +392,7 @@ def test_images_of_a_tfds_data_set(embedded, tmp_path):
         ({"embeddings": "/nowhere/x.npz"}, "embeddings must name an existing file"),
         ({"query": "nothing.png"}, "query must be an image file, or an id"),
         ({"num_neighbors": 0}, "num_neighbors must be at least 1"),
-        ({"duplicate_similarity": 1.5}, "duplicate_similarity must lie in"),
+        ({"duplicate_similarity": 1.5}, "duplicate_similarity must be greater than 0"),
         ({"output": "x.jpg"}, "output must end in .png"),
         ({"output": "/dev/null/x.png"}, "output must lie in a folder that can be written"),
         ({"output": "/proc/nosuch/x.png"}, "output must lie in a folder that can be written"),

@@ -84,7 +84,10 @@ BAD = {
         "--checkpoint={run} --protocols=semi_supervised --label_epochs=1 --label_fractions=200%",
         "--label_fractions must be",
     ),
-    "hidden labels": ("--checkpoint={run} --label_subset=1%", "--label_subset is a setting of"),
+    "hidden labels": (
+        "--checkpoint={run} --label_subset=1%",
+        "--label_subset has no effect with --mode=evaluate",
+    ),
     "one set twice": ("--checkpoint={run} --eval_split=train", "--eval_split must share no image"),
     "absent set": (
         "--checkpoint={run} --protocols=transfer --transfer_datasets=dtd --data_dir={empty}",

@@ -7,7 +7,7 @@ import tensorflow as tf
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import from_model, frozen_state
 from simclr_tf.protocols import linear
-from simclr_tf.settings.checks import LIMITS, Range
+from simclr_tf.settings import checks
 from simclr_tf.training.step import Means
 
 
@@ -99,8 +99,7 @@ def test_an_unknown_endpoint_lists_those_there_are(make_context, pixels):
 
 def test_a_head_that_diverges_loses_and_the_others_go_on(make_context, pixels, eager, monkeypatch):
     # Features of another scale diverge at rates within the limits.
-    for name in ("linear_learning_rates", "learning_rate"):
-        monkeypatch.setitem(LIMITS, name, Range(0, 1e39))
+    monkeypatch.setattr(checks, "limits_of", lambda *setting: checks.Range(-1, 1e39))
     context = make_context(
         pixels, linear_epochs=15, linear_batch_size=64, linear_learning_rates="1e38,1.0"
     )

@@ -8,19 +8,27 @@ import pytest
 from simclr_tf import config
 from simclr_tf.errors import InputError
 from simclr_tf.settings import by_name
-from simclr_tf.settings.checks import LIMITS, MOST_VALUES
+from simclr_tf.settings.checks import MOST_VALUES, limits_of
 
+# Not the commands that consist of others.
+NESTING = (config.RunConfig, config.Evaluate, config.Embed, config.Study, config.Serve)
 CLASSES = [
     one
     for one in vars(config).values()
-    if isinstance(one, type) and dataclasses.is_dataclass(one) and one is not config.RunConfig
+    if isinstance(one, type) and dataclasses.is_dataclass(one) and one not in NESTING
 ]
+REQUIRED = {config.Neighbors: {"embeddings": "x.npz"}, config.StudyConfig: {"study": "losses"}}
 SETTINGS = {
     name: (config_class, hint)
     for config_class in CLASSES
     for name, hint, _ in by_name.setting_fields(config_class)
 }
 NUMBERS = [name for name, (_, hint) in SETTINGS.items() if hint in (int, float, int | None)]
+LIMITS = {
+    name: limits
+    for name, (config_class, _) in SETTINGS.items()
+    if (limits := limits_of(config_class, name)) is not None
+}
 LISTS = [name for name in LIMITS if name not in NUMBERS]
 EXTREME = [math.nan, math.inf, -math.inf, -1, 0, 1, 1e308, -1e308, 5e-324, 10**400, 2**31, 2**63,
            "", "x", b"1", None, [], {}, 1j, True]  # fmt: skip
@@ -30,7 +38,7 @@ def _refusal(name, value):
     """The error of a setting's value, None where it is taken."""
     config_class = SETTINGS[name][0]
     try:
-        config_class(**{name: value})
+        config_class(**{**REQUIRED.get(config_class, {}), name: value})
     except InputError as error:
         message = str(error)
         assert error.name == name and "\n" not in message and message.startswith(f"{name} ")

@@ -20,7 +20,7 @@ from simclr_tf.settings.study import StudyConfig
     ],
 )
 def test_budgets(text, steps, minutes):
-    config = StudyConfig(study_budget=text)
+    config = StudyConfig("losses", study_budget=text)
     assert (config.budget_steps, config.budget_minutes) == (steps, minutes)
 
 
@@ -39,5 +39,5 @@ def test_budgets(text, steps, minutes):
 )
 def test_bad_values_are_refused_by_name(settings, name):
     with pytest.raises(InputError) as caught:
-        StudyConfig(**settings)
+        StudyConfig(**{"study": "losses", **settings})
     assert caught.value.name == name

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from simclr_tf.config import RunConfig
+from simclr_tf.config import RunConfig, Study, StudyConfig
 from simclr_tf.settings import recipes
 from simclr_tf.studies import cells, study
 from simclr_tf.studies.grid import PROBE, PROBE_Z
@@ -17,8 +17,8 @@ from tests.eager import eagerly
 TRAINED = ("head-linear.dimension-128.seed-0", "head-nonlinear.dimension-128.seed-0")
 
 
-def tiny(model_dir, **settings) -> RunConfig:
-    """A study's base whose cells take seconds."""
+def tiny(model_dir, **settings) -> Study:
+    """A study whose cells take seconds."""
     small = {
         "study": "projection_head",
         "study_budget": "2",
@@ -33,7 +33,10 @@ def tiny(model_dir, **settings) -> RunConfig:
         "eval_batch_size": 64,
         "report": False,
     }
-    return recipes.recipe("quickstart", model_dir=str(model_dir), **{**small, **settings})
+    chosen = {**small, **settings}
+    asked = {name: chosen.pop(name) for name in list(chosen) if name.startswith("study")}
+    run = recipes.recipe("quickstart", model_dir=str(model_dir), **chosen)
+    return Study(run, StudyConfig(**asked))
 
 
 def some_cells(run: RunConfig, say) -> dict:
@@ -54,8 +57,8 @@ def undrawn(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> tuple[RunConfig, Results, list[str]]:
-    """A study of projection heads: its base, its results, what it said."""
+def finished(tmp_path_factory) -> tuple[Study, Results, list[str]]:
+    """A study of projection heads, its results, what it said."""
     base = tiny(tmp_path_factory.mktemp("study") / "heads")
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch, eagerly():

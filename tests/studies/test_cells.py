@@ -18,7 +18,7 @@ from tests.studies.conftest import TRAINED, tiny
 
 
 def test_a_network_is_measured_on_h_and_z(tmp_path):
-    experiment = experiment_lib.prepare(tiny(tmp_path), trains=True)
+    experiment = experiment_lib.prepare(tiny(tmp_path).run, trains=True)
     model = experiment_lib.make_model(experiment)
     with eagerly():
         found = cells.measure(experiment, model).metrics
@@ -30,7 +30,7 @@ def test_a_network_is_measured_on_h_and_z(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"proj_head_mode": "none"}, {"train_mode": "supervised"}])
 def test_without_a_head_there_is_no_z(settings, tmp_path):
-    experiment = experiment_lib.prepare(tiny(tmp_path, **settings), trains=True)
+    experiment = experiment_lib.prepare(tiny(tmp_path, **settings).run, trains=True)
     model = experiment_lib.make_model(experiment)
     with eagerly():
         assert PROBE_Z not in cells.measure(experiment, model).metrics
@@ -38,7 +38,7 @@ def test_without_a_head_there_is_no_z(settings, tmp_path):
 
 def test_evaluation_steps_limit_the_test_images(tmp_path):
     experiment = experiment_lib.prepare(
-        tiny(tmp_path, eval_steps=1, eval_batch_size=16), trains=True
+        tiny(tmp_path, eval_steps=1, eval_batch_size=16).run, trains=True
     )
     assert cells.test_images(experiment) == 16
 
@@ -55,13 +55,13 @@ def test_figures_of_the_training_are_means_over_its_end(tmp_path):
 @pytest.mark.slow
 def test_a_cell_is_an_ordinary_run(finished):
     base, _, _ = finished
-    folder = os.path.join(base.model_dir, "cells", TRAINED[1])
+    folder = os.path.join(base.run.model_dir, "cells", TRAINED[1])
     names = set(os.listdir(folder))
     assert {"ckpt-2.index", "config.json", "flags.json", "views.png"} <= names
     assert "saved_model" not in names
     with open(os.path.join(folder, "result.json")) as file:
         result = json.load(file)
-    kept_results = os.path.join(base.model_dir, "results", os.path.basename(folder) + ".json")
+    kept_results = os.path.join(base.run.model_dir, "results", os.path.basename(folder) + ".json")
     with open(kept_results) as file:
         metrics = json.load(file)["metrics"]
     assert result["global_step"] == 2 and PROBE_Z in result
@@ -69,4 +69,4 @@ def test_a_cell_is_an_ordinary_run(finished):
         name: value for name, value in result.items() if name.startswith("eval/")
     }
     command = parsing.parse_command_line(["--mode=eval", f"--model_dir={folder}"])
-    assert command.config.study.study is None and command.config.train.train_steps == 2
+    assert command.config.train.train_steps == 2

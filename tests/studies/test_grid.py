@@ -29,7 +29,7 @@ def test_settings_of_any_part_can_change():
     base = made_up.base()
     run = with_settings(base, {"temperature": 0.7, "train_batch_size": 32, "model_dir": "b"})
     assert (run.objective.temperature, run.train.train_batch_size, run.model_dir) == (0.7, 32, "b")
-    assert run.augment == base.augment and run.study == base.study
+    assert run.augment == base.augment and run.data == base.data
     with pytest.raises(InputError, match="temperature"):
         with_settings(base, {"temperature": 0.0})
     with pytest.raises(InputError, match="warmth"):

@@ -21,8 +21,8 @@ from tests.eager import eagerly
 from tests.studies.conftest import tiny
 
 
-def _settle(run):
-    return plan.settle(catalogue.study(run.study.study), run, lambda line: None)
+def _settle(command):
+    return plan.settle(catalogue.study(command.study.study), command, lambda line: None)
 
 
 def test_cells_see_as_many_images_whatever_their_batch(tmp_path):
@@ -131,7 +131,7 @@ def test_what_can_not_be_measured_is_refused(settings, name, tmp_path):
 
 
 def test_the_folder_of_a_run_is_refused(tmp_path):
-    run_config.record_config(tiny(tmp_path))
+    run_config.record_config(tiny(tmp_path).run)
     with pytest.raises(InputError, match="model_dir must not be the folder of a run"):
         _settle(tiny(tmp_path))
 
@@ -170,7 +170,7 @@ def test_a_split_without_labels_is_refused(name, tmp_path, monkeypatch):
 
     def hiding(*args, **options):
         experiment = prepare(*args, **options)
-        source = _Hidden(experiment.source, getattr(run.data, name))
+        source = _Hidden(experiment.source, getattr(run.run.data, name))
         return dataclasses.replace(experiment, source=source)
 
     monkeypatch.setattr(experiment_lib, "prepare", hiding)
@@ -188,7 +188,7 @@ def test_minutes_are_tried_with_real_cells(tmp_path, monkeypatch):
         settled = plan.settle(catalogue.study("temperature"), run, said.append)
     assert settled.base.train.train_steps > 10
     assert any("trying how many steps take 5 minutes" in line for line in said)
-    assert not list(pathlib.Path(run.model_dir).glob(".trial*"))
+    assert not list(pathlib.Path(run.run.model_dir).glob(".trial*"))
 
 
 def test_trials_leave_nothing_and_what_others_put_there_stays(tmp_path, monkeypatch):
@@ -204,8 +204,7 @@ def test_trials_leave_nothing_and_what_others_put_there_stays(tmp_path, monkeypa
         return {"seconds": 3.0}
 
     monkeypatch.setattr(plan, "run_cell", run_cell)
-    run = tiny(tmp_path, study="temperature")
-    run = dataclasses.replace(run, model_dir=str(tmp_path))
+    run = tiny(tmp_path, study="temperature").run
     assert plan._trial(run, 1) == 3.0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         foreign.name, "documents", "trial"]  # fmt: skip

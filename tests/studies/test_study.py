@@ -30,7 +30,7 @@ def _forbidden(*args, **options):
 
 def test_every_cell_has_a_result_and_the_study_its_files(finished):
     base, results, said = finished
-    folder = pathlib.Path(base.model_dir)
+    folder = pathlib.Path(base.run.model_dir)
     names = {path.name for path in folder.iterdir() if path.is_file()}
     assert names >= {
         "study.json", "verdicts.json", "head_eigenvalues.png", "maps_of_h_and_z.svg",
@@ -63,8 +63,8 @@ def test_results_are_enough_for_tables_and_page(finished, tmp_path, monkeypatch)
     """Cells may be removed to make room; what needs their weights is left out."""
     base, _, _ = finished
     copy = tiny(tmp_path / "heads")
-    shutil.copytree(base.model_dir, copy.model_dir)
-    folder = pathlib.Path(copy.model_dir)
+    shutil.copytree(base.run.model_dir, copy.run.model_dir)
+    folder = pathlib.Path(copy.run.model_dir)
     shutil.rmtree(folder / "cells")
     for path in [*folder.glob("*.png"), *folder.glob("*.svg"), folder / "report.html"]:
         path.unlink()
@@ -72,7 +72,7 @@ def test_results_are_enough_for_tables_and_page(finished, tmp_path, monkeypatch)
     study.run_study(copy, lambda line: None)
     assert {path.name for path in folder.glob("*.png")} == {"projection_head.png"}
     page, whole = ((one / "report.html").read_text() for one in (folder,
-                   pathlib.Path(base.model_dir)))  # fmt: skip
+                   pathlib.Path(base.run.model_dir)))  # fmt: skip
     assert page.count("<svg") == 1 and whole.count("<svg") == 3
 
 
@@ -80,11 +80,11 @@ def test_a_killed_study_runs_only_what_is_left(finished, undrawn, tmp_path, monk
     """One cell has no result, as after a kill between training and measuring."""
     base, results, _ = finished
     copy = tiny(tmp_path / "heads")
-    shutil.copytree(base.model_dir, copy.model_dir)
+    shutil.copytree(base.run.model_dir, copy.run.model_dir)
     lost = results.cells[5]
     name = f"{lost.key}.seed-0"
     assert name in TRAINED
-    os.remove(os.path.join(copy.model_dir, "results", f"{name}.json"))
+    os.remove(os.path.join(copy.run.model_dir, "results", f"{name}.json"))
     ran = []
 
     def run_cell(run, say):
@@ -105,9 +105,9 @@ def test_a_cell_that_another_process_holds_is_left_to_it(finished, undrawn, tmp_
     """It is waited for; once its result is there, it is taken over as it is."""
     base, results, _ = finished
     copy = tiny(tmp_path / "heads")
-    shutil.copytree(base.model_dir, copy.model_dir)
+    shutil.copytree(base.run.model_dir, copy.run.model_dir)
     name = f"{results.cells[2].key}.seed-0"
-    path = os.path.join(copy.model_dir, "results", f"{name}.json")
+    path = os.path.join(copy.run.model_dir, "results", f"{name}.json")
     os.rename(path, path + ".aside")
     monkeypatch.setattr(study, "run_cell", _forbidden)
     said, pauses = [], []
@@ -118,7 +118,7 @@ def test_a_cell_that_another_process_holds_is_left_to_it(finished, undrawn, tmp_
             os.rename(path + ".aside", path)
 
     monkeypatch.setattr(study.time, "sleep", sleep)
-    with lock_run(os.path.join(copy.model_dir, "claims", name), said.append):
+    with lock_run(os.path.join(copy.run.model_dir, "claims", name), said.append):
         study.run_study(copy, said.append)
     assert len(pauses) == 2
     assert said.count("waiting for 1 run(s) of other processes") == 1
@@ -207,8 +207,8 @@ def test_fewer_seeds_take_nothing_away(tmp_path, monkeypatch):
 def test_damaged_cells_cost_further_figures_only(finished, tmp_path, monkeypatch):
     base, _, _ = finished
     copy = tiny(tmp_path / "heads")
-    shutil.copytree(base.model_dir, copy.model_dir)
-    folder = pathlib.Path(copy.model_dir)
+    shutil.copytree(base.run.model_dir, copy.run.model_dir)
+    folder = pathlib.Path(copy.run.model_dir)
     for path in folder.glob("cells/*/ckpt-*.data*"):
         path.write_bytes(b"damaged")
     (folder / "report.html").unlink()
@@ -222,8 +222,8 @@ def test_damaged_cells_cost_further_figures_only(finished, tmp_path, monkeypatch
 def test_a_damaged_result_is_named(finished, tmp_path):
     base, results, _ = finished
     copy = tiny(tmp_path / "heads")
-    shutil.copytree(base.model_dir, copy.model_dir)
-    path = os.path.join(copy.model_dir, "results", f"{results.cells[0].key}.seed-0.json")
+    shutil.copytree(base.run.model_dir, copy.run.model_dir)
+    path = os.path.join(copy.run.model_dir, "results", f"{results.cells[0].key}.seed-0.json")
     record = json.loads(pathlib.Path(path).read_text())
     probe = "eval/linear_probe_accuracy"
     damaged = [{**record, "metrics": {**record["metrics"], probe: value}}
@@ -243,10 +243,10 @@ def test_a_damaged_result_is_named(finished, tmp_path):
 def test_a_damaged_checkpoint_of_a_cell_is_named(finished, tmp_path):
     base, *_ = finished
     copy = tiny(tmp_path / "heads")
-    shutil.copytree(base.model_dir, copy.model_dir)
+    shutil.copytree(base.run.model_dir, copy.run.model_dir)
     name = TRAINED[0]
-    os.remove(os.path.join(copy.model_dir, "results", f"{name}.json"))
-    cell = pathlib.Path(copy.model_dir, "cells", name)
+    os.remove(os.path.join(copy.run.model_dir, "results", f"{name}.json"))
+    cell = pathlib.Path(copy.run.model_dir, "cells", name)
     for path in cell.glob("ckpt-*.data*"):
         path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="or be removed to begin anew") as caught:
