@@ -69,13 +69,13 @@ def _run(command: parsing.CommandLine) -> None:
 
 def _use_encoder(command: parsing.CommandLine) -> None:
     """What any encoder is good for: the paper's protocols, embeddings, neighbours."""
-    from simclr_tf import distribution
+    from simclr_tf.job import open_job
     from simclr_tf.modes import embed, neighbors, scoreboard
 
     if command.mode == "evaluate":
         scoreboard.evaluate(command.config)
     elif command.mode == "embed":
-        embed.embed(command.config, distribution.build_strategy(command.config.strategy))
+        embed.embed(command.config, open_job(command.config.strategy))
     else:
         neighbors.neighbors(command.config)
 

@@ -106,6 +106,7 @@ def _work(
     """One process: computes the tasks and, on the chief, writes what it found."""
     from simclr_tf import distribution
     from simclr_tf.config import StrategyConfig
+    from simclr_tf.job import Job
     from simclr_tf.objectives import nt_xent
 
     if local_negatives:
@@ -118,7 +119,7 @@ def _work(
     for task in tasks:
         for name, value in _run_task(strategy, task, first, order).items():
             found[f"{task}:{name}"] = value
-    if distribution.is_chief(strategy):
+    if Job(strategy).is_chief:
         np.savez(path, **found)
 
 
@@ -141,6 +142,7 @@ def _run_task(
     import tensorflow as tf
 
     from simclr_tf import distribution
+    from simclr_tf.job import Job
     from simclr_tf.models.batch_norm import local_value
     from simclr_tf.training import loop
     from simclr_tf.training.step import any_replica
@@ -156,7 +158,7 @@ def _run_task(
             )
             return dataset.batch(BATCH // part.replicas, drop_remainder=True)
 
-        return iter(distribution.distribute(strategy, of_part))
+        return iter(Job(strategy).distribute(of_part))
 
     with strategy.scope():
         model, step, means, optimizer = _build(task, 0.3 * BATCH / 256)

@@ -42,20 +42,17 @@ def prepare(
     startup.load_tensorflow()
     import tensorflow as tf
 
-    from simclr_tf.augment import policy
     from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig
     from simclr_tf.data import pipeline, sources
     from simclr_tf.evaluation.encoders import from_model
-    from simclr_tf.evaluation.features import extract_features
+    from simclr_tf.evaluation.features import Extractor
     from simclr_tf.models.simclr import build_model
 
     data = DataConfig(dataset=dataset, data_dir=data_dir, image_size=image_size)
     source = sources.open_source(data)
     encoder = EncoderConfig(resnet_depth=18, width_multiplier=width)
     model = build_model(ModelConfig(encoder=encoder), None, image_size)
-    batches = pipeline.eval_batches(
-        source, split, batch_size=batch, image_size=image_size, view_fn=policy.eval_view
-    )
+    batches = pipeline.eval_batches(source, pipeline.Selection(split), batch, image_size)
     count = source.num_examples(split)
     passes = -(-count // batch)
     images = tf.random.stateless_uniform((batch, image_size, image_size, 3), (0, 1))
@@ -74,7 +71,7 @@ def prepare(
 
     def extraction() -> float:
         start = time.perf_counter()
-        extract_features(encode, batches)
+        Extractor(encode).features(batches)
         return count / (time.perf_counter() - start)
 
     forward(), extraction()

@@ -42,8 +42,8 @@ def _work(path: str, batch: int, chunk: int, width: float, steps: int) -> None:
     from simclr_tf.models.simclr import build_model
     from simclr_tf.optimizers.factory import build_optimizer
     from simclr_tf.training import loop
-    from simclr_tf.training.gradient_cache import CachedStep
-    from simclr_tf.training.losses import pretrain_losses
+    from simclr_tf.training.gradient_cache import CachedStep, Chunks
+    from simclr_tf.training.losses import pretrain_losses, pretrain_losses_of_outputs
     from simclr_tf.training.means import Means, metric_names
     from simclr_tf.training.step import UpdateStep
 
@@ -56,7 +56,11 @@ def _work(path: str, batch: int, chunk: int, width: float, steps: int) -> None:
     means = Means(metric_names(model, "pretrain"))
     if chunk:
         step = CachedStep(
-            model, optimizer, objective, decay, means, batch_size=batch, chunk_size=chunk
+            model,
+            pretrain_losses_of_outputs(model, objective, decay),
+            optimizer,
+            means,
+            Chunks(batch, chunk),
         )
     else:
         losses = pretrain_losses(model, objective, decay)

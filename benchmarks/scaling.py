@@ -42,20 +42,22 @@ def _work(path: str, replicas: int, batch: int, width: float, calls: int) -> Non
     from benchmarks.speed import network, timing
     from simclr_tf import distribution
     from simclr_tf.config import StrategyConfig
+    from simclr_tf.job import open_job
 
-    strategy = distribution.build_strategy(StrategyConfig(num_logical_cpus=replicas))
+    job = open_job(StrategyConfig(num_logical_cpus=replicas))
+    strategy = job.strategy
     with strategy.scope():
         training = network.build_training(width=width, image_size=SIZE)
 
     def same_batch(part: distribution.Part) -> tf.data.Dataset:
         return network.same_batch(batch // part.replicas, SIZE, seed=part.index)
 
-    batches = iter(distribution.distribute(strategy, same_batch))
+    batches = iter(job.distribute(same_batch))
     take = network.stepper(training, batches, strategy)
     take(1)
     steps = 2
     rates = timing.rates(lambda: take(steps), steps * batch, calls)
-    if distribution.is_chief(strategy):
+    if job.is_chief:
         with open(path, "w") as file:
             json.dump(rates, file)
 

@@ -13,17 +13,14 @@ import tensorflow as tf
 from benchmarks import command
 from simclr_tf import experiment
 from simclr_tf.evaluation import linear
-from simclr_tf.evaluation.features import extract_features
+from simclr_tf.evaluation.features import Extractor
 from simclr_tf.settings import recipes
 
 
 def _images(found: experiment.Experiment, split: str) -> tuple[np.ndarray, np.ndarray]:
     """All images of a split, (N, S, S, 3) float32 in [0, 1], and their labels (N,)."""
-    features = extract_features(
-        lambda images: tf.identity(images),
-        experiment.eval_batches(found, split),
-        endpoints=("image",),
-    )
+    pixels = Extractor(lambda images: tf.identity(images), endpoints=("image",))
+    features = pixels.features(found.images.eval_batches(split))
     assert features.labels is not None
     return features.features, features.labels
 

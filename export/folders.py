@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from simclr_tf import run_folder
 from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.experiment import check_writable
 from simclr_tf.files import is_remote
@@ -148,7 +149,7 @@ def _is_kind(directory: str, names: list[str], kind: Kind) -> bool:
         return False
     if kind == _CONVERSION:  # a run of ours has the same names; only a conversion says this
         try:
-            return "imported_from" in read_json(os.path.join(directory, "config.json"))
+            return "imported_from" in read_json(os.path.join(directory, run_folder.CONFIG))
         except InputError:
             return False
     return True

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from simclr_tf import run_folder
 from simclr_tf.errors import InputError
 from simclr_tf.json_files import read_json
 
@@ -49,8 +50,8 @@ def read_history(run_dir: str, known: History, results_dir: str | None = None) -
     Returns:
         `known` with settings, recipe, metrics and the images they were measured on.
     """
-    settings = _read_json(os.path.join(run_dir, "config.json"))
-    flags = _read_json(os.path.join(run_dir, "flags.json"))
+    settings = _read_json(os.path.join(run_dir, run_folder.CONFIG))
+    flags = _read_json(os.path.join(run_dir, run_folder.FLAGS))
     results = f"result_{known.global_step}.json"
     metrics = {
         name: value

@@ -9,13 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from export.folders import appearing, check_apart, check_target
-from simclr_tf import console
+from simclr_tf import console, run_folder
 from simclr_tf.files import write_json, write_text_atomically
 from simclr_tf.settings import by_name
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights.load import LoadedModel, load_model
-from simclr_tf.weights.locate import CONFIG_FILE
 from simclr_tf.weights.network import WHOLE_HEAD
 
 
@@ -59,7 +58,7 @@ def convert(
         # `tf.train.load_checkpoint(folder)` asks for this file.
         state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
         write_text_atomically(os.path.join(partial, "checkpoint"), state)
-        write_json(os.path.join(partial, CONFIG_FILE), _record(loaded, output))
+        write_json(os.path.join(partial, run_folder.CONFIG), _record(loaded, output))
     return os.path.join(output, name)
 
 

@@ -13,6 +13,7 @@ from export.card import model_card
 from export.folders import SAVED_MODEL
 from export.history import History, data_name, read_history
 from export.saved_model import CARD_FILE, export_encoder
+from simclr_tf import run_folder
 from simclr_tf.errors import require
 from simclr_tf.files import is_remote, write_text_atomically
 from simclr_tf.json_files import read_json
@@ -85,7 +86,7 @@ class RunExport:
 
     @property
     def _parent(self) -> str:
-        return os.path.join(self.model_dir, "saved_model")
+        return os.path.join(self.model_dir, run_folder.EXPORTS)
 
     def _folder(self, global_step: int) -> str:
         folder = os.path.join(self._parent, str(global_step))

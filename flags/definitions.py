@@ -145,8 +145,8 @@ _TRAIN = {
     "running ones).",
     "remat": "Compute the activations inside residual blocks again in the backward pass: less "
     "memory, more time, the same gradient.",
-    "jit_compile": "Compile the step by XLA: on (one replica), off (nor the input pipeline), or "
-    "auto (off except on a TPU).",
+    "jit_compile": "What XLA compiles: on (step and input pipeline; one replica), input (the "
+    "latter alone), off, or auto (input; on a TPU on).",
 }
 _EVALUATION = {
     "eval_batch_size": "Images per evaluation batch, over all replicas.",

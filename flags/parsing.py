@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 
 from flags import definitions, flagfile, wording
-from simclr_tf import cluster
+from simclr_tf import cluster, run_folder
 from simclr_tf.config import (
     AugmentConfig,
     DataConfig,
@@ -24,7 +24,6 @@ from simclr_tf.config import (
 from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.files import is_remote
-from simclr_tf.json_files import find_json
 from simclr_tf.settings import by_name, commands, overrides, recipes
 
 # Modes that take any encoder instead of a run.
@@ -82,11 +81,11 @@ def _read(words: Sequence[str]) -> flags.FlagValues:
 
 def _recorded_flags(folder: str) -> dict[str, Any]:
     """The flags that an existing run was started with, {} where there is none."""
-    path = os.path.join(folder, "flags.json")
-    recorded = find_json(path) or {}
+    recorded = run_folder.read_flags(folder) or {}
     try:
         _read(_words(recorded))
     except UsageError as error:
+        path = os.path.join(folder, run_folder.FLAGS)
         raise InputError(path, f"must hold valid flags ({error})", folder) from None
     return cluster.of_now(recorded)
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import dataclasses
 import os
 
-import tensorflow as tf
-
-from simclr_tf import distribution
 from simclr_tf.errors import require
+from simclr_tf.job import Job
 from simclr_tf.models.resnet import BOTTLENECK_EXPANSION, GROUP_CHANNELS
 from simclr_tf.settings.model import BLOCKS_PER_GROUP, EncoderConfig, ModelConfig
 from simclr_tf.settings.run import RunConfig
@@ -103,15 +101,13 @@ def check_images(batch_size: int, image_size: int, name: str = "eval_batch_size"
                   f"must be smaller: {batch_size} images of {image_size} px")  # fmt: skip
 
 
-def check_run(
-    run: RunConfig, num_classes: int | None, strategy: tf.distribute.Strategy, trains: bool
-) -> None:
+def check_run(run: RunConfig, num_classes: int | None, job: Job, trains: bool) -> None:
     """Refuses a run whose network or batches this machine can't hold.
 
     Args:
         run: Its settings.
         num_classes: Width of the linear head.
-        strategy: Where it computes. Replicas on split CPUs share the machine's memory; how much
+        job: Where it computes. Replicas on split CPUs share the machine's memory; how much
             accelerators have is not known, and taken as more than any has.
         trains: Whether gradients and slots are needed.
 
@@ -119,9 +115,8 @@ def check_run(
         InputError: Names the setting and says what it takes and what there is.
     """
     physical = physical_bytes()
-    hosts = distribution.num_workers(strategy)
-    replicas = max(1, strategy.num_replicas_in_sync // hosts)
-    on_cpu = distribution.device_kind(strategy) == "CPU"
+    replicas = max(1, job.replicas // job.workers)
+    on_cpu = job.kind == "CPU"
     room = physical if on_cpu else _ACCELERATOR_BYTES * replicas
     copies = 1 + (1 + _SLOTS[run.optimizer.optimizer] if trains else 0)
     weights = _FLOAT_BYTES * least_parameters(run.model, num_classes) * copies * replicas
@@ -137,10 +132,10 @@ def check_run(
     for name, (batch, number, at_a_time) in batches.items():
         what = f"must be smaller: {batch} x {number} images of {size} px and what a network of " \
                "this size makes of them"  # fmt: skip
-        images = _image_bytes(batch * number, size) // hosts
+        images = _image_bytes(batch * number, size) // job.workers
         _require_room(images, physical, name, what)
         if on_cpu:
-            first = _first_output_bytes(run.model, at_a_time * number, size) // hosts
+            first = _first_output_bytes(run.model, at_a_time * number, size) // job.workers
             _require_room(weights + images + first, physical, name, what)
 
 

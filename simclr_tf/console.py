@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 from simclr_tf.text import printable
 
+Say = Callable[[str], None]
+
 _losses: list[str] = []
 _told: set[str] = set()
 
@@ -83,6 +85,10 @@ def say(text: str, stream: SafeStream | TextIO | None = None) -> None:
     target = stream if isinstance(stream, SafeStream) else SafeStream(stream or sys.stdout)
     target.write(printable(text) + "\n")
     target.flush()
+
+
+def silent(text: str) -> None:
+    """Says nothing."""
 
 
 def take_losses() -> list[str]:

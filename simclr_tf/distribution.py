@@ -8,7 +8,6 @@ import re
 import signal
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -20,9 +19,6 @@ from simclr_tf.settings.devices import StrategyConfig
 
 _T = TypeVar("_T")
 _TPU_SECONDS = 600.0  # a slice of many hosts starts in minutes
-
-# `from_chief` is called once a second; a new trace would take longer than the exchange.
-_traced: weakref.WeakKeyDictionary[tf.distribute.Strategy, Any] = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,80 +163,6 @@ def _split_cpu(replicas: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(replicas)]
 
 
-def num_workers(strategy: tf.distribute.Strategy) -> int:
-    """Processes that run this program together; 1 except with `multi_worker`."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return 1
-    spec = strategy.cluster_resolver.cluster_spec().as_dict()
-    return max(1, sum(len(hosts) for hosts in spec.values()))
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes files and speaks; exactly one of a job does."""
-    return num_workers(strategy) == 1 or bool(strategy.extended.should_checkpoint)
-
-
-def from_chief(strategy: tf.distribute.Strategy, value: int) -> int:
-    """The chief's value on all workers, which have to call this together."""
-    if num_workers(strategy) == 1:
-        return value
-    if strategy not in _traced:
-        _traced[strategy] = tf.function(
-            lambda mine: strategy.run(_of_first_replica, args=(mine,)), autograph=False
-        )
-    found = _traced[strategy](tf.constant(value, tf.int64))
-    return int(strategy.experimental_local_results(found)[0])
-
-
-def _of_first_replica(value: tf.Tensor) -> tf.Tensor:
-    context = tf.distribute.get_replica_context()
-    first = tf.equal(context.replica_id_in_sync_group, 0)
-    mine = tf.where(first, value, tf.zeros_like(value))
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
-
-
-def check_divisible(name: str, batch_size: int, strategy: tf.distribute.Strategy) -> None:
-    """Refuses a global batch that does not divide over the replicas.
-
-    Raises:
-        InputError: Names the setting and the two nearest sizes that do divide.
-    """
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        below = batch_size - batch_size % replicas
-        nearest = [str(size) for size in (below, below + replicas) if size > 0]
-        raise InputError(
-            name,
-            f"must be a multiple of the {replicas} replicas, such as {' or '.join(nearest)}",
-            batch_size,
-        )
-
-
-def distribute(
-    strategy: tf.distribute.Strategy, make: Callable[[Part], tf.data.Dataset]
-) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """The batches of all replicas, made on each host for its own replicas.
-
-    Args:
-        strategy: Where they are consumed.
-        make: From a part to its elements: for every global batch one element for each replica of
-            the part, in the order of replicas.
-    """
-    if strategy.num_replicas_in_sync == 1:
-        return make(Part())
-
-    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return make(
-            Part(
-                context.input_pipeline_id,
-                context.num_input_pipelines,
-                context.num_replicas_in_sync,
-            )
-        )
-
-    return strategy.distribute_datasets_from_function(of_host)
-
-
 def device_kind(strategy: tf.distribute.Strategy) -> str:
     """What the replicas are: "TPU", "GPU" or "CPU"."""
     if isinstance(strategy, tf.distribute.TPUStrategy):
@@ -248,11 +170,3 @@ def device_kind(strategy: tf.distribute.Strategy) -> str:
     if strategy.num_replicas_in_sync > 1:  # split CPUs stay CPUs beside a GPU
         return "GPU" if "GPU" in strategy.extended.worker_devices[0] else "CPU"
     return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-
-
-def describe(strategy: tf.distribute.Strategy) -> str:
-    """The devices in words: "2 CPU replicas"."""
-    replicas, kind = strategy.num_replicas_in_sync, device_kind(strategy)
-    devices = f"one {kind}" if replicas == 1 else f"{replicas} {kind} replicas"
-    workers = num_workers(strategy)
-    return devices if workers == 1 else f"{devices} of {workers} workers"

@@ -1,9 +1,9 @@
 import pytest
-import tensorflow as tf
 
 from simclr_tf import capacity, config
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig, RunConfig
 from simclr_tf.errors import InputError
+from simclr_tf.job import Job
 from simclr_tf.models.simclr import SimCLR
 
 GIB = 2**30
@@ -62,19 +62,19 @@ def _run(size=32, **parts):
 def test_what_can_not_fit_is_refused_before_it_is_built(monkeypatch, run, trains, name):
     monkeypatch.setattr(capacity, "physical_bytes", lambda: 24 * GIB)
     with pytest.raises(InputError, match="must be smaller: .* this machine has 24 GiB") as caught:
-        capacity.check_run(run, 10, tf.distribute.get_strategy(), trains)
+        capacity.check_run(run, 10, Job(), trains)
     assert caught.value.name == name
     monkeypatch.setattr(capacity, "physical_bytes", lambda: None)  # the system does not say
-    capacity.check_run(run, 10, tf.distribute.get_strategy(), trains)
+    capacity.check_run(run, 10, Job(), trains)
 
 
 def test_what_fits_is_not_refused(monkeypatch):
     monkeypatch.setattr(capacity, "physical_bytes", lambda: 16 * GIB)
     small = _run(evaluation=config.EvalConfig(eval_batch_size=4096))
-    capacity.check_run(small, 10, tf.distribute.get_strategy(), True)  # ResNet-50, batch 512
-    capacity.check_run(_run(224), 1000, tf.distribute.get_strategy(), False)
+    capacity.check_run(small, 10, Job(), True)  # ResNet-50, batch 512
+    capacity.check_run(_run(224), 1000, Job(), False)
     cached = config.TrainConfig(train_batch_size=8192, gradient_cache_chunk=64)
-    capacity.check_run(_run(128, train=cached), 1000, tf.distribute.get_strategy(), True)
+    capacity.check_run(_run(128, train=cached), 1000, Job(), True)
     monkeypatch.setattr(capacity, "physical_bytes", lambda: 4 * 10**6)
     capacity.check_images(50, 64)
     with pytest.raises(InputError, match="eval_batch_size must be smaller: 50 images of 96 px"):

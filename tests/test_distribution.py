@@ -2,37 +2,12 @@ import sys
 import threading
 
 import pytest
-import tensorflow as tf
 
 from benchmarks import workers
 from simclr_tf import distribution
 from simclr_tf.config import StrategyConfig
 from simclr_tf.errors import InputError
 from tests import warm
-
-
-class Replicas:
-    def __init__(self, count):
-        self.num_replicas_in_sync = count
-
-
-@pytest.mark.parametrize(("size", "nearest"), [(10, "8 or 12"), (3, "such as 4")])
-def test_a_batch_that_does_not_divide_is_refused_with_its_neighbours(size, nearest):
-    with pytest.raises(InputError, match=nearest):
-        distribution.check_divisible("train_batch_size", size, Replicas(4))
-    distribution.check_divisible("train_batch_size", 12, Replicas(4))
-
-
-def test_one_device_is_the_default_strategy():
-    strategy = distribution.build_strategy(StrategyConfig())
-    assert strategy.num_replicas_in_sync == 1
-    batches = tf.data.Dataset.range(3)
-    parts = []
-    assert distribution.distribute(strategy, lambda part: parts.append(part) or batches) is batches
-    assert parts == [distribution.Part(index=0, count=1, replicas=1)]
-    assert distribution.is_chief(strategy)
-    assert distribution.from_chief(strategy, 7) == 7
-    assert distribution.describe(strategy) == "one CPU"
 
 
 @pytest.mark.parametrize(
@@ -92,8 +67,8 @@ def test_an_unreachable_tpu_is_one_clear_error():
 
 def test_logical_cpus_are_replicas():
     program = (
-        "from simclr_tf import distribution as d; from simclr_tf.config import StrategyConfig;"
-        "s = d.build_strategy(StrategyConfig(num_logical_cpus=2)); print(d.describe(s))"
+        "from simclr_tf.job import open_job; from simclr_tf.config import StrategyConfig;"
+        "print(open_job(StrategyConfig(num_logical_cpus=2)))"
     )
     done = warm.run([sys.executable, "-c", program], capture_output=True, text=True,
                           check=True)  # fmt: skip

@@ -27,7 +27,9 @@ from benchmarks import workers
 from export.__main__ import main as export_main
 from flags import parsing
 from simclr_tf import cluster
+from simclr_tf.config import RunConfig
 from simclr_tf.report.__main__ import main as report_main
+from simclr_tf.settings import by_name, commands
 from simclr_tf.studies import catalogue
 from simclr_tf.studies.grid import Study
 from tests import shallow, warm
@@ -40,16 +42,9 @@ PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}
 ROOT = pathlib.Path(run.__file__).resolve().parent
 FIXTURES = pathlib.Path(run.__file__).parent / "tests" / "fixtures"
 MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
-SHORT = [
-    "--train_steps=2",
-    "--width_multiplier=0.0625",
-    "--resnet_depth=18",
-    "--train_batch_size=8",
-    "--eval_steps=1",
-    "--eval_batch_size=16",
-    "--knn_bank_size=32",
-    "--report=False",
-]
+SHORT = ["--train_steps=2", "--width_multiplier=0.0625", "--resnet_depth=18",
+         "--train_batch_size=8", "--eval_steps=1", "--eval_batch_size=16", "--knn_bank_size=32",
+         "--report=False"]  # fmt: skip
 NO_IMAGENET = ["--dataset=patterns", "--image_size=32", "--train_split=train[:64]",
                "--eval_split=test[:32]"]  # fmt: skip
 SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=64",
@@ -202,6 +197,16 @@ def leaves(command: str) -> list[str]:
     return [] if "--mode=eval " in command else values(command, "--model_dir", "--output")
 
 
+def shorter(words: list[str]) -> list[str]:
+    """Flags that make a command short, of those that it reads: it would refuse the others."""
+    given = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+    mode = given.get("mode", "train")
+    idle = commands.idle(mode, {**by_name.flatten(RunConfig("x")), **given})
+    names = commands.reads(mode) - idle.keys()
+    flags = [*SHORT, *(SHORT_BOARD if mode == "evaluate" else [])]
+    return [flag for flag in flags if flag[2:].partition("=")[0] in names]
+
+
 def run_command(command: str, request) -> None:
     """Runs a command of the README, after those that make what it reads (in any order of tests)."""
     for name in needs(command):
@@ -212,7 +217,7 @@ def run_command(command: str, request) -> None:
             maker = next(c for c in run_commands() if name in leaves(c) and name not in needs(c))
             run_command(maker, request)
     words = shlex.split(command)[2:]
-    extra = [*SHORT, *(SHORT_BOARD if "--mode=evaluate" in words else [])]
+    extra = shorter(words)
     if "--recipe=evaluate_cpu" in words:  # all of it runs in tests/modes/test_scoreboard.py
         extra.append("--protocols=knn")
     if "--mode=study" in words:
@@ -457,7 +462,7 @@ def test_snippet(snippet, workplace, monkeypatch, request):
         studied = []
         monkeypatch.setattr(simclr_tf, "run_study", studied.append)
         exec(shorter, {})
-        assert studied[0].study.study == "temperature" and studied[0].model_dir == "runs/t"
+        assert studied[0].study.study == "temperature" and studied[0].run.model_dir == "runs/t"
         return
     if "# Keras 3" in snippet:
         done = warm.run([sys.executable, "-c", shorter], capture_output=True, text=True)

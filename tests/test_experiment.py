@@ -1,14 +1,17 @@
 import dataclasses
 import os
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import experiment, precision
+from simclr_tf import experiment, precision, run_folder
 from simclr_tf.config import EncoderConfig
+from simclr_tf.data.samples import sample_views
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError
+from simclr_tf.job import Job
 from simclr_tf.models.simclr import build_model
 from simclr_tf.settings import by_name
 from simclr_tf.training import run_config
@@ -22,6 +25,16 @@ def settings(folder, photos, **changes):
             "train_epochs": 2, "warmup_epochs": 0, **changes,
         }
     )  # fmt: skip
+
+
+def numbers(found):
+    """Training images, steps an epoch, steps in all."""
+    lengths = found.plan.lengths
+    return found.plan.num_examples, lengths.steps_per_epoch, lengths.total_steps
+
+
+def batches_from(found, step):
+    return found.images.train_batches(found.reading, found.recipe.maker(), step)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +51,7 @@ def photos(tmp_path_factory):
 def test_prepare_writes_nothing_and_counts_steps(tmp_path, photos):
     found = experiment.prepare(settings(tmp_path / "run", photos), trains=True)
     assert not (tmp_path / "run").exists()
-    assert (found.num_train, found.lengths.steps_per_epoch, found.lengths.total_steps) == (10, 2, 4)
+    assert numbers(found) == (10, 2, 4)
     assert experiment.last_step(found) == 4
     assert found.eval_split is None
     assert any("no validation or test split" in note for note in found.notes)
@@ -47,12 +60,14 @@ def test_prepare_writes_nothing_and_counts_steps(tmp_path, photos):
 def test_bad_images_are_counted_and_left_out(tmp_path, photos):
     bad = photos / "cat" / "bad.png"
     bad.write_bytes(b"no image")
+    said = []
     try:
-        found = experiment.prepare(settings(tmp_path, photos, skip_bad_images=True), trains=True)
+        run = settings(tmp_path, photos, skip_bad_images=True)
+        found = experiment.prepare(run, trains=True, say=said.append)
     finally:
         bad.unlink()
-    assert found.num_train == 10
-    assert any("1 undecodable images" in note and "bad.png" in note for note in found.notes)
+    assert found.plan.num_examples == 10
+    assert any("1 undecodable images" in line and "bad.png" in line for line in said)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -94,10 +109,12 @@ def test_sampled_views_are_those_of_training(tmp_path, photos, augment):
     """Every sampled view of epoch 1 occurs in the batches of epoch 1."""
     run = settings(tmp_path, photos, train_batch_size=10, **augment)
     found = experiment.prepare(run, trains=True)
-    originals, views, operations = experiment.sample_views(found, 3, epoch=1)
+    originals, views, operations = sample_views(
+        found.source, found.reading, found.recipe, 3, epoch=1
+    )
     assert originals.shape == views[0].shape == views[1].shape == (3, 8, 8, 3)
     assert [[one[0].name for one in view] for view in operations] == [["crop"] * 3] * 2
-    batch = next(iter(experiment.train_batches(found, start_step=1)))
+    batch = next(iter(batches_from(found, 1)))
     for index, view in enumerate(views):
         trained = batch[f"view_{index}"].numpy()
         for image in view:
@@ -106,9 +123,9 @@ def test_sampled_views_are_those_of_training(tmp_path, photos, augment):
 
 def test_resuming_in_the_middle_sees_the_same_batches(tmp_path, photos):
     found = experiment.prepare(settings(tmp_path, photos), trains=True)
-    stream = iter(experiment.train_batches(found, start_step=0))
+    stream = iter(batches_from(found, 0))
     whole = [next(stream) for _ in range(5)]
-    resumed = iter(experiment.train_batches(found, start_step=3))
+    resumed = iter(batches_from(found, 3))
     for expected in whole[3:]:
         batch = next(resumed)
         for name, value in expected.items():
@@ -121,8 +138,8 @@ def test_supervised_training_sees_one_view_of_pretraining(tmp_path, photos):
     supervised = experiment.prepare(
         settings(tmp_path, photos, train_mode="supervised", **augment), trains=True
     )
-    expected = next(iter(experiment.train_batches(pretraining, start_step=0)))
-    batch = next(iter(experiment.train_batches(supervised, start_step=0)))
+    expected = next(iter(batches_from(pretraining, 0)))
+    batch = next(iter(batches_from(supervised, 0)))
     assert set(batch) == {"view_0", "label"}
     np.testing.assert_array_equal(batch["view_0"], expected["view_0"])
 
@@ -208,7 +225,7 @@ def test_views_too_small_for_the_teacher_are_refused(tmp_path, photos, save_teac
 
 def test_evaluation_counts_every_image_once(tmp_path, photos):
     found = experiment.prepare(settings(tmp_path, photos, eval_batch_size=4), trains=True)
-    batches = experiment.eval_batches(found, "train", setting="train_split")(Part())
+    batches = found.images_with_labels.eval_batches("train", setting="train_split")(Part())
     assert sum(float(tf.reduce_sum(batch["weight"])) for batch in batches) == 10
 
 
@@ -216,20 +233,20 @@ def test_few_labels_train_on_few_images_or_hide_the_rest(tmp_path, photos):
     few = {"label_subset": "2_per_class"}
     tuned = settings(tmp_path / "a", photos, train_mode="finetune", **few)
     found = experiment.prepare(tuned, trains=True)
-    assert (found.num_train, found.lengths.steps_per_epoch) == (4, 1)
+    assert numbers(found)[:2] == (4, 1)
     assert any("4 labelled images" in note for note in found.notes)
-    labels = [batch["label"].numpy() for batch in experiment.train_batches(found, 0).take(1)]
+    labels = [batch["label"].numpy() for batch in batches_from(found, 0).take(1)]
     assert sorted(np.concatenate(labels)) == [0, 0, 1, 1]
     every = experiment.prepare(settings(tmp_path / "b", photos, **few), trains=True)
-    assert every.num_train == 10
-    labels = [batch["label"].numpy() for batch in experiment.train_batches(every, 0).take(2)]
+    assert every.plan.num_examples == 10
+    labels = [batch["label"].numpy() for batch in batches_from(every, 0).take(2)]
     assert sum(label >= 0 for label in np.concatenate(labels)) <= 4
 
 
 def test_the_bank_of_the_evaluation_holds_only_labels_that_may_be_used(tmp_path, photos):
     run = settings(tmp_path / "a", photos, label_subset="2_per_class", eval_batch_size=4)
     found = experiment.prepare(run, trains=False)
-    batches = experiment.eval_batches(found, "train", setting="train_split")(Part())
+    batches = found.images_with_labels.eval_batches("train", setting="train_split")(Part())
     weights = np.concatenate([batch["weight"].numpy() for batch in batches])
     labels = np.concatenate([batch["label"].numpy() for batch in batches])
     assert weights.sum() == 4 and (labels[weights > 0] >= 0).all()
@@ -259,15 +276,15 @@ def test_auto_precision_is_settled_before_anything_records_it(
     assert found.run.model.precision == expected
     assert any(f"--precision=auto means {expected}: the CPU" in note for note in found.notes)
     assert experiment.make_model(found).config.precision == expected
-    run_config.record_config(found.run)
-    assert run_config.read_config(str(tmp_path))["precision"] == expected
+    run_config.record_config(found.asked)
+    assert run_folder.read_config(str(tmp_path))["precision"] == expected
 
 
 @pytest.mark.parametrize("trains", [True, False])
 def test_a_run_keeps_its_precision_on_other_hardware(tmp_path, photos, monkeypatch, trains):
     run = settings(tmp_path, photos, precision="auto")
     fake_cpu(monkeypatch, tmp_path, "avx2")
-    run_config.record_config(experiment.prepare(run, trains=True).run)
+    run_config.record_config(experiment.prepare(run, trains=True).asked)
     fake_cpu(monkeypatch, tmp_path, "avx512_bf16")
     # Without a checkpoint nothing has been learned, and the hardware decides anew.
     assert experiment.prepare(run, trains).run.model.precision == "bfloat16"
@@ -283,8 +300,23 @@ def test_a_run_keeps_its_precision_on_other_hardware(tmp_path, photos, monkeypat
 def test_replicas_that_xla_can_not_compile_are_refused(tmp_path, photos, monkeypatch):
     class Replicas:
         num_replicas_in_sync = 2
+        extended = types.SimpleNamespace(worker_devices=["/cpu:0"])
 
-    monkeypatch.setattr(experiment.distribution, "build_strategy", lambda _: Replicas())
-    with pytest.raises(InputError, match="jit_compile must be auto or off with 2 replicas"):
+    monkeypatch.setattr(experiment, "open_job", lambda *_: Job(Replicas()))
+    with pytest.raises(InputError, match="jit_compile must be auto, input or off with 2"):
         experiment.prepare(settings(tmp_path / "run", photos, jit_compile="on"), trains=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_nothing_after_prepare_sees_auto(tmp_path, photos):
+    found = experiment.prepare(settings(tmp_path, photos, precision="auto"), trains=True)
+    settled = by_name.flatten(found.run)
+    assert "auto" not in {value for name, value in settled.items() if name != "strategy"}
+    run_config.record_config(found.asked, None, None, found.run)
+    record = run_folder.read_config(str(tmp_path))
+    assert (record["jit_compile"], record["data_sharding"]) == ("auto", "auto")
+    assert record["resolved"] == {
+        "stem": "cifar", "precision": found.run.model.precision, "jit_compile": "input",
+        "data_sharding": "batch", "augment_on": "host",
+    }  # fmt: skip
+    run_config.check_same_run(found.asked)

@@ -30,20 +30,28 @@ WITHOUT_TEST_FILE: dict[str, str] = {
         for area in ("data", "model", "objective", "optimizer", "training", "evaluation")
     },
     "simclr_tf/settings/devices.py": "tests/test_cluster.py",
+    "simclr_tf/run_folder.py": "names, and two calls of json_files",
+    "simclr_tf/data/samples.py": "tests/test_experiment.py, which has a run at hand",
+    "simclr_tf/training/teachers.py": "tests/test_experiment.py",
+    "simclr_tf/training/tasks.py": "tests/training/test_losses.py has the losses themselves",
+    "simclr_tf/training/fit.py": "tests/modes/test_training.py, tests/protocols/test_fitting.py",
 }
 # The library's packages and modules from the ground up: what stands in a line imports from lines
 # above it and from its own package, never from another of its line or below.
 STOREYS = (
-    ("text",),
+    ("text", "units"),
     ("errors", "console"),
-    ("startup", "files", "array_files"),
+    ("startup", "files", "array_files", "progress"),
+    ("watch",),
     ("json_files", "removal"),
+    ("run_folder",),
     ("cluster",),
     ("settings",),
     ("config", "augment", "distribution", "objectives", "optimizers", "addons"),
-    ("precision",),
-    ("models", "data"),
+    ("job", "precision"),
+    ("models",),
     ("capacity",),
+    ("data",),
     ("weights",),
     ("encoder",),
     ("evaluation",),

@@ -274,7 +274,7 @@ def test_interrupt_saves_and_the_same_command_resumes(photos, tmp_path):
     # Interrupted by its own progress, not by a timer: a busy machine may need minutes to start.
     program = (
         "import _thread, sys, run\n"
-        "from simclr_tf.report.progress import Progress\n"
+        "from simclr_tf.progress import Progress\n"
         "update, calls = Progress.update, []\n"
         "def counted(self, *args):\n"
         "    update(self, *args)\n"

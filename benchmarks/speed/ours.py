@@ -84,7 +84,6 @@ def pipeline(
 
     from simclr_tf import experiment as experiment_lib
     from simclr_tf.config import AugmentConfig, DataConfig, RunConfig, TrainConfig
-    from simclr_tf.distribution import Part
 
     settings: dict[str, Any] = {"use_blur": use_blur}
     if "augment_on" in {field.name for field in dataclasses.fields(AugmentConfig)}:
@@ -100,7 +99,8 @@ def pipeline(
     experiment = experiment_lib.prepare(run, trains=True)
 
     def stream() -> Any:
-        return iter(experiment_lib.train_batches(experiment, 0, Part()))
+        maker = experiment.recipe.maker()
+        return iter(experiment.images.train_batches(experiment.reading, maker))
 
     return lambda: {"pairs/s": stream_rates(stream, pairs, warm_up, batches, samples)}
 

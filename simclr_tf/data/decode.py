@@ -163,26 +163,32 @@ def _to_rgb(image: tf.Tensor) -> tf.Tensor:
     )  # (H, W, 3)
 
 
-def find_bad_examples(examples: tf.data.Dataset) -> list[str]:
+def find_bad_examples(
+    examples: tf.data.Dataset, on_count: Callable[[int], object] | None = None
+) -> list[str]:
     """Decodes every image once, in threads.
 
     Args:
         examples: As from `Source.examples`.
+        on_count: Called now and then with the number of images looked at so far.
 
     Returns:
         The ids of the images that cannot be decoded, in the order of the data set.
     """
-    return [example_id for example_id, _ in bad_examples(examples)]
+    return [example_id for example_id, _ in bad_examples(examples, on_count=on_count)]
 
 
 def bad_examples(
-    examples: tf.data.Dataset, shape: tuple[int, int] | None = None
+    examples: tf.data.Dataset,
+    shape: tuple[int, int] | None = None,
+    on_count: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Decodes every image once, in threads.
 
     Args:
         examples: As from `Source.examples`.
         shape: Height and width that all images must have, None for any.
+        on_count: Called now and then with the number of images looked at so far.
 
     Yields:
         The id of each image that cannot be decoded and why, in the order of the data set.
@@ -197,8 +203,12 @@ def bad_examples(
             return plain_reason(error)
         return None if shape in (None, found) else f"{found[0]} x {found[1]} pixels"
 
+    count = 0
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for chunk in _chunks(examples.as_numpy_iterator()):
+            count += len(chunk)
+            if on_count is not None:
+                on_count(count)
             for example, why in zip(chunk, pool.map(problem, chunk), strict=True):
                 if why is not None:
                     yield os.fsdecode(example["id"]), why

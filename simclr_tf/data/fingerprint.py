@@ -37,7 +37,11 @@ def _parts(source: Source, split: str, setting: str) -> Iterator[str]:
         yield from source.ids
         yield str(source.num_examples(split, setting))
     if isinstance(source, ExcludingSource):
-        yield from source.ids
+        left_out = source.left_out(split, setting)
+        if not left_out:  # the same as without looking
+            yield from _parts(source.base, split, setting)
+            return
+        yield from left_out
     if isinstance(source, WrappedSource):
         yield type(source).__name__
         yield from _parts(source.base, split, setting)

@@ -8,7 +8,14 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from simclr_tf.data import subset
-from simclr_tf.data.sources import Source, UnlabeledSource, WrappedSource, require_single_label
+from simclr_tf.data.excluding import ExcludingSource
+from simclr_tf.data.sources import (
+    Source,
+    UnlabeledSource,
+    WrappedSource,
+    lookup_table,
+    require_single_label,
+)
 
 
 class Labelled(NamedTuple):
@@ -53,7 +60,13 @@ def limit_labels(
     require_single_label(source)
     if rule is None:
         return Labelled(source, source)
-    chosen = subset.open_subset(source, split, rule, seed)
+    # Chosen among all images, whatever of them can be read: a subset does not change with damage.
+    whole = source.base if isinstance(source, ExcludingSource) else source
+    chosen = subset.open_subset(whole, split, rule, seed)
+    if isinstance(source, ExcludingSource):
+        absent = set(source.left_out(split))
+        ids = tuple(one for one in chosen.ids if one not in absent)
+        chosen = dataclasses.replace(chosen, base=source, ids=ids)
     description = chosen.description
     count = len(description.ids)
     if train_mode in ("finetune", "supervised"):
@@ -80,7 +93,7 @@ class PartlyLabeled(WrappedSource):
         records = self.base.records(split, setting)
         if not self.chosen.replaces(split, setting):
             return records
-        known = subset.lookup_table(self.chosen.ids)
+        known = lookup_table(self.chosen.ids)
 
         def hide(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             shown = known.lookup(record["id"])

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -21,8 +21,9 @@ from simclr_tf.augment.seeds import example_seed
 from simclr_tf.data import service as service_lib
 from simclr_tf.data import splits
 from simclr_tf.data.decode import decode_image, decode_stored
-from simclr_tf.data.sources import Source, UnlabeledSource, WrappedSource, require_single_label
+from simclr_tf.data.sources import Source, WrappedSource, require_single_label
 from simclr_tf.data.views import Example, ViewMaker
+from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require
 
 EvalView = Callable[[tf.Tensor, int], tf.Tensor]  # (image uint8, image_size) -> view
@@ -35,8 +36,44 @@ _CORES = os.cpu_count() or 1
 _EPOCHS = 2**24  # more than any run has, see `example_seed`
 
 
+class Reading(NamedTuple):
+    """How a training reads its images.
+
+    Attributes:
+        split: A split expression.
+        batch_size: Global batch size B.
+        seed: Seed of the run.
+        cache: Keep the images in memory after the first pass, decoded where that takes little;
+            small data sets always are.
+        sharding: `batch` or `split`, see `resolve_sharding`.
+        service: `grpc://host:port` of a tf.data service that computes the same batches. Its
+            workers hold a shuffle buffer for each of the parts they divide a batch into.
+    """
+
+    split: str
+    batch_size: int
+    seed: int = 0
+    cache: bool = False
+    sharding: str = "batch"
+    service: str | None = None
+
+
+class Selection(NamedTuple):
+    """Images that are looked at once, in their order.
+
+    Attributes:
+        split: A split expression.
+        max_examples: Use only the first so many.
+        setting: Name of the setting that holds the split expression, for errors.
+    """
+
+    split: str
+    max_examples: int | None = None
+    setting: str = "eval_split"
+
+
 def steps_per_epoch(
-    source: Source, split: str, batch_size: int, num_excluded: int = 0, setting: str = "train_split"
+    source: Source, split: str, batch_size: int, setting: str = "train_split"
 ) -> int:
     """Full batches in one pass over the split; the rest of a pass is left out.
 
@@ -44,13 +81,12 @@ def steps_per_epoch(
         source: The data set.
         split: A split expression.
         batch_size: Global batch size.
-        num_excluded: Images of the split that are not used.
         setting: Name of the setting that holds the split expression, for errors.
 
     Raises:
         InputError: Fewer images than a batch.
     """
-    available = source.num_examples(split, setting) - num_excluded
+    available = source.num_examples(split, setting)
     if available < batch_size:
         raise InputError(
             "train_batch_size",
@@ -60,17 +96,14 @@ def steps_per_epoch(
     return available // batch_size
 
 
-def resolve_sharding(
-    source: Source, split: str, cache: bool, setting: str, num_excluded: int = 0
-) -> str:
+def resolve_sharding(source: Source, split: str, cache: bool, setting: str) -> str:
     """What the setting `data_sharding` means for a split.
 
     Args:
         source: The data set.
         split: A split expression.
-        cache: As in `train_batches`.
+        cache: As in `Reading`.
         setting: `auto`, `batch` or `split`.
-        num_excluded: Images of the split that are not used.
 
     Returns:
         `batch` or `split`. `auto` is `batch` where all records of the split fit into the memory
@@ -82,26 +115,13 @@ def resolve_sharding(
     if setting != "auto":
         return setting
     whole = _shuffle_buffer(source, split, cache or source.always_cached)
-    if whole == source.num_examples(split) or num_excluded or not _can_be_divided(source):
+    if whole == source.num_examples(split) or not _can_be_divided(source, split):
         return "batch"
     return "split"
 
 
 def train_batches(
-    source: Source,
-    split: str,
-    *,
-    batch_size: int,
-    views: ViewMaker,
-    seed: int,
-    start_step: int = 0,
-    cache: bool = False,
-    excluded_ids: Sequence[str] = (),
-    shard: tuple[int, int] = (0, 1),
-    replicas: int | None = None,
-    sharding: str = "batch",
-    service: str | None = None,
-    multi_label: bool = False,
+    source: Source, reading: Reading, views: ViewMaker, start_step: int = 0, part: Part = Part()
 ) -> tf.data.Dataset:
     """An endless stream of batches, each image once per epoch and never twice in a batch.
 
@@ -115,50 +135,38 @@ def train_batches(
 
     Args:
         source: The data set.
-        split: A split expression.
-        batch_size: Global batch size B.
+        reading: Which of its images, and in which batches.
         views: Makes all views of an image, of fixed size S, from one decoding.
-        seed: Seed of the run.
         start_step: Step that the first batch belongs to.
-        cache: Keep the images in memory after the first pass, decoded where that takes little;
-            small data sets always are.
-        excluded_ids: Ids of images of the split to leave out.
-        shard: (index, count) of this input pipeline. What others deliver is not decoded.
-        replicas: Number R of replicas over all pipelines, None for one per pipeline.
-        sharding: `batch` or `split`, see `resolve_sharding`.
-        service: `grpc://host:port` of a tf.data service that computes the same batches. Its
-            workers hold a shuffle buffer for each of the parts they divide a batch into.
-        multi_label: Whether the caller can handle the labels of a multi-label data set.
+        part: Of this input pipeline. What others deliver is not decoded.
 
     Returns:
         For every step R / count elements, one for each replica of this pipeline, in order; replica
         r has the rows [r B / R, (r + 1) B / R) of the global batch. Dicts with `view_0`, `view_1`,
-        ... (B / R, S, S, 3) as `views` makes them, and `label`, int64 (B / R,), -1
-        where unlabeled; (B / R, C) of a multi-label data set, see `Source.records`.
+        ... (B / R, S, S, 3) as `views` makes them, and `label`, int64 (B / R,), -1 where unlabeled.
 
     Raises:
         InputError: Fewer images than a batch, a batch or split that cannot be divided, an
-            unreachable service, or a multi-label data set where `multi_label` is not set.
+            unreachable service, or a multi-label data set.
     """
-    if not multi_label:
-        require_single_label(source)
-    rows = _rows_per_element(batch_size, shard[1], replicas, "train_batch_size")
-    steps = steps_per_epoch(source, split, batch_size, len(excluded_ids))
-    share = _share(source, split, batch_size, shard, sharding == "split", bool(excluded_ids))
-    ordered, read = _ordered(source, share, steps, start_step, seed, cache, excluded_ids)
+    require_single_label(source)
+    rows = _rows_per_element(reading.batch_size, part, "train_batch_size")
+    steps = steps_per_epoch(source, reading.split, reading.batch_size)
+    share = _share(source, reading, part)
+    ordered, read = _ordered(source, reading, share, steps, start_step)
+    numbered = reading.service is not None
+    make = _maker(ordered, read, views.of_shape(source.image_shape), reading.seed, numbered)
 
-    make = _maker(ordered, read, views.of_shape(source.image_shape), seed, service is not None)
-
-    def part(index: int, count: int, rows: int) -> tf.data.Dataset:
+    def piece(index: int, count: int, rows: int) -> tf.data.Dataset:
         return _finish(make(_part_of_batches(ordered, share.batch_size, index, count), rows))
 
-    if service is None:
-        return part(share.index, share.count, rows)
+    if reading.service is None:
+        return piece(share.index, share.count, rows)
     own = share.batch_size // share.count
     parts = service_lib.number_of_parts(own)
     batches = service_lib.through_service(
-        lambda p: part(share.index * parts + p, share.count * parts, own // parts),
-        service, parts, first=share.index * own, step_size=share.batch_size,
+        lambda p: piece(share.index * parts + p, share.count * parts, own // parts),
+        reading.service, parts, first=share.index * own, step_size=share.batch_size,
     )  # fmt: skip
     return _finish(batches if own == rows else batches.rebatch(rows, drop_remainder=True))
 
@@ -227,16 +235,11 @@ def view_seeds(seed: int, epoch: int | tf.Tensor, example_id: tf.Tensor, views: 
 
 def eval_batches(
     source: Source,
-    split: str,
-    *,
+    selection: Selection,
     batch_size: int,
     image_size: int,
-    view_fn: EvalView,
-    excluded_ids: Sequence[str] = (),
-    max_examples: int | None = None,
-    setting: str = "eval_split",
-    shard: tuple[int, int] = (0, 1),
-    replicas: int | None = None,
+    view_fn: EvalView = policy.eval_view,
+    part: Part = Part(),
 ) -> tf.data.Dataset:
     """One pass over a split in its fixed order, every image counted exactly once.
 
@@ -245,15 +248,11 @@ def eval_batches(
 
     Args:
         source: The data set.
-        split: A split expression.
+        selection: Which of its images.
         batch_size: Global batch size B.
         image_size: Size S of the result, whatever the size of the images.
         view_fn: From a uint8 image (H, W, 3) and S to float32 (S, S, 3).
-        excluded_ids: Ids of images of the split to leave out.
-        max_examples: Use only the first so many.
-        setting: Name of the setting that holds the split expression, for errors.
-        shard: (index, count) of this input pipeline. What others deliver is not decoded.
-        replicas: Number R of replicas over all pipelines, None for one per pipeline.
+        part: Of this input pipeline. What others deliver is not decoded.
 
     Returns:
         For each of the ceil(N / B) batches R / count elements, one for each replica of this
@@ -264,11 +263,11 @@ def eval_batches(
     Raises:
         InputError: No such split, nothing in it, or a batch that cannot be divided.
     """
-    index, count = shard
-    rows = _rows_per_element(batch_size, count, replicas, "eval_batch_size")
-    records, read = _eval_records(source, split, excluded_ids, max_examples, setting)
-    total = source.num_examples(split, setting) - len(set(excluded_ids))
-    total = total if max_examples is None else min(total, max_examples)
+    index, count = part.index, part.count
+    rows = _rows_per_element(batch_size, part, "eval_batch_size")
+    records, read = _eval_records(source, selection)
+    total = source.num_examples(selection.split, selection.setting)
+    total = total if selection.max_examples is None else min(total, selection.max_examples)
 
     unchanged = policy.is_identity(view_fn, source.image_shape, image_size)
 
@@ -295,13 +294,7 @@ def eval_batches(
     return _finish(elements.apply(known))
 
 
-def example_ids(
-    source: Source,
-    split: str,
-    excluded_ids: Sequence[str] = (),
-    max_examples: int | None = None,
-    setting: str = "eval_split",
-) -> list[str]:
+def example_ids(source: Source, selection: Selection) -> list[str]:
     """The ids of the images of `eval_batches` with the same arguments, in the same order.
 
     No image is decoded, and those of a folder are not read.
@@ -309,40 +302,30 @@ def example_ids(
     Raises:
         InputError: No such split, or nothing in it.
     """
-    records, _ = _eval_records(source, split, excluded_ids, max_examples, setting)
+    records, _ = _eval_records(source, selection)
     ids = records.map(lambda record: record["id"])
     return [os.fsdecode(example_id) for example_id in ids.as_numpy_iterator()]
 
 
 def _eval_records(
-    source: Source,
-    split: str,
-    excluded_ids: Sequence[str],
-    max_examples: int | None,
-    setting: str,
+    source: Source, selection: Selection
 ) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
     """The records of an evaluation in their order, and the function that reads one."""
-    total = source.num_examples(split, setting) - len(set(excluded_ids))
-    records, read = _records(source, split, excluded_ids, cache=False, setting=setting)
+    total = source.num_examples(selection.split, selection.setting)
+    records, read = _records(source, selection.split, cache=False, setting=selection.setting)
     records = records.apply(tf.data.experimental.assert_cardinality(total))
-    return records if max_examples is None else records.take(max_examples), read
+    most = selection.max_examples
+    return records if most is None else records.take(most), read
 
 
 def _records(
-    source: Source,
-    split: str,
-    excluded_ids: Sequence[str],
-    cache: bool,
-    setting: str = "train_split",
+    source: Source, split: str, cache: bool, setting: str = "train_split"
 ) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
     """What is shuffled, and the function that reads it: nothing is left to read in a cache.
 
     A cache holds files as they are, or pixels where `DECODED_BYTES` allows.
     """
     records = source.records(split, setting)
-    if excluded_ids:
-        excluded = tf.constant(list(excluded_ids))  # (K,)
-        records = records.filter(lambda record: tf.reduce_all(record["id"] != excluded))
     if not cache:
         return records, source.read
     shape = source.image_shape
@@ -360,25 +343,26 @@ def _records(
     return records, lambda example: example
 
 
-def _rows_per_element(batch_size: int, count: int, replicas: int | None, setting: str) -> int:
-    """Rows of a replica, of which each of `count` pipelines has as many."""
-    replicas = count if replicas is None else replicas
-    require(replicas % count == 0, "replicas",
-            f"must be a multiple of the {count} input pipelines", replicas)  # fmt: skip
-    require(batch_size % replicas == 0, setting,
-            f"must be divisible by the {replicas} parts it is divided into",
+def _rows_per_element(batch_size: int, part: Part, setting: str) -> int:
+    """Rows of a replica, of which each pipeline has as many."""
+    require(part.replicas % part.count == 0, "replicas",
+            f"must be a multiple of the {part.count} input pipelines", part.replicas)  # fmt: skip
+    require(batch_size % part.replicas == 0, setting,
+            f"must be divisible by the {part.replicas} parts it is divided into",
             batch_size)  # fmt: skip
-    return batch_size // replicas
+    return batch_size // part.replicas
 
 
-def _can_be_divided(source: Source) -> bool:
+def _can_be_divided(source: Source, split: str) -> bool:
     """Whether the parts of a split expression are parts of its images.
 
     Sources that leave out images or labels of one split expression know that expression only.
     """
-    while isinstance(source, UnlabeledSource):
+    while isinstance(source, WrappedSource):
+        if source.changes(split):
+            return False
         source = source.base
-    return not isinstance(source, WrappedSource)
+    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -400,39 +384,25 @@ class _Share:
     order: int = 0
 
 
-def _share(
-    source: Source,
-    split: str,
-    batch_size: int,
-    shard: tuple[int, int],
-    divided: bool,
-    left_out: bool,
-) -> _Share:
+def _share(source: Source, reading: Reading, part: Part) -> _Share:
     """A part of the batches of the whole split or, if `divided`, the batches of a part of it.
 
     As many steps fit into a part of the split: floor(floor(N / W) / (B / W)) = floor(N / B).
     """
-    index, count = shard
-    if not divided or count == 1:
-        return _Share(split, batch_size, index, count)
-    require(_can_be_divided(source) and not left_out, "data_sharding",
+    if reading.sharding != "split" or part.count == 1:
+        return _Share(reading.split, reading.batch_size, part.index, part.count)
+    require(_can_be_divided(source, reading.split), "data_sharding",
             "must be batch where images or labels are left out", "split")  # fmt: skip
-    part = splits.equal_part(source.ranges(split), index, count)
-    return _Share(part, batch_size // count, 0, 1, order=index)
+    own = splits.equal_part(source.ranges(reading.split), part.index, part.count)
+    return _Share(own, reading.batch_size // part.count, 0, 1, order=part.index)
 
 
 def _ordered(
-    source: Source,
-    share: _Share,
-    steps: int,
-    start_step: int,
-    seed: int,
-    cache: bool,
-    excluded_ids: Sequence[str],
+    source: Source, reading: Reading, share: _Share, steps: int, start_step: int
 ) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
     """Pairs (epoch, record) from a step on, and the function that reads a record."""
-    cache = cache or source.always_cached
-    records, read = _records(source, share.split, excluded_ids, cache)
+    cache, seed = reading.cache or source.always_cached, reading.seed
+    records, read = _records(source, share.split, cache)
     buffer = _shuffle_buffer(source, share.split, cache)
     start_epoch, done = divmod(start_step, steps)
 

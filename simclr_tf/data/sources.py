@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import tensorflow as tf
@@ -112,6 +112,10 @@ class WrappedSource:
 
     base: Source
 
+    def changes(self, split: str) -> bool:
+        """Whether it shows other images or labels of a split expression than the wrapped one."""
+        return True
+
     @property
     def name(self) -> str:
         """Of the wrapped source."""
@@ -185,6 +189,10 @@ class WrappedSource:
 class UnlabeledSource(WrappedSource):
     """A source without its labels, e.g. to pretrain on a multi-label data set."""
 
+    def changes(self, split: str) -> bool:
+        """No part of it has labels either."""
+        return False
+
     @property
     def num_classes(self) -> int | None:
         """None."""
@@ -204,6 +212,14 @@ class UnlabeledSource(WrappedSource):
         """Records whose label is -1."""
         no_label = tf.constant(-1, tf.int64)
         return self.base.records(split, setting).map(lambda record: {**record, "label": no_label})
+
+
+def lookup_table(ids: Sequence[str]) -> tf.lookup.StaticHashTable:
+    """True for the ids; on the host, where input pipelines run."""
+    with tf.device("CPU:0"):
+        keys = tf.constant([os.fsencode(example_id) for example_id in ids])  # (K,)
+        content = tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.bool))
+        return tf.lookup.StaticHashTable(content, default_value=False)
 
 
 def require_single_label(source: Source, setting: str = "dataset") -> None:

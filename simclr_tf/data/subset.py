@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from simclr_tf.data import name_list
 from simclr_tf.data import splits as split_arithmetic
-from simclr_tf.data.sources import FOLDER, Source, WrappedSource, require_single_label
+from simclr_tf.data.sources import FOLDER, Source, WrappedSource, lookup_table, require_single_label
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import PathLike, write_json
 from simclr_tf.json_files import field, read_json, texts
@@ -404,14 +404,6 @@ def _require_unique(ids: Sequence[str]) -> None:
     if len(set(ids)) < len(ids):
         twice = next(name for name, count in collections.Counter(ids).items() if count > 1)
         raise InputError("ids", "must not hold the same id twice", twice)
-
-
-def lookup_table(ids: Sequence[str]) -> tf.lookup.StaticHashTable:
-    """True for the ids; on the host, where input pipelines run."""
-    with tf.device("CPU:0"):
-        keys = tf.constant([os.fsencode(example_id) for example_id in ids])  # (K,)
-        content = tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.bool))
-        return tf.lookup.StaticHashTable(content, default_value=False)
 
 
 def _class_counts(labels: Sequence[int], source: Source) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import tensorflow as tf
 
-from simclr_tf.augment import crop, distortion, images, policy
+from simclr_tf.augment import composed, crop, distortion, images, policy
 from simclr_tf.augment import seeds as random
 from simclr_tf.data.decode import decode_boxes, decode_image, decode_stored
 from simclr_tf.settings.augment import AugmentConfig
@@ -81,6 +81,44 @@ class ImageViews:
     def of_batch(self, batch: Example) -> Example:
         """The batch itself."""
         return batch
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewRecipe:
+    """Which views are made of an image.
+
+    Attributes:
+        augment: The policy; `augment_on` says where it is computed.
+        image_size: Side of a view in pixels.
+        count: Views per image.
+        distorted: Whether views are more than crops and flips.
+    """
+
+    augment: AugmentConfig
+    image_size: int
+    count: int = 1
+    distorted: bool = False
+
+    def of_image(self) -> composed.ViewsOfImage:
+        """The function from an image and its seeds, (V, 2), to its views."""
+        return composed.views_of_image(self.image_size, self.augment, self.distorted)
+
+    def maker(self, compiled: bool = True) -> ViewMaker:
+        """Makes the views of `of_image`, those of the paper's policy faster.
+
+        Args:
+            compiled: Whether XLA may be used.
+        """
+        if self.distorted and not self.augment.is_plain:
+            return ImageViews(self.count, self.of_image())
+        return PolicyViews(
+            self.count,
+            self.image_size,
+            self.augment,
+            distorted=self.distorted,
+            on_device=self.distorted and self.augment.augment_on == "device",
+            compiled=compiled,
+        )
 
 
 def function_views(functions: Sequence[TrainView]) -> ImageViews:

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from simclr_tf.augment import color, seeds, studied
 from simclr_tf.errors import InputError, require
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput, Features, extract_features
+from simclr_tf.evaluation.features import FINAL_ENDPOINT, Batches, Extractor, Features
 
 PROJECTED_ENDPOINT = "proj_head_output"
 HIDDEN_UNITS = 256
@@ -90,16 +90,16 @@ ATTRIBUTES = (
 
 
 def attribute_batches(
-    batches: tf.data.Dataset, attribute: Attribute, seed: int = 0, part: int = 0
-) -> tf.data.Dataset:
+    batches: Batches, attribute: Attribute, seed: int = 0, part: int = 0
+) -> Batches:
     """Gives every image one value of an attribute, which becomes its label.
 
     The values are balanced: of every `num_values` consecutive images each gets another value, in an
     order of its own. They depend on (seed, part, position among the real images) alone.
 
     Args:
-        batches: Elements as in `extract_features`, `{'image': (B, S, S, 3)}` float32 in [0, 1] with
-            optional `'weight'` (B,).
+        batches: Elements as in `Extractor.features`, `{'image': (B, S, S, 3)}` float32 in [0, 1]
+            with optional `'weight'` (B,).
         attribute: One of `ATTRIBUTES`, or one's own. Color vs grayscale means nothing on images
             that are gray already (such as handwritten digits): both values look alike, and chance
             is the best that an encoder can get.
@@ -111,6 +111,8 @@ def attribute_batches(
         The batches with changed images and `'label'` int64 (B,). Padding (weight 0) stays as it
         is; its label is 0.
     """
+    if not isinstance(batches, tf.data.Dataset):  # a function of the host's part
+        return lambda host: attribute_batches(batches(host), attribute, seed, part)
 
     def number(count: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tuple]:
         real = _real(batch)  # (B,)
@@ -160,8 +162,6 @@ def predict_attribute(
     test_features: np.ndarray,
     test_values: np.ndarray,
     seed: int = 0,
-    *,
-    hidden_units: int = HIDDEN_UNITS,
     max_epochs: int = 60,
 ) -> float:
     """Test accuracy of a small MLP: one hidden layer of ReLUs on standardised features.
@@ -178,7 +178,6 @@ def predict_attribute(
         test_features: (M, D) finite floats.
         test_values: (M,) integers.
         seed: Decides the initial weights, the order and what is held back.
-        hidden_units: Width of the hidden layer.
         max_epochs: Passes over the training examples at most.
 
     Returns:
@@ -200,7 +199,7 @@ def predict_attribute(
     require(len(values) >= 2, "train_values", "must hold at least two values", values.tolist())
     scaler = StandardScaler().fit(train_x)
     classifier = MLPClassifier(
-        hidden_layer_sizes=(hidden_units,),
+        hidden_layer_sizes=(HIDDEN_UNITS,),
         batch_size=min(max(len(train_x) // 100, 16), 200, len(train_x)),
         early_stopping=len(train_x) >= 1000 and counts.min() * _VALIDATION_SHARE >= 1,
         validation_fraction=_VALIDATION_SHARE,
@@ -226,90 +225,67 @@ def _checked(name: str, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarra
 
 
 def attribute_table(
-    encode: Callable[[tf.Tensor], EncoderOutput],
-    train_batches: tf.data.Dataset,
-    test_batches: tf.data.Dataset,
-    *,
-    endpoints: Sequence[str] = (FINAL_ENDPOINT, PROJECTED_ENDPOINT),
+    extractor: Extractor,
+    train_batches: Batches,
+    test_batches: Batches,
     attributes: Sequence[Attribute] = ATTRIBUTES,
     seed: int = 0,
-    max_train_examples: int | None = MAX_TRAIN_EXAMPLES,
-    max_test_examples: int | None = None,
+    limits: tuple[int | None, int | None] = (MAX_TRAIN_EXAMPLES, None),
     on_batch: Callable[[int], None] | None = None,
-    on_attribute: Callable[[str, dict[str, float]], None] | None = None,
-    extract: Callable[..., Features] = extract_features,
 ) -> AttributeTable:
     """Table 3 of the paper for any frozen encoder: one pass over both data sets per attribute.
 
     Args:
-        encode: As in `extract_features`; a bare tensor counts as h.
+        extractor: Gives h as `final_avg_pool`, and z as `proj_head_output` where there is a
+            projection head.
         train_batches: Images without augmentation that the MLPs learn from; labels are not needed.
         test_batches: Images that they are judged by.
-        endpoints: Names of h, which the encoder must give, and of z, which it may give. With one
-            name only h is asked.
         attributes: What is asked.
         seed: Decides values, noise and the MLPs.
-        max_train_examples: Use only the first so many; None takes all. The paper's number is not
-            known; see `predict_attribute` for what is feasible.
-        max_test_examples: The same for the test images.
+        limits: Use only the first so many training and test images; None takes all. The paper's
+            number is not known; see `predict_attribute` for what is feasible.
         on_batch: Called after each batch with the number of images extracted so far, both data sets
             and all attributes together.
-        on_attribute: Called with the name and the accuracies of each finished attribute.
-        extract: A replacement of `extract_features`, for example with a strategy bound.
 
     Returns:
-        Accuracies by attribute, `h` and `z`. Without the second endpoint `z` is left out and a note
+        Accuracies by attribute, `h` and `z`. Without a projection head `z` is left out and a note
         says so.
 
     Raises:
-        InputError: See `extract_features`; not one or two endpoints.
+        InputError: See `Extractor.features`.
     """
-    require(len(endpoints) in (1, 2), "endpoints", "must name h, and z where it is asked for",
-            list(endpoints))  # fmt: skip
-    sources = (
-        (train_batches, _TRAIN, max_train_examples),
-        (test_batches, _TEST, max_test_examples),
-    )
+    sources = ((train_batches, _TRAIN, limits[0]), (test_batches, _TEST, limits[1]))
     accuracies: dict[str, dict[str, float]] = {}
     done = 0
     for attribute in attributes:
         found: list[Features] = []
         for batches, part, limit in sources:
-            features = extract(
-                encode=encode,
-                batches=attribute_batches(batches, attribute, seed, part),
-                on_batch=_shifted(on_batch, done),
-                endpoints=endpoints[:1],
-                optional_endpoints=endpoints[1:],
-                max_examples=limit,
+            features = extractor.features(
+                attribute_batches(batches, attribute, seed, part), _shifted(on_batch, done), limit
             )
             done += len(features.features)
             found.append(features)
-        accuracies[attribute.name] = _accuracies(found[0], found[1], endpoints, seed)
-        if on_attribute is not None:
-            on_attribute(attribute.name, accuracies[attribute.name])
-    return AttributeTable(accuracies, _notes(accuracies, endpoints))
+        accuracies[attribute.name] = _accuracies(found[0], found[1], seed)
+    return AttributeTable(accuracies, _notes(accuracies))
 
 
 def _shifted(on_batch: Callable[[int], None] | None, done: int) -> Callable[[int], None] | None:
     return None if on_batch is None else lambda count: on_batch(done + count)
 
 
-def _accuracies(
-    train: Features, test: Features, endpoints: Sequence[str], seed: int
-) -> dict[str, float]:
+def _accuracies(train: Features, test: Features, seed: int) -> dict[str, float]:
     """Accuracy from each of the endpoints that were extracted, by `h` and `z`."""
     assert train.labels is not None and test.labels is not None
     return {
         symbol: predict_attribute(
             train.endpoints[name], train.labels, test.endpoints[name], test.labels, seed
         )
-        for symbol, name in zip("hz", endpoints, strict=False)
+        for symbol, name in zip("hz", (FINAL_ENDPOINT, PROJECTED_ENDPOINT), strict=True)
         if name in train.endpoints
     }
 
 
-def _notes(accuracies: dict[str, dict[str, float]], endpoints: Sequence[str]) -> list[str]:
-    if len(endpoints) == 1 or all("z" in found for found in accuracies.values()):
+def _notes(accuracies: dict[str, dict[str, float]]) -> list[str]:
+    if all("z" in found for found in accuracies.values()):
         return []
-    return [f"z = g(h) is left out: the encoder has no projection head ({endpoints[1]})."]
+    return [f"z = g(h) is left out: the encoder has no projection head ({PROJECTED_ENDPOINT})."]

@@ -21,8 +21,9 @@ import tf_keras as keras
 
 from simclr_tf.encoder import Encoder
 from simclr_tf.errors import InputError, require
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput, TracedEncoder
+from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput, Extractor
 from simclr_tf.evaluation.keras_files import fault, open_keras_file, warn_about_code
+from simclr_tf.job import Job
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import locate
 from simclr_tf.weights.load import load_model
@@ -65,6 +66,18 @@ class FrozenEncoder:
     global_step: int = 0
     run_dir: str | None = None
     variables: tuple[tf.Variable, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    _extractors: dict[Any, Extractor] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def extractor(
+        self, job: Job, endpoint: str = FINAL_ENDPOINT, optional: tuple[str, ...] = ()
+    ) -> Extractor:
+        """The encoder on the devices of a job; the same one, with its traces, for each asker."""
+        key = (id(job.strategy), endpoint, optional)
+        if key not in self._extractors:
+            self._extractors[key] = Extractor(self.encode, job, (endpoint,), optional)
+        return self._extractors[key]
 
 
 def open_encoder(
@@ -287,7 +300,7 @@ def _checked_encode(
         except Exception as error:  # whatever a foreign object raises
             faults.append(f"{text}: {fault(error)}")
         else:
-            return TracedEncoder(functools.partial(_encode, call))
+            return functools.partial(_encode, call)
     raise InputError(setting, f"must map images (B, {size}, {size}, 3) to features (B, D) "
                      f"({'; '.join(faults) or 'it has no call and no signature'})",
                      received)  # fmt: skip

@@ -1,22 +1,16 @@
-"""Evaluation of one frozen encoder: linear head, weighted kNN, linear probe."""
+"""Scores of one frozen encoder: linear head, weighted kNN, linear probe."""
 
 from __future__ import annotations
 
+import dataclasses
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from simclr_tf.errors import require
-from simclr_tf.evaluation.features import (
-    LOGITS_ENDPOINT,
-    Batches,
-    EncoderOutput,
-    Features,
-    extract_features,
-)
+from simclr_tf.evaluation.features import LOGITS_ENDPOINT, Features
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.linear import linear_probe_predictions
 from simclr_tf.evaluation.metrics import top_k_accuracy
@@ -53,98 +47,61 @@ def knn_key(k: int) -> str:
 EVAL_METRICS = (*HEAD_METRICS, LINEAR_PROBE, knn_key(20), knn_key(200))
 
 
-def evaluate_encoder(
-    encode: Callable[[tf.Tensor], EncoderOutput],
-    test_batches: Batches,
-    bank_batches: Batches | None,
-    num_classes: int,
-    *,
-    ks: Sequence[int] = (20, 200),
-    temperature: float = 0.07,
-    bank_size: int | None = None,
-    probe: bool = False,
-    regularization_loss: float | None = None,
-    on_batch: Callable[[int], None] | None = None,
-    strategy: tf.distribute.Strategy | None = None,
-) -> Evaluation:
-    """Scores an encoder on a test set: every test example counts exactly once.
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """What is computed from features.
 
-    Args:
-        encode: Maps images (B, S, S, 3), float32 in [0, 1], to endpoints that hold
-            `final_avg_pool` and, where there is a linear head, `logits_sup`; or to (B, D).
-        test_batches: As in `extract_features`.
-        bank_batches: Training images without augmentation, the neighbours of kNN and the examples
-            of the probe; None leaves both out.
+    Attributes:
         num_classes: Classes of the data set.
         ks: Numbers of neighbours.
         temperature: Of the kNN weights.
-        bank_size: At most so many examples of `bank_batches` are used; None takes all.
         probe: Whether to fit a logistic regression on the bank's features as well.
-        regularization_loss: The linear head's L2 term, passed through to the metrics.
-        on_batch: Called after each batch with the number of examples extracted so far, bank and
-            test together.
-        strategy: Splits every batch over its replicas; None computes on one device.
-
-    Returns:
-        The metrics of `evaluate_features`, and notes.
-
-    Raises:
-        InputError: See `extract_features`; labels that do not fit `num_classes`.
     """
-    bank, done = None, 0
-    if bank_batches is not None and (len(ks) > 0 or probe):
-        bank = extract_features(
-            encode, bank_batches, on_batch, max_examples=bank_size, strategy=strategy
-        )
-        done = len(bank.features)
-    test = extract_features(
-        encode,
-        test_batches,
-        None if on_batch is None else lambda count: on_batch(done + count),
-        optional_endpoints=(LOGITS_ENDPOINT,),
-        strategy=strategy,
-    )
-    return evaluate_features(
-        test, bank, num_classes, ks=ks, temperature=temperature, probe=probe,
-        regularization_loss=regularization_loss,
-    )  # fmt: skip
+
+    num_classes: int
+    ks: Sequence[int] = (20, 200)
+    temperature: float = 0.07
+    probe: bool = False
+
+    @property
+    def needs_bank(self) -> bool:
+        """Whether training images are needed."""
+        return len(self.ks) > 0 or self.probe
 
 
-def evaluate_features(
-    test: Features,
-    bank: Features | None,
-    num_classes: int,
-    *,
-    ks: Sequence[int] = (20, 200),
-    temperature: float = 0.07,
-    probe: bool = False,
-    regularization_loss: float | None = None,
-) -> Evaluation:
-    """Scores features that have been extracted.
+def evaluate_features(test: Features, bank: Features | None, scoring: Scoring) -> Evaluation:
+    """Scores features that have been extracted: every test example counts exactly once.
+
+    Args:
+        test: Of the test set, with the logits where there is a linear head.
+        bank: Of training images without augmentation, the neighbours of kNN and the examples of the
+            probe; None leaves both out.
+        scoring: What is computed.
 
     Returns:
         Metrics in [0, 1] under the reference's names `eval/label_top_1_accuracy`,
-        `eval/label_top_5_accuracy` (top min(5, classes)) and `eval/regularization_loss`, and the
-        new `eval/knn_<k>_accuracy` and `eval/linear_probe_accuracy`. What cannot be computed (no
-        labels, no linear head, no bank) is left out and said in the notes.
+        `eval/label_top_5_accuracy` (top min(5, classes)), and the new `eval/knn_<k>_accuracy` and
+        `eval/linear_probe_accuracy`. What cannot be computed (no labels, no linear head, no bank)
+        is left out and said in the notes.
+
+    Raises:
+        InputError: Labels that do not fit `num_classes`.
     """
     metrics: dict[str, float] = {}
     notes: list[str] = []
     predictions: dict[str, np.ndarray] = {}
     if test.labels is None:
         notes.append("The evaluation split has no labels: accuracies are left out.")
-    else:
-        _require_labels("evaluation labels", test.labels, num_classes)
-        for part in (
-            _linear_head(test.logits, test.labels, num_classes),
-            _nearest_neighbours(test, bank, num_classes, ks, temperature),
-            _linear_probe(test, bank, num_classes) if probe else Evaluation({}, []),
-        ):
-            metrics.update(part.metrics)
-            notes.extend(part.notes)
-            predictions.update(part.predictions)
-    if regularization_loss is not None:
-        metrics[REGULARIZATION_LOSS] = float(regularization_loss)
+        return Evaluation(metrics, notes)
+    _require_labels("evaluation labels", test.labels, scoring.num_classes)
+    for part in (
+        _linear_head(test.logits, test.labels, scoring.num_classes),
+        _nearest_neighbours(test, bank, scoring),
+        _linear_probe(test, bank, scoring.num_classes) if scoring.probe else Evaluation({}, []),
+    ):
+        metrics.update(part.metrics)
+        notes.extend(part.notes)
+        predictions.update(part.predictions)
     return Evaluation(metrics, notes, test.labels, predictions)
 
 
@@ -161,24 +118,21 @@ def _linear_head(logits: np.ndarray | None, labels: np.ndarray, num_classes: int
     return Evaluation({TOP_1: top_1, TOP_5: top_5}, [], labels, predictions)
 
 
-def _nearest_neighbours(
-    test: Features,
-    bank: Features | None,
-    num_classes: int,
-    ks: Sequence[int],
-    temperature: float,
-) -> Evaluation:
-    if len(ks) == 0:
+def _nearest_neighbours(test: Features, bank: Features | None, scoring: Scoring) -> Evaluation:
+    if len(scoring.ks) == 0:
         return Evaluation({}, [])
     if bank is None or bank.labels is None:
         return Evaluation({}, [f"kNN is left out: {_no_bank(bank)}."])
-    _require_labels("training labels", bank.labels, num_classes)
+    _require_labels("training labels", bank.labels, scoring.num_classes)
     assert test.labels is not None
     accuracies = knn_accuracy(
-        bank.features, bank.labels, test.features, test.labels, ks, temperature, num_classes
-    )
+        bank.features, bank.labels, test.features, test.labels, scoring.ks, scoring.temperature,
+        scoring.num_classes,
+    )  # fmt: skip
     size = len(bank.features)
-    notes = [f"kNN with k={k} uses all {size} training images there are." for k in ks if k > size]
+    notes = [
+        f"kNN with k={k} uses all {size} training images there are." for k in scoring.ks if k > size
+    ]
     return Evaluation({knn_key(k): accuracy for k, accuracy in accuracies.items()}, notes)
 
 

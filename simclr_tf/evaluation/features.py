@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import distribution
 from simclr_tf.data import retry
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require, require_choice
+from simclr_tf.job import Job
 
 FINAL_ENDPOINT = "final_avg_pool"
 LOGITS_ENDPOINT = "logits_sup"
@@ -53,175 +53,147 @@ class FeatureBatch(NamedTuple):
     labels: np.ndarray | None
 
 
-def iterate_features(
-    encode: Callable[[tf.Tensor], EncoderOutput],
-    batches: Batches,
-    *,
-    endpoints: Sequence[str] = (FINAL_ENDPOINT,),
-    optional_endpoints: Sequence[str] = (),
-    max_examples: int | None = None,
-    strategy: tf.distribute.Strategy | None = None,
-) -> Iterator[FeatureBatch]:
-    """Runs a frozen encoder once over a data set and hands out its features batch by batch.
+class Extractor:
+    """A frozen encoder on the devices of a job, traced once for each shape of images.
 
-    Args: as for `extract_features`. The memory taken does not grow with the data set.
+    A deep network takes seconds to trace, so an extractor is handed on to whoever asks the same
+    encoder again. The traces live as long as it does.
 
-    Raises:
-        InputError: An endpoint is missing, images are not float32, or a feature is NaN or infinite
-            (with the example's index).
-    """
-    require(len(endpoints) > 0, "endpoints", "must name at least one endpoint", list(endpoints))
-    if max_examples is not None:
-        require(max_examples >= 1, "max_examples", "must be at least 1", max_examples)
-    whole = batches if isinstance(batches, tf.data.Dataset) else batches(Part())
-    dtype = whole.element_spec["image"].dtype
-    require(dtype == tf.float32, "batches", "must hold float32 images in [0, 1]", dtype.name)
-
-    if strategy is None or strategy.num_replicas_in_sync == 1:
-        batches = whole
-    traced = encode if isinstance(encode, TracedEncoder) else TracedEncoder(encode)
-    count = 0
-    for outputs, batch in _outputs(traced, tuple(endpoints), tuple(optional_endpoints), batches,
-                                   strategy):  # fmt: skip
-        size = len(outputs[endpoints[0]])
-        rows = _real_rows(batch, size, None if max_examples is None else max_examples - count)
-        arrays = {}
-        for name, values in outputs.items():
-            arrays[name] = np.asarray(values, np.float32)[rows]  # (n, ...)
-            _refuse_non_finite(name, arrays[name], first_index=count)
-        labels = np.asarray(batch["label"], np.int64)[rows] if "label" in batch else None
-        count += len(rows)
-        yield FeatureBatch(arrays, labels)
-        if count == max_examples:
-            return
-
-
-class TracedEncoder:
-    """A callable that remembers its traces, so that a second extraction starts at once.
-
-    A deep network takes seconds to trace. The traces live as long as this object.
+    Example:
+        `Extractor(lambda images: model(images, training=False)).features(batches)`
 
     Args:
-        encode: Maps images to features or to a mapping of endpoints, for inference.
+        encode: Maps images (B, S, S, 3), float32 in [0, 1], to features (B, D) or to a mapping
+            of endpoints. A bare tensor counts as the first of `endpoints`. It must stand for
+            inference.
+        job: Every batch is split over its replicas; the result is in the order of the data set all
+            the same. None computes on one device.
+        endpoints: Names that the encoder must give.
+        optional: Names that are taken along where the encoder gives them.
+
+    Raises:
+        InputError: No endpoint is named.
     """
 
-    def __init__(self, encode: Callable[[tf.Tensor], EncoderOutput]):
-        self._encode = encode
-        self._steps: dict[tuple[Any, ...], Callable[[tf.Tensor], dict[str, tf.Tensor]]] = {}
-
-    def __call__(self, images: tf.Tensor) -> EncoderOutput:
-        """What the callable itself gives."""
-        return self._encode(images)
-
-    def select(
-        self, images: tf.Tensor, endpoints: Sequence[str], optional: Sequence[str]
-    ) -> dict[str, tf.Tensor]:
-        """Some endpoints of images, float32."""
-        return _select(self._encode(images), endpoints, optional)
-
-    def step(
-        self, endpoints: tuple[str, ...], optional: tuple[str, ...], shape: tf.TensorShape
-    ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-        """`select` as a traced function of images of one shape."""
-        key = (endpoints, optional, tuple(shape))
-        if key not in self._steps:
-            # Errors pass as they are without AutoGraph; a Keras model needs no conversion.
-            self._steps[key] = tf.function(
-                lambda images: self.select(images, endpoints, optional),
-                input_signature=[tf.TensorSpec(shape, tf.float32)],
-                autograph=False,
-            )
-        return self._steps[key]
-
-
-def _outputs(
-    encode: TracedEncoder,
-    endpoints: tuple[str, ...],
-    optional: tuple[str, ...],
-    batches: Batches,
-    strategy: tf.distribute.Strategy | None,
-) -> Iterator[tuple[dict[str, tf.Tensor], Mapping[str, tf.Tensor]]]:
-    """The selected endpoints of every batch beside the rest of the batch, whole and in order."""
-    if strategy is None or strategy.num_replicas_in_sync == 1:
-        assert isinstance(batches, tf.data.Dataset)  # whole, see above
-        step = encode.step(endpoints, optional, batches.element_spec["image"].shape)
-        for batch in retry.resume_iteration(batches.skip, retry.Backoff(_READ_RETRIES)):
-            yield step(batch["image"]), batch
-        return
-
-    @tf.function(autograph=False)
-    def gathered(batch: Mapping[str, Any]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        outputs = strategy.run(encode.select, args=(batch["image"], endpoints, optional))
-        rest = {name: value for name, value in batch.items() if name != "image"}
-        # Replicas hold consecutive parts of the batch: gathering them restores its order.
-        return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), (outputs, rest))
-
-    for batch in retry.resume_iteration(
-        lambda taken: _distributed(batches, strategy, taken), retry.Backoff(_READ_RETRIES)
+    def __init__(
+        self,
+        encode: Callable[[tf.Tensor], EncoderOutput],
+        job: Job | None = None,
+        endpoints: Sequence[str] = (FINAL_ENDPOINT,),
+        optional: Sequence[str] = (),
     ):
-        yield gathered(batch)
+        require(len(endpoints) > 0, "endpoints", "must name at least one endpoint", list(endpoints))
+        self._encode, self._job = encode, job
+        self._endpoints, self._optional = tuple(endpoints), tuple(optional)
+        self._steps: dict[tuple[Any, ...], Callable[[tf.Tensor], dict[str, tf.Tensor]]] = {}
+        self._gathered: Callable[..., Any] | None = None
+
+    def features(
+        self,
+        batches: Batches,
+        on_batch: Callable[[int], None] | None = None,
+        max_examples: int | None = None,
+    ) -> Features:
+        """The features of a whole data set, in memory.
+
+        Args:
+            batches: Elements `{'image': (B, S, S, 3)}` with optional `'label'` (B,) or (B, C) and
+                `'weight'` (B,). Weight 0 marks padding, which is dropped: N counts the real
+                examples exactly. Labels that are negative throughout (as in unlabeled TFDS splits)
+                count as absent. Or a function from a host's `Part` to such elements for each of its
+                replicas.
+            on_batch: Called after each batch with the number of examples extracted so far.
+            max_examples: Stop after so many examples; None takes all.
+
+        Returns:
+            Features of N examples.
+
+        Raises:
+            InputError: An endpoint is missing, images are not float32, there is no example, only
+                some of them are labeled, or a feature is NaN or infinite (with the example's
+                index).
+        """
+        return collect(self.iterate(batches, max_examples), self._endpoints[0], on_batch)
+
+    def iterate(self, batches: Batches, max_examples: int | None = None) -> Iterator[FeatureBatch]:
+        """The same batch by batch: the memory taken does not grow with the data set."""
+        if max_examples is not None:
+            require(max_examples >= 1, "max_examples", "must be at least 1", max_examples)
+        count = 0
+        for outputs, batch in self._outputs(batches):
+            size = len(outputs[self._endpoints[0]])
+            rows = _real_rows(batch, size, None if max_examples is None else max_examples - count)
+            arrays = {}
+            for name, values in outputs.items():
+                arrays[name] = np.asarray(values, np.float32)[rows]  # (n, ...)
+                _refuse_non_finite(name, arrays[name], first_index=count)
+            labels = np.asarray(batch["label"], np.int64)[rows] if "label" in batch else None
+            count += len(rows)
+            yield FeatureBatch(arrays, labels)
+            if count == max_examples:
+                return
+
+    def _outputs(
+        self, batches: Batches
+    ) -> Iterator[tuple[dict[str, tf.Tensor], Mapping[str, tf.Tensor]]]:
+        """The selected endpoints of every batch beside the rest of it, whole and in order."""
+        whole = batches if isinstance(batches, tf.data.Dataset) else batches(Part())
+        spec = whole.element_spec["image"]
+        require(spec.dtype == tf.float32, "batches", "must hold float32 images in [0, 1]",
+                spec.dtype.name)  # fmt: skip
+        job = self._job
+        if job is None or job.replicas == 1:
+            step = self._step(spec.shape)
+            for batch in retry.resume_iteration(whole.skip, retry.Backoff(_READ_RETRIES)):
+                yield step(batch["image"]), batch
+            return
+        gathered = self._over_replicas(job.strategy)
+        for batch in retry.resume_iteration(
+            lambda taken: _distributed(batches, job, taken), retry.Backoff(_READ_RETRIES)
+        ):
+            yield gathered(batch)
+
+    def _select(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The endpoints of images, float32."""
+        return _select(self._encode(images), self._endpoints, self._optional)
+
+    def _step(self, shape: tf.TensorShape) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        """`_select` as a traced function of images of one shape."""
+        if tuple(shape) not in self._steps:
+            # Errors pass as they are without AutoGraph; a Keras model needs no conversion.
+            self._steps[tuple(shape)] = tf.function(
+                self._select, input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False
+            )
+        return self._steps[tuple(shape)]
+
+    def _over_replicas(self, strategy: tf.distribute.Strategy) -> Callable[..., Any]:
+        if self._gathered is None:
+
+            @tf.function(autograph=False)
+            def gathered(batch: Mapping[str, Any]) -> tuple[Any, Any]:
+                outputs = strategy.run(self._select, args=(batch["image"],))
+                rest = {name: value for name, value in batch.items() if name != "image"}
+                # Replicas hold consecutive parts of the batch: gathering restores its order.
+                return tf.nest.map_structure(
+                    lambda value: strategy.gather(value, axis=0), (outputs, rest)
+                )
+
+            self._gathered = gathered
+        return self._gathered
 
 
-def _distributed(batches: Batches, strategy: tf.distribute.Strategy, taken: int) -> Any:
+def _distributed(batches: Batches, job: Job, taken: int) -> Any:
     """What is left of the batches, divided over the replicas, after so many."""
     if isinstance(batches, tf.data.Dataset):
         # Every host would read all of it.
-        require(distribution.num_workers(strategy) == 1, "batches",
+        require(job.workers == 1, "batches",
                 "must be a function of the host's part with several workers", batches)  # fmt: skip
-        return strategy.experimental_distribute_dataset(batches.skip(taken))
+        return job.strategy.experimental_distribute_dataset(batches.skip(taken))
 
     def what_is_left(part: Part) -> tf.data.Dataset:
         return batches(part).skip(taken * part.replicas // part.count)
 
-    return distribution.distribute(strategy, what_is_left)
-
-
-def extract_features(
-    encode: Callable[[tf.Tensor], EncoderOutput],
-    batches: Batches,
-    on_batch: Callable[[int], None] | None = None,
-    *,
-    endpoints: Sequence[str] = (FINAL_ENDPOINT,),
-    optional_endpoints: Sequence[str] = (),
-    max_examples: int | None = None,
-    strategy: tf.distribute.Strategy | None = None,
-) -> Features:
-    """Runs a frozen encoder once over a data set.
-
-    `encode` is traced once, for the shape that the data set declares (a `TracedEncoder` keeps the
-    trace for later calls). It must already stand for inference:
-    `lambda images: model(images, training=False)`.
-
-    Args:
-        encode: Maps images (B, S, S, 3), float32 in [0, 1], to features (B, D) or to a mapping
-            of endpoints. A bare tensor counts as the first of `endpoints`.
-        batches: Elements `{'image': (B, S, S, 3)}` with optional `'label'` (B,) or (B, C) and
-            `'weight'` (B,). Weight 0 marks padding, which is dropped: N counts the real examples
-            exactly. Labels that are negative throughout (as in unlabeled TFDS splits) count as
-            absent. Or a function from a host's `Part` to such elements for each of its replicas.
-        on_batch: Called after each batch with the number of examples extracted so far.
-        endpoints: Names that the encoder must give.
-        optional_endpoints: Names that are taken along where the encoder gives them.
-        max_examples: Stop after so many examples; None takes all.
-        strategy: Splits every batch over its replicas; the result is in the order of the data set
-            all the same. None computes on one device.
-
-    Returns:
-        Features of N examples.
-
-    Raises:
-        InputError: An endpoint is missing, images are not float32, there is no example, only some
-            of them are labeled, or a feature is NaN or infinite (with the example's index).
-    """
-    found = iterate_features(
-        encode,
-        batches,
-        endpoints=endpoints,
-        optional_endpoints=optional_endpoints,
-        max_examples=max_examples,
-        strategy=strategy,
-    )
-    return collect(found, endpoints[0] if endpoints else None, on_batch)
+    return job.distribute(what_is_left)
 
 
 def collect(

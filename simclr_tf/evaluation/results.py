@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from simclr_tf import run_folder
 from simclr_tf.errors import InputError
 from simclr_tf.files import write_json
 from simclr_tf.json_files import find_json, find_or_set_aside
@@ -43,12 +44,12 @@ def write_results(
     folder = os.fspath(model_dir)
     # The numbered file first: whoever sees a new result.json finds its step's file too.
     write_json(os.path.join(folder, f"result_{int(global_step)}.json"), result)
-    newest = find_or_set_aside(os.path.join(folder, "result.json"), say, _KINDS)
+    newest = find_or_set_aside(os.path.join(folder, run_folder.RESULT), say, _KINDS)
     if (newest.get("global_step") or 0) <= int(global_step):
         # The protocols' sections are of the same weights where they are of the same step.
         kept = {key: newest[key] for key in ("evaluated", "protocols") if key in newest}
         same = (kept.get("evaluated") or {}).get("global_step") == int(global_step)
-        write_json(os.path.join(folder, "result.json"), {**result, **(kept if same else {})})
+        write_json(os.path.join(folder, run_folder.RESULT), {**result, **(kept if same else {})})
     return result
 
 
@@ -78,7 +79,7 @@ def write_protocol(
     Raises:
         InputError: A figure is NaN or infinite; the file is not touched then.
     """
-    path = os.path.join(os.fspath(folder), "result.json")
+    path = os.path.join(os.fspath(folder), run_folder.RESULT)
     result = find_or_set_aside(path, say, _KINDS)
     sections = dict(result.get("protocols") or {}) if _is_of(result, about) else {}
     sections[name] = dict(section)
@@ -90,7 +91,7 @@ def write_protocol(
 def is_same(folder: str | os.PathLike[str], about: Mapping[str, Any]) -> bool:
     """Whether the sections in a folder, if any, are of the same encoder, data and endpoint."""
     try:
-        result = find_json(os.path.join(os.fspath(folder), "result.json"))
+        result = find_json(os.path.join(os.fspath(folder), run_folder.RESULT))
     except InputError:
         return True  # damaged: whoever writes sets it aside
     return _is_of(result or {}, about)

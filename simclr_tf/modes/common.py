@@ -1,17 +1,13 @@
-"""What the modes share: where lines for the user go, and what writes the SavedModels."""
+"""What the modes share: what writes the SavedModels of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import tensorflow as tf
-
-from simclr_tf import console, distribution
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.simclr import SimCLR
 
-Say = Callable[[str], None]
 Flags = Mapping[str, Any]
 
 
@@ -29,33 +25,19 @@ class Export(Protocol):
         ...
 
 
-def print_line(text: str) -> None:
-    """The usual `Say`: a line on standard output, at once."""
-    console.say(text)
-
-
-def silent(text: str) -> None:
-    """The `Say` of every worker but the chief."""
-
-
-def say_as_chief(strategy: tf.distribute.Strategy, say: Say) -> Say:
-    """`say` on the worker that speaks for the job, nothing on the others."""
-    return say if distribution.is_chief(strategy) else silent
-
-
 def write_export(
-    export: Export | None, experiment: Experiment, model: SimCLR, global_step: int, say: Say
+    export: Export | None, experiment: Experiment, model: SimCLR, global_step: int
 ) -> None:
     """Writes the SavedModel of a step, where one is wanted, and says where it lies."""
-    if export is None or not distribution.is_chief(experiment.strategy):
+    if export is None or not experiment.job.is_chief:
         return
     directory = export.write(model, global_step, experiment.class_names)
     if directory is not None:
-        say(f"SavedModel: {directory}")
+        experiment.job.say(f"SavedModel: {directory}")
 
 
 def describe_export(export: Export | None, experiment: Experiment, global_step: int) -> None:
     """Writes the model card of a step anew, after an evaluation."""
     assert experiment.eval_split is not None
-    if export is not None and distribution.is_chief(experiment.strategy):
+    if export is not None and experiment.job.is_chief:
         export.describe(global_step, experiment.run.data.dataset, experiment.eval_split)

@@ -10,34 +10,28 @@ import numpy as np
 import tensorflow as tf
 
 import simclr_tf
-from simclr_tf import capacity, distribution
-from simclr_tf.augment import policy
-from simclr_tf.data import decode, pipeline, sources
+from simclr_tf import capacity
+from simclr_tf.data import decode, excluding, pipeline, sources
+from simclr_tf.data.images import Images
 from simclr_tf.errors import require, require_choice
 from simclr_tf.evaluation import encoders, features
 from simclr_tf.files import is_remote
-from simclr_tf.modes.common import Say, print_line
-from simclr_tf.report.progress import Progress
+from simclr_tf.job import Job
+from simclr_tf.progress import Progress
 from simclr_tf.retrieval.embeddings import EmbeddingWriter, check_output, to_vectors
 from simclr_tf.settings.commands import Embed
 from simclr_tf.settings.data import DataConfig
-from simclr_tf.text import printable_name
 from simclr_tf.weights import locate
-
-_SHOWN_BAD_IMAGES = 5
 
 
 class _Part(NamedTuple):
-    """A split to embed, without the images that can't be decoded."""
+    """A split to embed, and the ids of its images."""
 
     split: str
     ids: list[str]
-    bad_ids: list[str]
 
 
-def embed(
-    command: Embed, strategy: tf.distribute.Strategy | None = None, say: Say = print_line
-) -> str:
+def embed(command: Embed, job: Job | None = None) -> str:
     """Writes id, label and embedding of every image of a data set.
 
     Images are seen as in evaluation (`policy.eval_view`). The file appears when all is done; an
@@ -47,8 +41,7 @@ def embed(
 
     Args:
         command: What to embed, by which encoder, into which file.
-        strategy: Where to compute; None takes one device.
-        say: Receives lines for the user.
+        job: Where to compute, and who hears of it; None takes the present devices.
 
     Returns:
         The path of the file.
@@ -59,17 +52,20 @@ def embed(
     assert command.output is not None and command.checkpoint is not None  # else refused
     data, endpoint, batch_size = command.data, command.endpoint, command.eval_batch_size
     target = str(check_output(command.output))
-    if strategy is not None:
-        distribution.check_divisible("eval_batch_size", batch_size, strategy)
+    job = job or Job()
+    job.check_divisible("eval_batch_size", batch_size)
     capacity.check_images(batch_size, command.image_size or 1)
     source = sources.open_source(data)
+    if data.skip_bad_images:
+        source = excluding.ExcludingSource(source, job.say)
     encoder = encoders.open_encoder(
         command.checkpoint, command.image_size, command.allow_foreign_graph
     )
     _check_endpoint(encoder, endpoint)
-    parts = _parts(source, data, say)
+    images = Images(source, encoder.image_size, batch_size, job)
+    parts = _parts(source, data)
     if source.multi_label:
-        say("note: images have several labels each: labels are left out")
+        job.say("note: images have several labels each: labels are left out")
     total = sum(len(part.ids) for part in parts)
     metadata = _metadata(encoder, endpoint, data, [part.split for part in parts])
     with (
@@ -77,11 +73,11 @@ def embed(
         EmbeddingWriter(target, metadata, _class_names(source)) as writer,
     ):
         for part in parts:
-            for ids, batch in _batches(encoder, source, part, endpoint, batch_size, strategy):
+            for ids, batch in _batches(encoder.extractor(job, endpoint), images, part):
                 vectors = to_vectors(batch.endpoints[endpoint])  # (n, D)
                 writer.append(ids, vectors, _labels(source, batch, len(ids)))
                 progress.update(writer.count, writer.count, {})
-    say(f"{target}: {total} images, {endpoint} of {encoder.name}, "
+    job.say(f"{target}: {total} images, {endpoint} of {encoder.name}, "
         f"{os.path.getsize(target) / 1e6:.2f} MB")  # fmt: skip
     return target
 
@@ -92,7 +88,7 @@ def _check_endpoint(encoder: encoders.FrozenEncoder, endpoint: str) -> None:
     require_choice("endpoint", endpoint, sorted(outputs))
 
 
-def _parts(source: sources.Source, data: DataConfig, say: Say) -> list[_Part]:
+def _parts(source: sources.Source, data: DataConfig) -> list[_Part]:
     if data.eval_split is not None:
         chosen = [data.eval_split]
     elif _is_folder(data):
@@ -102,49 +98,22 @@ def _parts(source: sources.Source, data: DataConfig, say: Say) -> list[_Part]:
     setting = "train_split" if data.eval_split is None else "eval_split"
     parts = []
     for name in chosen:
-        bad: list[str] = []
         with decode.naming_bad_image(source, name, setting):
-            if data.skip_bad_images:
-                bad = decode.find_bad_examples(source.examples(name, setting))
-            ids = pipeline.example_ids(source, name, bad, setting=setting)
-        parts.append(_Part(name, ids, bad))
-    _say_bad([source.location(bad) for part in parts for bad in part.bad_ids], say)
+            ids = pipeline.example_ids(source, pipeline.Selection(name, setting=setting))
+        parts.append(_Part(name, ids))
     require(any(part.ids for part in parts), "dataset", "must hold at least one readable image",
             data.dataset)  # fmt: skip
     return [part for part in parts if part.ids]
 
 
-def _say_bad(places: Sequence[str], say: Say) -> None:
-    if places:
-        more = ", ..." if len(places) > _SHOWN_BAD_IMAGES else ""
-        listed = ", ".join(map(printable_name, places[:_SHOWN_BAD_IMAGES]))
-        say(f"note: {len(places)} undecodable images are left out: {listed}{more}")
-
-
 def _batches(
-    encoder: encoders.FrozenEncoder,
-    source: sources.Source,
-    part: _Part,
-    endpoint: str,
-    batch_size: int,
-    strategy: tf.distribute.Strategy | None,
+    extractor: features.Extractor, images: Images, part: _Part
 ) -> Iterator[tuple[list[str], features.FeatureBatch]]:
     """The ids and features of a split, batch by batch."""
-    images = pipeline.eval_batches(
-        source,
-        part.split,
-        batch_size=batch_size,
-        image_size=encoder.image_size,
-        view_fn=policy.eval_view,
-        excluded_ids=part.bad_ids,
-    )
-    extracted = features.iterate_features(
-        encoder.encode, images, endpoints=(endpoint,), strategy=strategy
-    )
     done = 0
-    with decode.naming_bad_image(source, part.split):
-        for batch in extracted:
-            count = len(batch.endpoints[endpoint])
+    with images.naming_bad_image(part.split):
+        for batch in extractor.iterate(images.eval_batches(part.split)):
+            count = len(next(iter(batch.endpoints.values())))
             yield part.ids[done : done + count], batch
             done += count
 

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf import console
 from simclr_tf.augment import policy
+from simclr_tf.console import Say
 from simclr_tf.data import sources
 from simclr_tf.errors import InputError, require
-from simclr_tf.evaluation import encoders, features
+from simclr_tf.evaluation import encoders
 from simclr_tf.files import check_length, check_local
-from simclr_tf.modes.common import Say, print_line
+from simclr_tf.job import Job
 from simclr_tf.retrieval import images, picture
 from simclr_tf.retrieval import neighbors as search
 from simclr_tf.retrieval.embeddings import (
@@ -56,7 +58,7 @@ class _Query(NamedTuple):
     image: np.ndarray | None
 
 
-def neighbors(command: Neighbors, say: Say = print_line) -> str | None:
+def neighbors(command: Neighbors, say: Say = console.say) -> str | None:
     """Shows the images nearest to a query, or the near-duplicates among all images.
 
     Similarity is the cosine of the embeddings. The text goes to `say`, the picture to a file.
@@ -197,7 +199,7 @@ def _embed_file(path: pathlib.Path, content: Embeddings, open_encoder: _Opener) 
     view = policy.eval_view(tf.constant(image), encoder.image_size)  # (S, S, 3)
     batches = tf.data.Dataset.from_tensors({"image": view[None]})
     endpoint = metadata["endpoint"]
-    batch = next(features.iterate_features(encoder.encode, batches, endpoints=(endpoint,)))
+    batch = next(encoder.extractor(Job(), endpoint).iterate(batches))
     vector = to_vectors(batch.endpoints[endpoint])[0]  # (D,)
     dimension = content.vectors.shape[1]
     require(len(vector) == dimension, "checkpoint", f"must give {dimension} numbers as in the file",

@@ -11,24 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf import distribution
-from simclr_tf import experiment as experiment_lib
+from simclr_tf import run_folder
 from simclr_tf.augment.description import in_words
-from simclr_tf.data import decode
+from simclr_tf.console import Say
+from simclr_tf.data.samples import SampleViews, example_batches
+from simclr_tf.distribution import Part
 from simclr_tf.errors import one_line
 from simclr_tf.evaluation.evaluate import Evaluation
-from simclr_tf.evaluation.features import (
-    FINAL_ENDPOINT,
-    LOGITS_ENDPOINT,
-    Features,
-    TracedEncoder,
-    extract_features,
-)
-from simclr_tf.experiment import Experiment, SampleViews
+from simclr_tf.evaluation.features import Extractor, Features
+from simclr_tf.experiment import Experiment
 from simclr_tf.files import is_remote, remove_leftovers, write_json
 from simclr_tf.json_files import find_or_set_aside
-from simclr_tf.models.simclr import SimCLR
-from simclr_tf.modes.common import Say
 from simclr_tf.report import kept, machine, pictures
 from simclr_tf.report.embedding_map import embedding_map
 
@@ -72,18 +65,15 @@ class Reporter:
 
     Args:
         experiment: The run.
-        model: What it trains.
-        untrained: Makes a model with the weights that the run started from.
-        say: Receives lines for the user.
+        encoder: What it trains, at work.
+        first: The same of the weights that the run started from.
     """
 
-    def __init__(
-        self, experiment: Experiment, model: SimCLR, untrained: Callable[[], SimCLR], say: Say
-    ):
-        self._experiment, self._say, self._untrained = experiment, say, untrained
-        self._chief = distribution.is_chief(experiment.strategy)
+    def __init__(self, experiment: Experiment, encoder: Extractor, first: Callable[[], Extractor]):
+        self._experiment, self._encoder, self._first = experiment, encoder, first
+        self._job, self._say = experiment.job, experiment.job.say
+        self._chief = self._job.is_chief
         self._folder = experiment.run.model_dir
-        self._encoder = _encoder(model)
         self._before: Features | None = None
         self._images: np.ndarray | None = None
         self._started = time.monotonic()
@@ -94,9 +84,9 @@ class Reporter:
     def begin(self, step: int) -> None:
         """Notes with what and on what a start of the run computes."""
         if self._on and self._chief:
-            for name in (kept.REPORT, kept.ABOUT, kept.EXAMPLES, kept.VIEWS):
+            for name in (run_folder.REPORT, kept.ABOUT, kept.EXAMPLES, kept.VIEWS):
                 remove_leftovers(os.path.join(self._folder, name))
-            _note_start(self._experiment, step, self._say)
+            _note_start(self._experiment, step)
 
     def checkpoint(self, step: int) -> None:
         """Brings the page up to date as far as that takes a small share of the time.
@@ -105,7 +95,7 @@ class Reporter:
         """
         passed = time.monotonic() - self._started
         looks = self._on and self._looking.allows(passed)
-        if distribution.from_chief(self._experiment.strategy, int(looks)):
+        if self._job.from_chief(int(looks)):
             self.update(step)
         elif self._on and self._chief and self._writing.allows(passed):
             self._write(step)
@@ -121,7 +111,7 @@ class Reporter:
 
     def _write(self, step: int) -> None:
         with self._writing.measured():
-            _note_step(self._experiment, step, self._say)
+            _note_step(self._experiment, step)
             write_page(self._folder, self._say)
 
     def _try_to_look(self, step: int) -> None:
@@ -129,7 +119,7 @@ class Reporter:
 
         Of several workers none goes on alone: the others would wait for it.
         """
-        if distribution.num_workers(self._experiment.strategy) > 1:
+        if self._job.workers > 1:
             self._look(step)
         elif self._sees:
             self._sees = _try("what the encoder makes of test images could not be kept for "
@@ -139,7 +129,7 @@ class Reporter:
         """What the encoder makes of a few images."""
         experiment = self._experiment
         if self._before is None:
-            self._before = _extract(experiment, _encoder(self._untrained()))
+            self._before = _extract(experiment, self._first())
         found = _extract(experiment, self._encoder)
         if not self._chief:
             return
@@ -187,22 +177,20 @@ def keep_views(experiment: Experiment, samples: SampleViews, epoch: int) -> None
         ).write(run.model_dir)
 
 
-def keep_evaluation(
-    experiment: Experiment, folder: str, evaluation: Evaluation, step: int, say: Say
-) -> None:
+def keep_evaluation(experiment: Experiment, folder: str, evaluation: Evaluation, step: int) -> None:
     """Keeps the classes that an evaluation found, and writes the page of the run."""
     if not experiment.run.page.report:
         return
     if evaluation.labels is not None and evaluation.predictions:
         kept.Predictions(evaluation.labels, evaluation.predictions, step).write(folder)
-    write_page(experiment.run.model_dir, say)
+    write_page(experiment.run.model_dir, experiment.job.say)
 
 
 def draw_curves(folder: str, say: Say) -> None:
     """Draws `curves.png` of a run; says so where that fails."""
     from simclr_tf.report import curves
 
-    path = os.path.join(folder, "curves.png")
+    path = os.path.join(folder, run_folder.CURVES)
     _try("curves.png could not be drawn", lambda: curves.plot_learning_curves(folder, path), say)
 
 
@@ -222,39 +210,29 @@ def _try(failure: str, act: Callable[[], object], say: Say) -> bool:
     return True
 
 
-def _encoder(model: SimCLR) -> TracedEncoder:
-    return TracedEncoder(lambda images: model(images, training=False))
-
-
 def _split(experiment: Experiment) -> str:
     return experiment.eval_split or experiment.run.data.train_split
 
 
-def _extract(experiment: Experiment, encoder: TracedEncoder) -> Features:
-    count = experiment.run.page.report_examples
-    with decode.naming_bad_image(experiment.source, _split(experiment), "eval_split"):
-        return extract_features(
-            encoder,
-            experiment_lib.example_batches(experiment, _split(experiment), count),
-            endpoints=(FINAL_ENDPOINT,),
-            optional_endpoints=(LOGITS_ENDPOINT,),
-            strategy=experiment.strategy,
-        )
+def _extract(experiment: Experiment, encoder: Extractor) -> Features:
+    images, split = experiment.images_with_labels, _split(experiment)
+    with images.naming_bad_image(split, "eval_split"):
+        return encoder.features(example_batches(images, split, experiment.run.page.report_examples))
 
 
 def _thumbnails(experiment: Experiment, count: int) -> np.ndarray:
     """The images of `_extract`, uint8 of thumbnail size."""
     asked = experiment.run.page.report_examples
-    batches = experiment_lib.example_batches(experiment, _split(experiment), asked)
+    batches = example_batches(experiment.images_with_labels, _split(experiment), asked)
     images = [
         pictures.thumbnails(batch["image"], pictures.EXAMPLE_SIDE)
-        for batch in batches(distribution.Part()).as_numpy_iterator()
+        for batch in batches(Part()).as_numpy_iterator()
     ]
     return np.concatenate(images)[:count]
 
 
-def _note_start(experiment: Experiment, step: int, say: Say) -> None:
-    about = _about(experiment, say)
+def _note_start(experiment: Experiment, step: int) -> None:
+    about = _about(experiment)
     about["starts"] = [
         *(about.get("starts") or ()),
         {
@@ -262,22 +240,22 @@ def _note_start(experiment: Experiment, step: int, say: Say) -> None:
             "step": step,
             "versions": machine.versions(),
             "hardware": machine.hardware(),
-            "devices": distribution.describe(experiment.strategy),
+            "devices": str(experiment.job),
             "precision": experiment.run.model.precision,
         },
     ][-_MOST_STARTS:]
     write_json(_about_path(experiment), about)
 
 
-def _note_step(experiment: Experiment, step: int, say: Say) -> None:
-    assert experiment.lengths is not None
-    now = {"step": step, "total_steps": experiment.lengths.total_steps, "updated": _now()}
-    write_json(_about_path(experiment), {**_about(experiment, say), **now})
+def _note_step(experiment: Experiment, step: int) -> None:
+    assert experiment.plan is not None
+    now = {"step": step, "total_steps": experiment.plan.steps, "updated": _now()}
+    write_json(_about_path(experiment), {**_about(experiment), **now})
 
 
-def _about(experiment: Experiment, say: Say) -> dict[str, Any]:
+def _about(experiment: Experiment) -> dict[str, Any]:
     """What was noted so far; a damaged file is begun anew."""
-    return find_or_set_aside(_about_path(experiment), say, {"starts": list})
+    return find_or_set_aside(_about_path(experiment), experiment.job.say, {"starts": list})
 
 
 def _about_path(experiment: Experiment) -> str:

@@ -6,21 +6,22 @@ import os
 
 import tensorflow as tf
 
-from simclr_tf import distribution
+from simclr_tf import console, run_folder
+from simclr_tf.console import Say
 from simclr_tf.data import excluding, sources
+from simclr_tf.data.images import Images
 from simclr_tf.errors import require
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
 from simclr_tf.evaluation.feature_store import FeatureStore
 from simclr_tf.experiment import check_writable, choose_eval_split
-from simclr_tf.modes.common import Say, print_line
+from simclr_tf.job import open_job
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
 from simclr_tf.settings.commands import Evaluate
 from simclr_tf.settings.data import DataConfig
-from simclr_tf.weights import locate
 
 
-def evaluate(command: Evaluate, say: Say = print_line) -> dict[str, Section]:
+def evaluate(command: Evaluate, say: Say = console.say) -> dict[str, Section]:
     """Evaluates one encoder by the protocols that are asked for.
 
     Args:
@@ -37,34 +38,33 @@ def evaluate(command: Evaluate, say: Say = print_line) -> dict[str, Section]:
     check_writable(command.model_dir)
     if command.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy = distribution.build_strategy(command.strategy)
-    source = _open_source(command.data, say)
-    with strategy.scope():
+    job = open_job(command.strategy, say)
+    source = sources.open_source(command.data)
+    if command.data.skip_bad_images:
+        source = excluding.ExcludingSource(source, job.say)
+    with job.scope():
         encoder = open_encoder(
             command.checkpoint or command.model_dir, command.image_size, command.allow_foreign_graph
         )
     _check_folder(command.model_dir, encoder)
-    say(f"{encoder.name}: images of {encoder.image_size} px on {distribution.describe(strategy)}")
+    say(f"{encoder.name}: images of {encoder.image_size} px on {job}")
     context = Context(
         encoder=encoder,
-        source=source,
+        images=Images(source, encoder.image_size, command.eval_batch_size, job),
         train_split=command.data.train_split,
         test_split=test_split(command.data, source, command.protocols.names),
         settings=command.protocols,
         folder=command.model_dir,
-        strategy=strategy,
         store=FeatureStore(command.protocols.feature_cache, say),
         augment=command.augment,
         optimizer=command.optimizer,
         train=command.train,
         distill=command.distill,
-        eval_batch_size=command.eval_batch_size,
         data_dir=command.data.data_dir,
         ft_proj_selector=command.ft_proj_selector,
-        say=say,
     )
     found = scoreboard.evaluate(context)
-    say(f"\nresults: {os.path.join(command.model_dir, 'scoreboard.md')}")
+    say(f"\nresults: {os.path.join(command.model_dir, run_folder.SCOREBOARD)}")
     return found
 
 
@@ -83,20 +83,9 @@ def test_split(data: DataConfig, source: sources.Source, protocols: tuple[str, .
     return split
 
 
-def _open_source(data: DataConfig, say: Say) -> sources.Source:
-    source = sources.open_source(data)
-    if not data.skip_bad_images:
-        return source
-    sound = excluding.without_bad_images(source)
-    if isinstance(sound, excluding.ExcludingSource):
-        say(f"note: {len(sound.ids)} undecodable images are left out, such as "
-            f"{source.location(sound.ids[0])}")  # fmt: skip
-    return sound
-
-
 def _check_folder(model_dir: str, encoder: FrozenEncoder) -> None:
     """Refuses to write scores of other weights into a run's folder."""
-    is_run = tf.io.gfile.exists(os.path.join(model_dir, locate.CONFIG_FILE))
+    is_run = tf.io.gfile.exists(os.path.join(model_dir, run_folder.CONFIG))
     if not is_run:
         return
     own = encoder.run_dir and os.path.abspath(encoder.run_dir) == os.path.abspath(model_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -10,38 +11,32 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
-from simclr_tf import console, distribution
+from simclr_tf import console, run_folder
 from simclr_tf import experiment as experiment_lib
-from simclr_tf.data import decode, subset
+from simclr_tf.console import Say
+from simclr_tf.data import samples, subset
 from simclr_tf.errors import require_choice
 from simclr_tf.evaluation.evaluate import EVAL_METRICS
+from simclr_tf.evaluation.features import Extractor
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import require_ours, write_json
+from simclr_tf.job import Job
 from simclr_tf.json_files import find_or_set_aside
 from simclr_tf.models import batch_norm
+from simclr_tf.models.roles import describe_roles
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import reporting
-from simclr_tf.modes.common import (
-    Export,
-    Flags,
-    Say,
-    print_line,
-    say_as_chief,
-    silent,
-    write_export,
-)
-from simclr_tf.report import kept, page, progress, views
+from simclr_tf.modes.common import Export, Flags, write_export
+from simclr_tf.modes.evaluation import inference
+from simclr_tf.progress import Progress
+from simclr_tf.report import page, views
 from simclr_tf.settings.run import RunConfig
-from simclr_tf.training import checkpoints, compilation, loop, run_config
+from simclr_tf.training import checkpoints, loop, run_config
 from simclr_tf.training.coordination import naming_lost_worker
-from simclr_tf.training.gradient_cache import CachedStep
-from simclr_tf.training.losses import distill_losses, finetune_losses, pretrain_losses
-from simclr_tf.training.means import Means, metric_names
+from simclr_tf.training.fit import Fit
 from simclr_tf.training.memory import peak_memory
 from simclr_tf.training.run_lock import lock_run
-from simclr_tf.training.step import Step, UpdateStep
 from simclr_tf.training.summaries import Summaries
 from simclr_tf.weights import restore
 
@@ -56,16 +51,23 @@ class Trained(NamedTuple):
         model: With the weights of the last step.
         global_step: The last step.
         means: The metrics of the last steps; empty where an earlier start had finished the run.
+        encoder: The model at work: what has looked at images with it keeps its traces.
+        first: The same of the weights that the run started from; made when first asked for.
     """
 
     experiment: Experiment
     model: SimCLR
     global_step: int
     means: dict[str, float]
+    encoder: Extractor
+    first: Callable[[], Extractor]
 
 
 def train(
-    run: RunConfig, export: Export | None, flags: Flags | None = None, say: Say = print_line
+    run: RunConfig,
+    export: Export | None,
+    flags: Flags | None = None,
+    say: Say = console.say,
 ) -> Trained:
     """Trains to the last step, resuming where an earlier start of the run stopped.
 
@@ -84,12 +86,11 @@ def train(
         KeyboardInterrupt, Preempted: Asked to stop; a checkpoint was written before.
     """
     run_config.check_no_study(run.model_dir)
-    experiment = experiment_lib.prepare(run, trains=True)
-    say = say_as_chief(experiment.strategy, say)
-    chief = distribution.is_chief(experiment.strategy)
-    lock = lock_run(run.model_dir, say) if chief else contextlib.nullcontext(_nothing)
+    experiment = experiment_lib.prepare(run, trains=True, say=say)
+    job = experiment.job
+    lock = lock_run(run.model_dir, job.say) if job.is_chief else contextlib.nullcontext(_nothing)
     with lock as check_folder, naming_lost_worker():
-        return _train(experiment, export, flags, say, check_folder)
+        return _train(experiment, export, flags, check_folder)
 
 
 def _nothing() -> None:
@@ -100,58 +101,48 @@ def _train(
     experiment: Experiment,
     export: Export | None,
     flags: Flags | None,
-    say: Say,
     check_folder: Callable[[], None],
 ) -> Trained:
     """Trains in a folder that belongs to this run alone, as `check_folder` sees to."""
-    run, strategy = experiment.run, experiment.strategy
-    chief = distribution.is_chief(strategy)
-    model, optimizer = _start(experiment, say)
-    _check_keep_best(experiment, model)
+    run, job = experiment.run, experiment.job
+    fit = _start(experiment)
+    _check_keep_best(run.train.keep_best, fit)
     store = checkpoints.CheckpointStore(
         run.model_dir,
-        model,
-        optimizer,
+        fit.model,
+        fit.optimizer,
         run.train.keep_checkpoint_max,
         keep_best=run.train.keep_best,
-        writes=chief,
-        say=say,
+        writes=job.is_chief,
+        say=job.say,
     )
-    start_step = store.restore_latest(agree=lambda step: distribution.from_chief(strategy, step))
-    if start_step:
-        say(f"resuming at step {start_step}")
+    if start_step := store.restore_latest(agree=job.from_chief):
+        job.say(f"resuming at step {start_step}")
     else:
-        _initialise(experiment, model, say)
-    report = reporting.Reporter(experiment, model, lambda: _untrained(experiment), say)
-    if chief:
-        _record(experiment, flags, say)
+        _initialise(experiment, fit.model, job)
+    encoder = inference(experiment, fit.model)
+    first = functools.cache(lambda: inference(experiment, _first_model(experiment)))
+    report = reporting.Reporter(experiment, encoder, first)
+    if job.is_chief:
+        _record(experiment, flags)
         report.begin(start_step)
     try:
-        with decode.naming_bad_image(experiment.source, run.data.train_split):
-            means = _train_loop(experiment, model, optimizer, store, report, check_folder)
+        with experiment.images.naming_bad_image(run.data.train_split):
+            means = _Training(experiment, fit, store, report, check_folder).run()
     except loop.NonFiniteLossError as error:
         raise loop.NonFiniteLossError(f"{error}. {_last_good(store)}") from None
     check_folder()
-    global_step = int(optimizer.iterations.numpy())
-    write_export(export, experiment, model, global_step, say)
-    if chief:
-        reporting.draw_curves(run.model_dir, say)
-    report.update(global_step)
-    return Trained(experiment, model, global_step, means)
+    write_export(export, experiment, fit.model, fit.global_step)
+    if job.is_chief:
+        reporting.draw_curves(run.model_dir, job.say)
+    report.update(fit.global_step)
+    return Trained(experiment, fit.model, fit.global_step, means, encoder, first)
 
 
-def _metric_names(experiment: Experiment, model: SimCLR) -> tuple[str, ...]:
-    labelled = experiment.source.num_classes is not None
-    return metric_names(model, experiment.run.model.train_mode, labelled)
-
-
-def _check_keep_best(experiment: Experiment, model: SimCLR) -> None:
+def _check_keep_best(name: str | None, fit: Fit) -> None:
     """Refuses a metric that this training does not have."""
-    name = experiment.run.train.keep_best
     if name is not None:
-        require_choice(
-            "keep_best", name, [*sorted(_metric_names(experiment, model)), *EVAL_METRICS]
-        )
+        require_choice("keep_best", name, [*sorted(fit.metric_names), *EVAL_METRICS])
 
 
 def _last_good(store: checkpoints.CheckpointStore) -> str:
@@ -159,149 +150,148 @@ def _last_good(store: checkpoints.CheckpointStore) -> str:
     return f"The last good checkpoint is {good}" if good else "There is no checkpoint yet"
 
 
-def _record(experiment: Experiment, flags: Flags | None, say: Say) -> None:
+def _record(experiment: Experiment, flags: Flags | None) -> None:
     """What the run is, for its later starts and its readers."""
     run = experiment.run
     tf.io.gfile.makedirs(run.model_dir)
     if run.page.report:
-        require_ours(os.path.join(run.model_dir, kept.REPORT), page.MARK, "model_dir")
+        require_ours(os.path.join(run.model_dir, run_folder.REPORT), page.MARK, "model_dir")
     steps = run_config.reference_steps(run, experiment.source)
-    run_config.record_config(run, experiment.class_names, steps)
-    if experiment.labelled is not None and experiment.labelled.subset is not None:
+    run_config.record_config(experiment.asked, experiment.class_names, steps, run)
+    if experiment.labelled.subset is not None:
         # Which labels were used; the file can be given back as label_subset.
         subset.write_subset(
-            os.path.join(run.model_dir, "label_subset.json"), experiment.labelled.subset
+            os.path.join(run.model_dir, run_folder.LABEL_SUBSET), experiment.labelled.subset
         )
     if flags is not None:
-        path = os.path.join(run.model_dir, run_config.FLAGS_FILE)
-        find_or_set_aside(path, say)
+        path = os.path.join(run.model_dir, run_folder.FLAGS)
+        find_or_set_aside(path, experiment.job.say)
         write_json(path, dict(flags))
 
 
-def _start(experiment: Experiment, say: Say) -> tuple[SimCLR, keras.optimizers.Optimizer]:
+def _start(experiment: Experiment) -> Fit:
     """Model and optimizer, with the notes a user should see first."""
-    run, lengths = experiment.run, experiment.lengths
-    assert lengths is not None
+    plan, job = experiment.plan, experiment.job
+    assert plan is not None
     for note in experiment.notes:
-        say(f"note: {note}")
+        job.say(f"note: {note}")
     model = experiment_lib.make_model(experiment)
-    optimizer = experiment_lib.make_optimizer(experiment, model)
-    say(experiment_lib.describe_model(model))
-    say(
-        f"{experiment.num_train} images, {lengths.steps_per_epoch} steps of "
-        f"{run.train.train_batch_size} an epoch, {lengths.total_steps} steps on "
-        f"{distribution.describe(experiment.strategy)}"
+    fit = Fit(model, experiment.task, plan, job)
+    count = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    job.say(f"{count / 1e6:.2f} M trainable parameters: {describe_roles(model)}")
+    job.say(
+        f"{plan.num_examples} images, {plan.lengths.steps_per_epoch} steps of "
+        f"{plan.batch_size} an epoch, {plan.steps} steps on {job}"
     )
-    return model, optimizer
+    return fit
 
 
-def _untrained(experiment: Experiment) -> SimCLR:
+def _first_model(experiment: Experiment) -> SimCLR:
     """A model with the weights that the run started from."""
-    with experiment.strategy.scope():
-        model = experiment_lib.make_model(experiment)
-    _initialise(experiment, model, silent)
+    model = experiment_lib.make_model(experiment)
+    _initialise(experiment, model, experiment.job.silent())
     return model
 
 
-def _initialise(experiment: Experiment, model: SimCLR, say: Say) -> None:
+def _initialise(experiment: Experiment, model: SimCLR, job: Job) -> None:
     """Starting weights from `--checkpoint`, if given."""
     run = experiment.run
     if run.checkpoint is None:
         return
     for line in restore.restore_weights(model, run.checkpoint).lines():
-        say(f"{run.checkpoint}: {line}")
+        job.say(f"{run.checkpoint}: {line}")
     if run.model.zero_init_logits_layer and model.linear_head is not None:
         for variable in model.linear_head.variables:
             variable.assign(tf.zeros_like(variable))
-        say("the linear head starts at zero")
+        job.say("the linear head starts at zero")
 
 
-def _train_loop(
-    experiment: Experiment,
-    model: SimCLR,
-    optimizer: keras.optimizers.Optimizer,
-    store: checkpoints.CheckpointStore,
-    report: reporting.Reporter,
-    check_folder: Callable[[], None],
-) -> dict[str, float]:
-    """Runs the steps that are left; returns the means of the last summary, if one was written."""
-    run, lengths = experiment.run, experiment.lengths
-    assert lengths is not None
-    last_means: dict[str, float] = {}
-    if int(optimizer.iterations.numpy()) >= lengths.total_steps:
-        return last_means
-    strategy = experiment.strategy
-    chief = distribution.is_chief(strategy)
-    with strategy.scope():
-        means = Means(_metric_names(experiment, model))
-        train_step = _build_step(experiment, model, optimizer, means)
-    start_step = int(optimizer.iterations.numpy())
-    summaries = Summaries(run.model_dir) if chief else None
+class _Training:
+    """The steps that are left, and what is written on the way.
 
-    def open_batches(at: int) -> Iterable:
-        return distribution.distribute(
-            strategy, lambda part: experiment_lib.train_batches(experiment, at, part)
+    Args:
+        experiment: The pieces of the run.
+        fit: Takes the steps.
+        store: Keeps the checkpoints.
+        report: Keeps the page.
+        check_folder: Raises where the folder does not belong to this run any more.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        fit: Fit,
+        store: checkpoints.CheckpointStore,
+        report: reporting.Reporter,
+        check_folder: Callable[[], None],
+    ):
+        self._experiment, self._fit, self._store = experiment, fit, store
+        self._report, self._check_folder = report, check_folder
+        self._means: dict[str, float] = {}
+        self._summaries: Summaries | None = None
+        self._bar: Progress
+
+    def run(self) -> dict[str, float]:
+        """Takes the steps; returns the means of the last summary, if one was written."""
+        if self._fit.global_step >= self._fit.plan.steps:
+            return self._means
+        with contextlib.ExitStack() as stack:
+            if self._experiment.job.is_chief:
+                self._summaries = Summaries(self._experiment.run.model_dir)
+                stack.callback(self._summaries.close)
+            self._bar = stack.enter_context(self._progress(stack))
+            listeners = loop.Listeners(self._bar, self._on_summary, self._on_checkpoint)
+            self._fit.run(self._open_batches, listeners)
+        return self._means
+
+    def _open_batches(self, at: int) -> Iterable:
+        experiment = self._experiment
+        maker = experiment.recipe.maker(compiled=experiment.run.train.jit_compile != "off")
+        return experiment.images.train_batches(experiment.reading, maker, at)
+
+    def _progress(self, stack: contextlib.ExitStack) -> Progress:
+        """The progress of the run; only the chief shows it."""
+        mode, chief = self._experiment.run.model.train_mode, self._experiment.job.is_chief
+        return Progress(
+            self._fit.plan.steps,
+            initial=self._fit.global_step,
+            label=mode,
+            unit="pairs" if mode == "pretrain" else "images",
+            stream=None if chief else stack.enter_context(open(os.devnull, "w")),
         )
 
-    def learning_rate(at: int) -> float:
-        return float(optimizer._learning_rate(at))
-
-    def on_summary(at: int, values: Mapping[str, float]) -> None:
-        last_means.update(values)
-        rate = bar.units_per_second
+    def _on_summary(self, at: int, values: Mapping[str, float]) -> None:
+        self._means.update(values)
+        if self._summaries is None:
+            return
+        rate = self._bar.units_per_second
         speed = {} if math.isnan(rate) else {"train/pairs_per_second": rate}
-        if summaries is not None:
-            beside = {**speed, **peak_memory(), "learning_rate": learning_rate(at)}
-            summaries.scalars(at, {**values, **beside})
-            for loss in console.take_losses():
-                summaries.note(at, loss)
+        beside = {**speed, **peak_memory(), "learning_rate": self._fit.learning_rate(at)}
+        self._summaries.scalars(at, {**values, **beside})
+        for loss in console.take_losses():
+            self._summaries.note(at, loss)
 
-    def on_checkpoint(at: int, values: Mapping[str, float]) -> None:
-        check_folder()
-        _check_weights(model, at)
-        batch_norm.sync_statistics(model)
-        store.save(values)
-        if summaries is not None:
-            _write_views(experiment, summaries, at)
-            summaries.flush()
-        report.checkpoint(at)
+    def _on_checkpoint(self, at: int, values: Mapping[str, float]) -> None:
+        self._check_folder()
+        _check_weights(self._fit.model, at)
+        batch_norm.sync_statistics(self._fit.model)
+        self._store.save(values)
+        if self._summaries is not None:
+            self._write_views(self._summaries, at)
+            self._summaries.flush()
+        self._report.checkpoint(at)
 
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(_progress(experiment, start_step, stack))
-        loop.run_loop(
-            loop.compile_steps(train_step, strategy, run.train.skip_nonfinite_steps > 0),
-            open_batches,
-            strategy=strategy,
-            global_step=optimizer.iterations,
-            lengths=lengths,
-            means=means,
-            learning_rate=learning_rate,
-            progress=bar,
-            units_per_step=run.train.train_batch_size,
-            on_summary=on_summary,
-            on_checkpoint=on_checkpoint,
-            skip_nonfinite_steps=run.train.skip_nonfinite_steps,
-            read_retries=run.data.read_retries,
+    def _write_views(self, summaries: Summaries, at: int) -> None:
+        """A picture of training images beside their augmented views in the present epoch."""
+        experiment = self._experiment
+        epoch = at // self._fit.plan.lengths.steps_per_epoch
+        found = samples.sample_views(
+            experiment.source, experiment.reading, experiment.recipe, _SAMPLE_VIEWS, epoch
         )
-    if summaries is not None:
-        summaries.close()
-    return last_means
-
-
-def _progress(
-    experiment: Experiment, start_step: int, stack: contextlib.ExitStack
-) -> progress.Progress:
-    """The progress of the run; only the chief shows it."""
-    assert experiment.lengths is not None
-    chief = distribution.is_chief(experiment.strategy)
-    mode = experiment.run.model.train_mode
-    return progress.Progress(
-        experiment.lengths.total_steps,
-        initial=start_step,
-        label=mode,
-        unit="pairs" if mode == "pretrain" else "images",
-        stream=None if chief else stack.enter_context(open(os.devnull, "w")),
-    )
+        drawn = (found.views[0], found.views[-1], found.originals)
+        summaries.views(at, views.view_grid(*drawn))
+        views.save_view_grid(os.path.join(experiment.run.model_dir, run_folder.VIEWS), *drawn)
+        reporting.keep_views(experiment, found, epoch)
 
 
 def _check_weights(model: SimCLR, global_step: int) -> None:
@@ -312,48 +302,3 @@ def _check_weights(model: SimCLR, global_step: int) -> None:
                 f"weights must stay finite. Received: NaN or infinity in {variable.name} after "
                 f"step {global_step}"
             )
-
-
-def _build_step(
-    experiment: Experiment,
-    model: SimCLR,
-    optimizer: keras.optimizers.Optimizer,
-    means: Means,
-) -> Step:
-    """The training step of the run's mode; call it in the strategy's scope."""
-    run = experiment.run
-    jit_compile = compilation.compiles(run.train.jit_compile, experiment.strategy)
-    if run.train.gradient_cache_chunk:
-        return CachedStep(
-            model,
-            optimizer,
-            run.objective,
-            run.optimizer,
-            means,
-            batch_size=run.train.train_batch_size,
-            chunk_size=run.train.gradient_cache_chunk,
-            frozen_bn=run.train.gradient_cache_bn == "frozen",
-            jit_compile=jit_compile,
-        )
-    if run.model.pretrains:
-        losses = pretrain_losses(model, run.objective, run.optimizer)
-    elif experiment.teacher is None:
-        losses = finetune_losses(model, run.optimizer)
-    else:
-        labelled = experiment.source.num_classes is not None
-        losses = distill_losses(
-            model, experiment.teacher.model, run.distill, run.optimizer, labelled
-        )
-    return UpdateStep(losses, model.trainable_variables, optimizer, means, jit_compile=jit_compile)
-
-
-def _write_views(experiment: Experiment, summaries: Summaries, global_step: int) -> None:
-    """A picture of a few training images beside their augmented views in the present epoch."""
-    run = experiment.run
-    assert experiment.lengths is not None
-    epoch = global_step // experiment.lengths.steps_per_epoch
-    samples = experiment_lib.sample_views(experiment, _SAMPLE_VIEWS, epoch)
-    drawn = (samples.views[0], samples.views[-1], samples.originals)
-    summaries.views(global_step, views.view_grid(*drawn))
-    views.save_view_grid(os.path.join(run.model_dir, "views.png"), *drawn)
-    reporting.keep_views(experiment, samples, epoch)

@@ -5,31 +5,28 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from simclr_tf import capacity, console, distribution
 from simclr_tf.augment import policy
-from simclr_tf.data import decode, pipeline
 from simclr_tf.data.fingerprint import fingerprint
+from simclr_tf.data.images import Images
+from simclr_tf.data.pipeline import EvalView
 from simclr_tf.data.sources import Source, divide_split
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.encoders import FrozenEncoder, frozen_state
 from simclr_tf.evaluation.feature_store import FeatureStore
-from simclr_tf.evaluation.features import FeatureBatch, Features, iterate_features
+from simclr_tf.evaluation.features import FeatureBatch, Features
 from simclr_tf.files import write_npz
-from simclr_tf.report.progress import Progress
+from simclr_tf.job import Job
+from simclr_tf.progress import Progress
 from simclr_tf.settings.augment import AugmentConfig
 from simclr_tf.settings.objective import DistillConfig
 from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.settings.protocols import ProtocolConfig
 from simclr_tf.settings.training import TrainConfig
-
-Say = Callable[[str], None]
-EvalView = Callable[[tf.Tensor, int], tf.Tensor]
 
 PREDICTIONS_FOLDER = "predictions"
 
@@ -64,39 +61,47 @@ class Context:
 
     Attributes:
         encoder: What is evaluated.
-        source: The data set.
+        images: The data set, in the encoder's size, and where it computes.
         train_split: Split expression with the labelled training images.
         test_split: Split expression that counts.
         settings: Of the protocols.
         folder: Where pictures and predictions are written.
-        strategy: Where it computes.
         store: Features that are extracted already.
         augment: Policy of the supervised baseline; its smallest crop holds for every training.
         optimizer: Of the supervised baseline: the encoder's own.
         train: Batch, length and seed of the encoder's training.
         distill: Temperature of the distillation.
-        eval_batch_size: Images per forward pass, over all replicas.
         data_dir: Where the data sets of the transfer suite are looked for.
         ft_proj_selector: Layers of the projection head that fine-tuning keeps (SimCLRv2).
-        say: Receives lines for the user.
     """
 
     encoder: FrozenEncoder
-    source: Source
+    images: Images
     train_split: str
     test_split: str
     settings: ProtocolConfig = ProtocolConfig()
     folder: str = "."
-    strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
     store: FeatureStore = dataclasses.field(default_factory=FeatureStore)
     augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     distill: DistillConfig = DistillConfig()
-    eval_batch_size: int = 256
     data_dir: str | None = None
     ft_proj_selector: int = 0
-    say: Say = console.say
+
+    @property
+    def source(self) -> Source:
+        """The data set."""
+        return self.images.source
+
+    @property
+    def job(self) -> Job:
+        """Where it computes, and its voice."""
+        return self.images.job
+
+    def say(self, text: str) -> None:
+        """Tells the user a line."""
+        self.job.say(text)
 
     @property
     def num_classes(self) -> int:
@@ -135,33 +140,11 @@ class Context:
 
     def batch_size(self, wanted: int, available: int) -> int:
         """`wanted`, or as much of it as there are images, as a multiple of the replicas."""
-        replicas = self.strategy.num_replicas_in_sync
+        replicas = self.job.replicas
         size = min(wanted, available) // replicas * replicas
         require(size > 0, "train_split", f"must hold an image for each of {replicas} replicas",
                 available)  # fmt: skip
         return size
-
-    def eval_batches(
-        self,
-        split: str,
-        *,
-        view: EvalView = policy.eval_view,
-        image_size: int | None = None,
-        max_examples: int | None = None,
-        setting: str = "eval_split",
-    ) -> tf.data.Dataset:
-        """A split in order, without augmentation; see `pipeline.eval_batches`."""
-        distribution.check_divisible("eval_batch_size", self.eval_batch_size, self.strategy)
-        capacity.check_images(self.eval_batch_size, image_size or self.encoder.image_size)
-        return pipeline.eval_batches(
-            self.source,
-            split,
-            batch_size=self.eval_batch_size,
-            image_size=image_size or self.encoder.image_size,
-            view_fn=view,
-            max_examples=max_examples,
-            setting=setting,
-        )
 
     def features(
         self,
@@ -180,6 +163,7 @@ class Context:
             setting: Name of the setting that holds the split expression, for errors.
         """
         endpoint, size = self.settings.endpoint, image_size or self.encoder.image_size
+        images = dataclasses.replace(self.images, image_size=size)
         total = self.source.num_examples(split, setting)
         identity = {
             "encoder": self.encoder.fingerprint,
@@ -193,12 +177,10 @@ class Context:
         }
 
         def make() -> Iterator[FeatureBatch]:
-            batches = self.eval_batches(split, view=view, image_size=size, setting=setting)
-            with decode.naming_bad_image(self.source, split, setting):
+            batches = images.eval_batches(split, setting=setting, view=view)
+            with images.naming_bad_image(split, setting):
                 yield from self._with_progress(
-                    iterate_features(
-                        self.encoder.encode, batches, endpoints=(endpoint,), strategy=self.strategy
-                    ),
+                    self.encoder.extractor(self.job, endpoint).iterate(batches),
                     f"features of {self.source.name} {split}",
                     total,
                 )

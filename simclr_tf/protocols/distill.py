@@ -9,16 +9,19 @@ from simclr_tf.errors import InputError
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import (
-    Plan,
     Score,
+    TrainImages,
     build_classifier,
     fit,
     momentum_optimizer,
+    plan_steps,
     require_network,
     score,
 )
 from simclr_tf.protocols.semi_supervised import Labels, label_plan, open_labels
-from simclr_tf.report.units import format_percent
+from simclr_tf.training.fit import TrainingPlan
+from simclr_tf.training.tasks import Distill
+from simclr_tf.units import format_percent
 
 BATCH_SIZE = 128
 
@@ -51,17 +54,15 @@ def run(context: Context) -> Section:
     batch_size = context.batch_size(
         BATCH_SIZE, min(few, context.source.num_examples(context.train_split))
     )
-    plan = Plan(settings.distill_steps, batch_size,
-                momentum_optimizer(settings.scratch_learning_rate))  # fmt: skip
+    everything = TrainImages(context.source, context.train_split)
+    optimizer = momentum_optimizer(settings.scratch_learning_rate)
+    plan = plan_steps(settings.distill_steps, batch_size, optimizer, everything.num_images)
     student = build_classifier(context, pretrained=False, width_share=settings.distill_width)
-    fit(
-        context, student, context.source, context.train_split, plan, "distillation",
-        teacher=teacher, distill=context.distill,
-    )  # fmt: skip
+    fit(context, student, everything, plan, "distillation", Distill(teacher, context.distill))
     distilled = score(context, student, context.test_split)
     context.write_predictions("distilled", distilled.labels, distilled.logits)
     alone = build_classifier(context, pretrained=False, width_share=settings.distill_width)
-    fit(context, alone, labelled.source, labelled.split, plan, "student on the labels alone")
+    fit(context, alone, labelled.images, plan, "student on the labels alone")
     baseline = score(context, alone, context.test_split)
     context.write_predictions("student_alone", baseline.labels, baseline.logits)
     return _section(context, plan, few, student, {"teacher": taught, "student": distilled,
@@ -74,12 +75,12 @@ def _teacher(context: Context, labelled: Labels) -> SimCLR:
     epochs = settings.epochs_by_fraction.get(settings.distill_labels, settings.epochs[-1])
     plan = label_plan(context, labelled, epochs)
     model = build_classifier(context, pretrained=True)
-    fit(context, model, labelled.source, labelled.split, plan, "teacher, fine-tuning")
+    fit(context, model, labelled.images, plan, "teacher, fine-tuning")
     return model
 
 
 def _section(
-    context: Context, plan: Plan, few: int, student: SimCLR, scores: dict[str, Score]
+    context: Context, plan: TrainingPlan, few: int, student: SimCLR, scores: dict[str, Score]
 ) -> Section:
     settings = context.settings
     width = student.config.encoder.width_multiplier

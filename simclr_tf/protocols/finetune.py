@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 from simclr_tf.errors import first_line, require
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import (
-    Plan,
     Score,
+    TrainImages,
     build_classifier,
     fit,
     momentum_optimizer,
+    plan_steps,
     require_network,
     score,
 )
-from simclr_tf.report.units import format_percent
 from simclr_tf.training.loop import NonFiniteLossError
+from simclr_tf.units import format_percent
 
 
 def check(context: Context) -> None:
@@ -111,11 +112,12 @@ def batch_norm_decay(steps_per_epoch: int) -> float:
 
 def _train(context: Context, train_split: str, test_split: str, rate: float, decay: float) -> Score:
     settings, source = context.settings, context.source
-    count = source.num_examples(train_split)
+    images = TrainImages(source, train_split)
+    count = images.num_images
     batch_size = context.batch_size(settings.finetune_batch_size, count)
     # B.8 gives the decay divided by the learning rate.
     optimizer = momentum_optimizer(rate, batch_size, weight_decay=decay / rate)
-    plan = Plan(settings.finetune_steps, batch_size, optimizer)
+    plan = plan_steps(settings.finetune_steps, batch_size, optimizer, count)
     model = build_classifier(
         context,
         pretrained=True,
@@ -124,5 +126,5 @@ def _train(context: Context, train_split: str, test_split: str, rate: float, dec
         batch_norm_decay=batch_norm_decay(count // batch_size),
     )
     label = f"fine-tuning, learning rate {rate:g}, decay {decay:g}"
-    fit(context, model, source, train_split, plan, label)
+    fit(context, model, images, plan, label)
     return score(context, model, test_split)

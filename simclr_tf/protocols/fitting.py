@@ -6,42 +6,57 @@ and no summary.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tf_keras as keras
 
-from simclr_tf import distribution
-from simclr_tf.data import decode, pipeline
+from simclr_tf.data import decode
+from simclr_tf.data.pipeline import Reading
 from simclr_tf.data.sources import Source
-from simclr_tf.data.views import PolicyViews, ViewMaker
+from simclr_tf.data.views import ViewRecipe
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.encoders import FrozenEncoder
-from simclr_tf.evaluation.features import LOGITS_ENDPOINT, extract_features
+from simclr_tf.evaluation.features import LOGITS_ENDPOINT, Extractor
 from simclr_tf.evaluation.metrics import mean_per_class_accuracy, top_k_accuracy
-from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import SimCLR, build_model
-from simclr_tf.optimizers import factory, schedule
+from simclr_tf.progress import Progress
 from simclr_tf.protocols.context import Context
-from simclr_tf.report.progress import Progress
-from simclr_tf.settings.objective import DistillConfig
 from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.training import loop
+from simclr_tf.training.fit import Fit, TrainingPlan
 from simclr_tf.training.lengths import Lengths
-from simclr_tf.training.losses import distill_losses, finetune_losses
-from simclr_tf.training.means import Means, metric_names
-from simclr_tf.training.step import Step, UpdateStep
+from simclr_tf.training.tasks import Classify, Task
+
+CROP_AND_FLIP = Classify()  # the views of every supervised protocol (B.5, B.6, B.8)
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """One training: `steps` steps of `batch_size` images with a cosine schedule."""
+class TrainImages(NamedTuple):
+    """Labelled images to train on.
 
-    steps: int
-    batch_size: int
-    optimizer: OptimizerConfig
+    Attributes:
+        source: Where they are.
+        split: Split expression of them in it.
+    """
+
+    source: Source
+    split: str
+
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+        return self.source.num_examples(self.split)
+
+
+def plan_steps(
+    steps: int, batch_size: int, optimizer: OptimizerConfig, num_images: int
+) -> TrainingPlan:
+    """One training of so many steps with a cosine schedule, and progress on the way."""
+    summary = max(1, min(100, steps // 20))
+    return TrainingPlan(Lengths(steps, steps, steps, summary), batch_size, num_images, optimizer)
 
 
 class Score(NamedTuple):
@@ -99,7 +114,6 @@ def require_network(encoder: FrozenEncoder, what: str) -> SimCLR:
 
 def build_classifier(
     context: Context,
-    *,
     pretrained: bool,
     width_share: float = 1.0,
     ft_proj_selector: int = 0,
@@ -133,7 +147,7 @@ def build_classifier(
         fine_tune_after_block=after_block,
         zero_init_logits_layer=pretrained,
     )
-    with context.strategy.scope():
+    with context.job.scope():
         keras.utils.set_random_seed(context.seed)
         model = build_model(config, context.num_classes, context.encoder.image_size)
     if pretrained:
@@ -152,132 +166,62 @@ def _copy_weights(source: SimCLR, target: SimCLR) -> None:
         variable.assign(values[variable.name].numpy())
 
 
-def crop_and_flip(context: Context) -> ViewMaker:
-    """The augmentation of every supervised protocol (B.5, B.6, B.8)."""
-    return PolicyViews(1, context.encoder.image_size, context.augment, distorted=False)
-
-
-def color_policy(context: Context) -> ViewMaker:
-    """The whole augmentation of pretraining, one view per image."""
-    return PolicyViews(1, context.encoder.image_size, context.augment)
-
-
 def fit(
     context: Context,
     model: SimCLR,
-    source: Source,
-    split: str,
-    plan: Plan,
+    images: TrainImages,
+    plan: TrainingPlan,
     label: str,
-    *,
-    views: ViewMaker | None = None,
-    teacher: SimCLR | None = None,
-    distill: DistillConfig | None = None,
+    task: Task = CROP_AND_FLIP,
 ) -> None:
     """Trains a classifier in place.
 
     Args:
-        context: Strategy and seed.
+        context: Devices and seed.
         model: From `build_classifier`.
-        source: The training images.
-        split: Split expression of them.
+        images: The training images.
         plan: Length, batch and optimizer.
         label: In front of the progress lines.
-        views: Makes the network's input, one view per image; None is crop and flip.
-        teacher: With one, the student learns its label distribution as well.
-        distill: Settings of that.
+        task: What it learns, and from which views.
 
     Raises:
         NonFiniteLossError: The loss became NaN or infinite.
     """
-    with context.strategy.scope():
-        rate = schedule.build_schedule(
-            plan.optimizer, plan.batch_size, source.num_examples(split), plan.steps
-        )
-        optimizer = factory.build_optimizer(plan.optimizer, rate, variable_roles(model))
-        optimizer.build(model.trainable_variables)
-        if teacher is None:
-            means = Means(metric_names(model, "finetune"))
-            losses = finetune_losses(model, plan.optimizer)
-        else:
-            means = Means(metric_names(model, "distill"))
-            losses = distill_losses(model, teacher, distill or DistillConfig(), plan.optimizer)
-        one_step = UpdateStep(losses, model.trainable_variables, optimizer, means)
-    run_steps(context, one_step, optimizer, means, source, split, plan, label, views)
+    open_batches = batches_of_views(context, images, plan, task.distorted)
+    with listening(context, images, plan, label) as listeners:
+        Fit(model, task, plan, context.job).run(open_batches, listeners)
 
 
-def run_steps(
-    context: Context,
-    one_step: Step | Callable[[Any], None],
-    optimizer: keras.optimizers.Optimizer,
-    means: Means,
-    source: Source,
-    split: str,
-    plan: Plan,
-    label: str,
-    views: ViewMaker | None = None,
-) -> None:
-    """Runs a training step to the end of a plan, with progress on the way.
+def batches_of_views(
+    context: Context, images: TrainImages, plan: TrainingPlan, distorted: bool = False
+) -> Callable[[int], Iterable]:
+    """From a step to the batches of views that start there, one view per image."""
+    context.job.check_divisible("batch size", plan.batch_size)
+    maker = ViewRecipe(context.augment, context.encoder.image_size, 1, distorted).maker()
+    reading = Reading(images.split, plan.batch_size, context.seed)
+    shown = dataclasses.replace(context.images, source=images.source)
+    return lambda at: shown.train_batches(reading, maker, at)
 
-    Args:
-        context: Strategy and seed.
-        one_step: What a replica does with its part of a batch; counts `optimizer.iterations` up.
-        optimizer: Whose steps are counted.
-        means: The figures of the step.
-        source: The training images.
-        split: Split expression of them.
-        plan: Length and batch.
-        label: In front of the progress lines.
-        views: Makes the network's input, one view per image; None is crop and flip.
 
-    Raises:
-        NonFiniteLossError: The loss became NaN or infinite.
-    """
-    distribution.check_divisible("batch size", plan.batch_size, context.strategy)
-
-    def open_batches(at: int) -> Iterable:
-        return distribution.distribute(
-            context.strategy,
-            lambda part: pipeline.train_batches(
-                source,
-                split,
-                batch_size=plan.batch_size,
-                views=views or crop_and_flip(context),
-                seed=context.seed,
-                start_step=at,
-                shard=(part.index, part.count),
-                replicas=part.replicas,
-            ),
-        )
-
+@contextlib.contextmanager
+def listening(
+    context: Context, images: TrainImages, plan: TrainingPlan, label: str
+) -> Iterator[loop.Listeners]:
+    """Progress on the way; a failure that is an image's names it."""
     with (
         Progress(plan.steps, label=label, unit="images") as bar,
-        decode.naming_bad_image(source, split),
+        decode.naming_bad_image(images.source, images.split),
     ):
-        loop.run_loop(
-            loop.compile_steps(one_step, context.strategy),
-            open_batches,
-            strategy=context.strategy,
-            global_step=optimizer.iterations,
-            lengths=Lengths(plan.steps, plan.steps, plan.steps, max(1, min(100, plan.steps // 20))),
-            means=means,
-            learning_rate=lambda at: float(optimizer._learning_rate(at)),
-            progress=bar,
-            units_per_step=plan.batch_size,
-            on_summary=lambda at, values: None,
-            on_checkpoint=lambda at, values: None,
-        )
+        yield loop.Listeners(bar)
 
 
 def score(context: Context, model: SimCLR, split: str) -> Score:
     """Accuracies of a classifier on an evaluation split; every image counts exactly once."""
-    with decode.naming_bad_image(context.source, split, "eval_split"):
-        found = extract_features(
-            lambda images: model(images, training=False),
-            context.eval_batches(split),
-            endpoints=(LOGITS_ENDPOINT,),
-            strategy=context.strategy,
-        )
+    extractor = Extractor(
+        lambda images: model(images, training=False), context.job, (LOGITS_ENDPOINT,)
+    )
+    with context.images.naming_bad_image(split, "eval_split"):
+        found = extractor.features(context.images.eval_batches(split))
     assert found.labels is not None
     return score_logits(found.features, found.labels)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from simclr_tf import console
 from simclr_tf.data import sources
+from simclr_tf.data.images import Images
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
+from simclr_tf.job import Job
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
 from simclr_tf.settings.data import DataConfig
@@ -33,7 +34,7 @@ def evaluate_protocols(
     folder: str | None = None,
     strategy: tf.distribute.Strategy | None = None,
     allow_foreign_graph: bool = False,
-    say: Callable[[str], None] = console.say,
+    say: console.Say = console.say,
     **settings: Any,
 ) -> dict[str, Section]:
     """Evaluates an encoder by the paper's protocols.
@@ -70,18 +71,20 @@ def evaluate_protocols(
     opened = encoder
     if not isinstance(opened, FrozenEncoder):
         opened = open_encoder(opened, allow_foreign_graph=allow_foreign_graph)
+    job = Job(strategy or tf.distribute.get_strategy(), say)
     data = DataConfig(dataset=dataset, data_dir=data_dir, image_size=opened.image_size)
+    images = Images(
+        sources.open_source(data), opened.image_size, others.pop("eval_batch_size", 256), job
+    )
     with tempfile.TemporaryDirectory() as temporary:
         context = Context(
             encoder=opened,
-            source=sources.open_source(data),
+            images=images,
             train_split=train_split,
             test_split=test_split,
             settings=ProtocolConfig(**chosen),
             folder=folder or temporary,
-            strategy=strategy or tf.distribute.get_strategy(),
             data_dir=data_dir,
-            say=say,
             **others,
         )
         return scoreboard.evaluate(context)

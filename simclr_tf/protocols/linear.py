@@ -16,11 +16,20 @@ from simclr_tf.models.heads import LinearHead
 from simclr_tf.objectives.supervised import softmax_cross_entropy
 from simclr_tf.optimizers import factory, schedule
 from simclr_tf.protocols.context import Context, Row, Section, unchanged
-from simclr_tf.protocols.fitting import Plan, Score, run_steps, score_logits
-from simclr_tf.report.units import format_percent
+from simclr_tf.protocols.fitting import (
+    Score,
+    TrainImages,
+    batches_of_views,
+    listening,
+    plan_steps,
+    score_logits,
+)
 from simclr_tf.settings.optimizer import OptimizerConfig
+from simclr_tf.training import loop
+from simclr_tf.training.fit import TrainingPlan
 from simclr_tf.training.losses import Batch
 from simclr_tf.training.means import Means
+from simclr_tf.units import format_percent
 
 _LOSS = "train/total_loss"
 
@@ -99,19 +108,28 @@ def train_heads(context: Context, split: str, batch_size: int, steps: int) -> He
         batch_size: Global batch size.
         steps: Steps, with a cosine schedule over all of them and no warm-up.
     """
-    plan = Plan(steps, batch_size, OptimizerConfig())
-    with context.strategy.scope():
+    images = TrainImages(context.source, split)
+    plan = plan_steps(steps, batch_size, OptimizerConfig(), images.num_images)
+    with context.job.scope():
         heads = _build_heads(context, plan)
         means = Means((_LOSS,))
     one_step = build_heads_step(context, heads, means)
     # The heads take their steps together, so that one optimizer counts for all.
-    run_steps(
-        context, one_step, heads.optimizers[0], means, context.source, split, plan, "linear heads"
-    )
+    counter = heads.optimizers[0]
+    meters = loop.Meters(counter.iterations, means, lambda at: float(counter._learning_rate(at)))
+    with listening(context, images, plan, "linear heads") as listeners:
+        loop.run_loop(
+            loop.compile_steps(one_step, context.job.strategy),
+            batches_of_views(context, images, plan),
+            plan.course,
+            meters,
+            listeners,
+            context.job,
+        )
     return heads
 
 
-def _build_heads(context: Context, plan: Plan) -> Heads:
+def _build_heads(context: Context, plan: TrainingPlan) -> Heads:
     """Heads and optimizers with their slots; call it in the strategy's scope."""
     settings = context.settings
     size = context.encoder.image_size
@@ -139,7 +157,7 @@ def _build_heads(context: Context, plan: Plan) -> Heads:
 def build_heads_step(context: Context, heads: Heads, means: Means) -> Callable[[Batch], None]:
     """One step of all heads on a batch of `view_0` (b, S, S, 3) and `label` (b,)."""
     endpoint, classes = context.settings.endpoint, context.num_classes
-    replicas = context.strategy.num_replicas_in_sync
+    replicas = context.job.replicas
     encode = context.encoder.encode
 
     def step(batch: Batch) -> None:

@@ -7,11 +7,11 @@ from scipy import special
 
 from simclr_tf.evaluation import logistic, metrics
 from simclr_tf.evaluation.features import Features
+from simclr_tf.progress import Progress
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import Score, score_logits
 from simclr_tf.report import evaluation_plots
-from simclr_tf.report.progress import Progress
-from simclr_tf.report.units import format_percent
+from simclr_tf.units import format_percent
 
 
 def run(context: Context) -> Section:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
+from simclr_tf.distribution import Part
 from simclr_tf.files import is_remote
 from simclr_tf.protocols.context import Context
 from simclr_tf.report import embedding_map, evaluation_plots, projector
@@ -47,6 +50,7 @@ def write_maps(context: Context) -> None:
 
 def thumbnails(context: Context, count: int) -> np.ndarray:
     """The first `count` test images at thumbnail size, uint8 (count, 32, 32, 3)."""
-    batches = context.eval_batches(context.test_split, image_size=_THUMBNAIL, max_examples=count)
+    small = dataclasses.replace(context.images, image_size=_THUMBNAIL)
+    batches = small.eval_batches(context.test_split, count)(Part())
     images = np.concatenate([batch["image"] for batch in batches.as_numpy_iterator()])
     return np.round(images[:count] * 255).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import time
@@ -13,44 +14,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf import run_folder
 from simclr_tf.array_files import ERRORS as ARRAY_ERRORS
 from simclr_tf.array_files import open_npz
 from simclr_tf.data import splits
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.evaluation import results, significance
 from simclr_tf.files import check_reachable, list_files, on_local_disk, write_text_atomically
-from simclr_tf.protocols import (
-    distill,
-    finetune,
-    keeps,
-    linear,
-    logreg,
-    maps,
-    nearest,
-    semi_supervised,
-    supervised,
-    transfer,
-)
+from simclr_tf.protocols import maps
 from simclr_tf.protocols.context import PREDICTIONS_FOLDER, Context, Row, Section
 from simclr_tf.removal import Kind, refuse_links, remove_tree
 from simclr_tf.report import scoreboard_table
-from simclr_tf.report.units import format_duration
 from simclr_tf.settings.protocols import PROTOCOLS
 from simclr_tf.training.summaries import Summaries
+from simclr_tf.units import format_duration
 
-# Protocol -> module with `run(context) -> Section`.
+# Protocol -> module of its name with `run(context) -> Section`.
 MODULES: Mapping[str, ModuleType] = {
-    "linear": linear,
-    "knn": nearest,
-    "logreg": logreg,
-    "semi_supervised": semi_supervised,
-    "finetune": finetune,
-    "supervised": supervised,
-    "attributes": keeps,
-    "distill": distill,
-    "transfer": transfer,
+    name: importlib.import_module(f"simclr_tf.protocols.{name}") for name in PROTOCOLS
 }
-assert tuple(MODULES) == PROTOCOLS
 # These need no label of the data set at hand.
 _WITHOUT_LABELS = ("attributes", "transfer")
 # These have extracted the features of the test split, so that a map of them costs little.
@@ -174,7 +156,7 @@ def record(context: Context, name: str, section: Section, seconds: float) -> Non
     about = context.about()
     everything = results.write_protocol(context.folder, name, entry, about, context.say)
     write_text_atomically(
-        context.path("scoreboard.md"), scoreboard_table.markdown(about, everything)
+        context.path(run_folder.SCOREBOARD), scoreboard_table.markdown(about, everything)
     )
     scalars = {f"eval/{name}/{key}": value for key, value in _numbers(section.metrics)}
     if scalars:

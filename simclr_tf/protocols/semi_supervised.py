@@ -6,18 +6,19 @@ import re
 from typing import Any, NamedTuple
 
 from simclr_tf.data import subset, tfds_source
-from simclr_tf.data.sources import Source
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import (
-    Plan,
     Score,
+    TrainImages,
     build_classifier,
     fit,
     momentum_optimizer,
+    plan_steps,
     require_network,
     score,
 )
-from simclr_tf.report.units import format_percent
+from simclr_tf.training.fit import TrainingPlan
+from simclr_tf.units import format_percent
 
 
 def check(context: Context) -> None:
@@ -58,21 +59,19 @@ class Labels(NamedTuple):
     """The labelled images that a rule leaves.
 
     Attributes:
-        source: Where they are.
-        split: Split expression of them in it.
+        images: Where they are.
         name: Where the list of them is: a file, or the published data set.
         note: What is odd about them, None where nothing is.
     """
 
-    source: Source
-    split: str
+    images: TrainImages
     name: str
     note: str | None = None
 
     @property
     def num_images(self) -> int:
         """Number of images."""
-        return self.source.num_examples(self.split)
+        return self.images.num_images
 
 
 def open_labels(context: Context, rule: str) -> Labels:
@@ -86,12 +85,13 @@ def open_labels(context: Context, rule: str) -> Labels:
     if fraction is not None and split == "train":
         name = subset.published_subset(context.source.name, context.data_dir, fraction)
         if name is not None:
-            return Labels(tfds_source.open_tfds(name, context.data_dir), "train", name)
+            source = tfds_source.open_tfds(name, context.data_dir)
+            return Labels(TrainImages(source, "train"), name)
     chosen = subset.open_subset(context.source, split, rule, context.seed)
     path = context.path(f"subset_{file_name(rule)}.json")
     subset.write_subset(path, chosen.description)
     note = chosen.description.note(context.source.class_names)
-    return Labels(chosen, split, path, f"{rule}: {note}" if note else None)
+    return Labels(TrainImages(chosen, split), path, f"{rule}: {note}" if note else None)
 
 
 def file_name(rule: str) -> str:
@@ -99,7 +99,9 @@ def file_name(rule: str) -> str:
     return re.sub(r"[^\w.]+", "_", rule.replace("%", "pct")).strip("_")
 
 
-def label_plan(context: Context, labels: Labels, epochs: float, pretrained: bool = True) -> Plan:
+def label_plan(
+    context: Context, labels: Labels, epochs: float, pretrained: bool = True
+) -> TrainingPlan:
     """The schedule on few labels (B.5); from random weights with a rate and length of its own."""
     settings = context.settings
     batch_size = context.batch_size(settings.label_batch_size, labels.num_images)
@@ -107,20 +109,20 @@ def label_plan(context: Context, labels: Labels, epochs: float, pretrained: bool
     if not pretrained:
         rate, epochs = settings.scratch_learning_rate, epochs * settings.scratch_epochs_factor
     steps = max(1, round(epochs * (labels.num_images // batch_size)))
-    return Plan(steps, batch_size, momentum_optimizer(rate))
+    return plan_steps(steps, batch_size, momentum_optimizer(rate), labels.num_images)
 
 
 def _train(
     context: Context, labels: Labels, rule: str, epochs: float, pretrained: bool
-) -> tuple[Score, Plan]:
+) -> tuple[Score, TrainingPlan]:
     plan = label_plan(context, labels, epochs, pretrained)
     model = build_classifier(context, pretrained=pretrained)
     label = f"{rule} of the labels, {'fine-tuning' if pretrained else 'from scratch'}"
-    fit(context, model, labels.source, labels.split, plan, label)
+    fit(context, model, labels.images, plan, label)
     return score(context, model, context.test_split), plan
 
 
-def _row(rule: str, name: str, found: Score, plan: Plan, images: int) -> Row:
+def _row(rule: str, name: str, found: Score, plan: TrainingPlan, images: int) -> Row:
     start = "fine-tuned" if name == "pretrained" else "from scratch"
     result = format_percent(found.top_1)
     if found.logits.shape[1] > 5:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import (
-    Plan,
+    TrainImages,
     build_classifier,
-    color_policy,
     fit,
+    plan_steps,
     require_network,
     score,
 )
-from simclr_tf.report.units import format_percent
+from simclr_tf.training.tasks import Classify
+from simclr_tf.units import format_percent
 
 VIEWS = 2  # of every image and step that pretraining sees
 
@@ -34,12 +35,11 @@ def run(context: Context) -> Section:
     batch_size = context.batch_size(
         context.train.train_batch_size, context.source.num_examples(context.train_split)
     )
-    plan = Plan(supervised_steps(context, batch_size), batch_size, context.optimizer)
+    images = TrainImages(context.source, context.train_split)
+    steps = supervised_steps(context, batch_size)
+    plan = plan_steps(steps, batch_size, context.optimizer, images.num_images)
     model = build_classifier(context, pretrained=False)
-    fit(
-        context, model, context.source, context.train_split, plan, "supervised baseline",
-        views=color_policy(context),
-    )  # fmt: skip
+    fit(context, model, images, plan, "supervised baseline", Classify(distorted=True))
     found = score(context, model, context.test_split)
     context.write_predictions("supervised", found.labels, found.logits)
     peak = plan.optimizer.peak_learning_rate(batch_size)

@@ -17,7 +17,7 @@ from simclr_tf.evaluation.features import Features
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.finetune import finetune_grid
 from simclr_tf.protocols.logreg import fit_features
-from simclr_tf.report.units import format_percent
+from simclr_tf.units import format_percent
 
 _FIELDS = {suite.TOP_1: "top_1", suite.MEAN_PER_CLASS: "mean_per_class"}  # of a `Score`
 
@@ -60,7 +60,7 @@ def _evaluate(context: Context, dataset: suite.TransferDataset) -> tuple[list[Ro
     size = context.settings.transfer_image_size or context.encoder.image_size
     within = dataclasses.replace(
         context,
-        source=source,
+        images=dataclasses.replace(context.images, source=source),
         train_split=parts.train_and_validation,
         test_split=parts.test,
         settings=dataclasses.replace(context.settings, validation_split=None),

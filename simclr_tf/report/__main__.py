@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from simclr_tf import startup
+from simclr_tf import run_folder, startup
 from simclr_tf.console import run_command, say
 from simclr_tf.errors import InputError, describe_failure, one_line
 from simclr_tf.files import check_length, check_reachable, is_remote, require_ours
@@ -49,13 +49,13 @@ def main(words: Sequence[str]) -> int:
 
 def _write(runs: Sequence[str], output: str | None) -> str:
     """Writes the page; returns its path."""
-    from simclr_tf.report import comparison, kept, page, run_page
+    from simclr_tf.report import comparison, page, run_page
 
     single, place = len(runs) == 1, output
     if place is not None:
         _check_output(place)
     else:
-        place = os.path.join(runs[0], kept.REPORT) if single else "comparison.html"
+        place = os.path.join(runs[0], run_folder.REPORT) if single else "comparison.html"
         require_ours(place, page.MARK, "--output")
     if single:
         run_page.write_report(runs[0], place)

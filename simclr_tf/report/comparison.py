@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf import run_folder
 from simclr_tf.errors import require
 from simclr_tf.files import write_text_atomically
 from simclr_tf.report import accuracies, command, curves, kept, page, run_page, sections
 from simclr_tf.report.run_record import RunRecord, read_run
-from simclr_tf.report.units import format_percent
+from simclr_tf.units import format_percent
 
 _NOT_COMPARED = ("model_dir", "data_dir", "class_names", "report", "report_examples")
 _MOST_CLASSES = 40
@@ -137,9 +138,9 @@ def _series(runs: Sequence[RunRecord], names: Sequence[str]) -> list[curves.Scal
 
 
 def _link(run: RunRecord, folder: str) -> str | None:
-    if not os.path.isfile(os.path.join(run.folder, kept.REPORT)):
+    if not os.path.isfile(os.path.join(run.folder, run_folder.REPORT)):
         return None
-    return run_page.address(run.folder, kept.REPORT, folder)
+    return run_page.address(run.folder, run_folder.REPORT, folder)
 
 
 def _map(run: RunRecord) -> Mapping[str, Any] | None:

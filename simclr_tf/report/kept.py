@@ -12,7 +12,6 @@ from simclr_tf.array_files import open_npz
 from simclr_tf.errors import require
 from simclr_tf.files import write_npz
 
-REPORT = "report.html"
 FOLDER = "report"
 ABOUT = os.path.join(FOLDER, "about.json")
 EXAMPLES = os.path.join(FOLDER, "examples.npz")

@@ -11,13 +11,14 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from simclr_tf import run_folder
 from simclr_tf.evaluation.evaluate import LINEAR_PROBE, TOP_1
 from simclr_tf.files import is_remote, write_text_atomically
 from simclr_tf.report import accuracies, charts, command, curves, kept, page, pictures, sections
 from simclr_tf.report.kept import Predictions
 from simclr_tf.report.projector import sprite_image
 from simclr_tf.report.run_record import RunRecord, read_run
-from simclr_tf.report.units import format_percent, format_rate
+from simclr_tf.units import format_percent, format_rate
 
 _SHOWN_SETTINGS = ("dataset", "train_split", "image_size", "resnet_depth", "width_multiplier",
                    "train_mode", "train_batch_size", "optimizer", "learning_rate", "temperature",
@@ -39,7 +40,7 @@ def write_report(
     Raises:
         InputError: It is not the folder of a run.
     """
-    path = os.fspath(output) if output else os.path.join(os.fspath(folder), kept.REPORT)
+    path = os.fspath(output) if output else os.path.join(os.fspath(folder), run_folder.REPORT)
     write_text_atomically(path, run_html(read_run(folder), os.path.dirname(path)))
     return path
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf import run_folder
 from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import list_files, on_local_disk
 from simclr_tf.json_files import find_json
@@ -20,20 +21,20 @@ from simclr_tf.weights.locate import is_study
 
 T = TypeVar("T")
 
-_CONFIG, _FLAGS, _RESULT = "config.json", "flags.json", "result.json"
-_READ = (_CONFIG, _FLAGS, _RESULT, kept.ABOUT, kept.EXAMPLES, kept.VIEWS, kept.PREDICTIONS)
+_READ = (run_folder.CONFIG, run_folder.FLAGS, run_folder.RESULT, kept.ABOUT, kept.EXAMPLES,
+         kept.VIEWS, kept.PREDICTIONS)  # fmt: skip
 _LINKS = (  # what a reader may want to open, in this order
     ("model card", "saved_model/*/README.md"),
     ("SavedModel", "saved_model/*/saved_model.pb"),
     ("TF-Hub archive", "saved_model/*.tar.gz"),
     ("Keras file", "saved_model/*.keras"),
     ("checkpoint", "ckpt-*.index"),
-    ("results", "result.json"),
-    ("scoreboard", "scoreboard.md"),
-    ("evaluation", "*/result.json"),
-    ("settings", "config.json"),
-    ("learning curves", "curves.png"),
-    ("augmented views", "views.png"),
+    ("results", run_folder.RESULT),
+    ("scoreboard", run_folder.SCOREBOARD),
+    ("evaluation", f"*/{run_folder.RESULT}"),
+    ("settings", run_folder.CONFIG),
+    ("learning curves", run_folder.CURVES),
+    ("augmented views", run_folder.VIEWS),
     ("map of the features", "map.png"),
 )
 
@@ -136,16 +137,17 @@ def _is_read(path: str) -> bool:
 def _read(record: RunRecord, place: str) -> None:
     """Reads what lies in a local folder."""
     reader = _Reader(record, place)
-    record.config = reader.read(_CONFIG, _mapping, {})
-    record.flags = reader.read(_FLAGS, _mapping, {}, optional=True)
+    record.config = reader.read(run_folder.CONFIG, _mapping, {})
+    record.flags = reader.read(run_folder.FLAGS, _mapping, {}, optional=True)
     record.about = reader.read(kept.ABOUT, _about, {})
     labelled = not record.config or record.class_names is not None  # as far as is known
-    record.result = reader.read(_RESULT, _result, {}, optional=not labelled)
+    record.result = reader.read(run_folder.RESULT, _result, {}, optional=not labelled)
     record.scalars = reader.read("events", lambda path: curves.read_scalars(place), [])
     own = any(series.folder == curves.OWN_EVENTS for series in record.scalars)
     if not (record.config or record.result or own):
-        raise InputError("run", f"must be the folder of a run: it holds no readable {_CONFIG}, "
-                         f"{_RESULT} or events", record.folder)  # fmt: skip
+        names = f"{run_folder.CONFIG}, {run_folder.RESULT} or events"
+        raise InputError("run", f"must be the folder of a run: it holds no readable {names}",
+                         record.folder)  # fmt: skip
     record.notes += [f"{name} can't be read to its end." for name in _damaged_events(place)]
     if not any(series.tag.startswith("train/") for series in record.scalars):
         record.notes.append("There are no curves of training in TensorBoard's event files.")

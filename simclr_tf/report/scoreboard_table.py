@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simclr_tf.report.units import format_duration
+from simclr_tf.units import format_duration
 
 _HOW_WIDTH = 88
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from simclr_tf.report import accuracies
 from simclr_tf.report.kept import Examples, Predictions
-from simclr_tf.report.units import format_percent
+from simclr_tf.units import format_percent
 
 NEIGHBORS = 6
 _QUERIES = 8

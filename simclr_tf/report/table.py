@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from simclr_tf.errors import require
 from simclr_tf.report import accuracies
-from simclr_tf.report.units import format_duration, format_percent
+from simclr_tf.units import format_duration, format_percent
 
 Row = tuple[str, str]
 
@@ -38,7 +38,8 @@ def summary_rows(
     metrics: Mapping[str, float],
     *,
     num_classes: int | None = None,
-    untrained_metrics: Mapping[str, float] | None = None,
+    before: Mapping[str, float] | None = None,
+    before_name: str = "untrained encoder",
     losses: Mapping[str, float] | None = None,
     timings: Mapping[str, float] | None = None,
     places: Mapping[str, str] | None = None,
@@ -49,15 +50,16 @@ def summary_rows(
         metrics: Of the trained encoder, under the names of `simclr_tf.evaluation.evaluate`;
             accuracies that are absent get no row.
         num_classes: Adds the accuracy of guessing, 1 / classes.
-        untrained_metrics: The same metrics of the encoder before training; leave out those of
-            its linear head, which nobody trained.
+        before: The same metrics of the encoder before training; leave out those of its linear
+            head, which nobody trained.
+        before_name: What that encoder is called.
         losses: Figures of the last training steps by name ("Contrastive loss").
         timings: Seconds by name ("Training").
         places: Paths by name ("Checkpoints").
     """
     require(num_classes is None or num_classes >= 1, "num_classes", "must be at least 1",
             num_classes)  # fmt: skip
-    rows = _accuracy_rows(metrics) + _accuracy_rows(untrained_metrics or {}, ", untrained encoder")
+    rows = _accuracy_rows(metrics) + _accuracy_rows(before or {}, f", {before_name}")
     if num_classes is not None:
         rows.append(("Chance", format_percent(1 / num_classes)))
     rows += [(name, f"{value:.3f}") for name, value in (losses or {}).items()]

@@ -8,7 +8,7 @@ import re
 from simclr_tf.errors import require, require_choice
 from simclr_tf.settings.checks import COUNT, EPOCHS, Range, check_settings, limited
 
-JIT_COMPILE = ("auto", "on", "off")
+JIT_COMPILE = ("auto", "on", "input", "off")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
 
 
@@ -32,9 +32,9 @@ class TrainConfig:
             statistics. `frozen`: by the running statistics, which stay as they are.
         remat: Activations inside residual blocks are computed again in the backward pass instead of
             being kept: less memory, a second forward pass, the same gradient.
-        jit_compile: Whether XLA compiles the step: `on` (one replica only), `off`, or `auto`: off
-            except on a TPU, where nothing else is possible. With `off` the input pipeline does
-            without it too.
+        jit_compile: What XLA compiles: `on` is the step (one replica only) and the input pipeline,
+            `input` the latter alone, `off` neither. `auto` is `input`, but `on` on a TPU, where
+            nothing else is possible.
     """
 
     # a contrastive loss needs negatives

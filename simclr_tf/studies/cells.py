@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tf_keras as keras
 
-from simclr_tf import distribution
-from simclr_tf.data import decode
+from simclr_tf.console import Say
 from simclr_tf.errors import one_line
-from simclr_tf.evaluation import evaluate as protocols
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, extract_features
+from simclr_tf.evaluation import evaluate as scores
+from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, Extractor
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import training
-from simclr_tf.modes.common import Say, silent
-from simclr_tf.modes.evaluation import batches_to_evaluate, count_images, write_evaluation
-from simclr_tf.modes.watch import watching
+from simclr_tf.modes.evaluation import extract, write_evaluation
 from simclr_tf.report import curves
 from simclr_tf.settings import by_name
 from simclr_tf.settings.run import RunConfig
@@ -46,8 +44,8 @@ def run_cell(run: RunConfig, say: Say) -> dict[str, Any]:
         trained = training.train(run, None, by_name.flatten(run), say)
         found = measure(trained.experiment, trained.model)
         metrics = dict(found.metrics)
-        if distribution.is_chief(trained.experiment.strategy):
-            write_evaluation(trained.experiment, found, trained.global_step, say)
+        if trained.experiment.job.is_chief:
+            write_evaluation(trained.experiment, found, trained.global_step)
             metrics |= training_figures(run.model_dir)
         return {
             "metrics": metrics,
@@ -61,40 +59,27 @@ def run_cell(run: RunConfig, say: Say) -> dict[str, Any]:
         gc.collect()
 
 
-def measure(experiment: Experiment, model: SimCLR) -> protocols.Evaluation:
+def measure(experiment: Experiment, model: SimCLR) -> scores.Evaluation:
     """Accuracies of an encoder: head, kNN, logistic regression on h and, with a head g, on z."""
-    run = experiment.run
-    assert experiment.source.num_classes is not None and experiment.eval_split is not None
-    bank_batches, test_batches = batches_to_evaluate(experiment, with_bank=True)
-    assert bank_batches is not None  # the study has checked it
+    classes = experiment.source.num_classes
+    assert classes is not None
     projects = model.projection_head is not None
     endpoints = (FINAL_ENDPOINT, *((PROJECTION_ENDPOINT,) if projects else ()))
-
-    def extract(batches: Any, on_batch: Callable[[int], None]) -> Any:
-        return extract_features(
-            lambda images: model(images, training=False),
-            batches,
-            on_batch,
-            endpoints=endpoints,
-            optional_endpoints=(LOGITS_ENDPOINT,),
-            strategy=experiment.strategy,
-        )
-
-    in_bank, tested = count_images(experiment, with_bank=True)
-    with (
-        watching(in_bank + tested, "evaluating", silent) as watch,
-        decode.naming_bad_image(experiment.source, run.data.train_split),
-        decode.naming_bad_image(experiment.source, experiment.eval_split, "eval_split"),
-    ):
-        bank = extract(bank_batches, watch)
-        test = extract(test_batches, lambda count: watch(in_bank + count))
-    classes = experiment.source.num_classes
-    found = protocols.evaluate_features(test, bank, classes, ks=(20,), probe=True)
+    quiet = dataclasses.replace(
+        experiment, images=dataclasses.replace(experiment.images, job=experiment.job.silent())
+    )
+    encoder = Extractor(
+        lambda images: model(images, training=False), experiment.job, endpoints, (LOGITS_ENDPOINT,)
+    )
+    bank, test = extract(quiet, encoder, ("logistic regression",), "evaluating")
+    assert bank is not None  # the study has checked it
+    found = scores.evaluate_features(test, bank, scores.Scoring(classes, (20,), probe=True))
     if projects:
         test_z, bank_z = (
-            one._replace(features=one.endpoints[PROJECTION_ENDPOINT]) for one in (test, bank)
+            one._replace(features=one.endpoints[PROJECTION_ENDPOINT], endpoints={})
+            for one in (test, bank)
         )
-        on_z = protocols.evaluate_features(test_z, bank_z, classes, ks=(), probe=True)
+        on_z = scores.evaluate_features(test_z, bank_z, scores.Scoring(classes, (), probe=True))
         found = found._replace(metrics={**found.metrics, PROBE_Z: on_z.metrics[PROBE]})
     return found
 

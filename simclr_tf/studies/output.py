@@ -8,8 +8,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from simclr_tf import run_folder
 from simclr_tf.files import write_bytes_atomically, write_json, write_text_atomically
-from simclr_tf.report import charts, kept, page
+from simclr_tf.report import charts, page
 from simclr_tf.studies.grid import PROBE_Z, Cell, Picture
 from simclr_tf.studies.plan import Plan, run_name
 from simclr_tf.studies.results import Results
@@ -54,7 +55,7 @@ def write(
     write_text_atomically(f"{stem}.md", "\n".join(lines) + "\n")
     write_json(os.path.join(folder, "verdicts.json"), [verdict._asdict() for verdict in verdicts])
     text = html(plan, results, verdicts, pictures)
-    write_text_atomically(os.path.join(folder, kept.REPORT), text)
+    write_text_atomically(os.path.join(folder, run_folder.REPORT), text)
 
 
 def html(
@@ -85,7 +86,7 @@ def html(
 def _pages(plan: Plan, results: Results, cell: Cell) -> list[tuple[int, str]]:
     """Seeds of a cell and the pages of their runs, as far as there are any."""
     seeds = [one.seed for one in results.outcomes.get(cell.key, ())]
-    paths = [(seed, f"cells/{run_name(cell, seed)}/{kept.REPORT}") for seed in seeds]
+    paths = [(seed, f"cells/{run_name(cell, seed)}/{run_folder.REPORT}") for seed in seeds]
     return [(seed, path) for seed, path in paths
             if os.path.isfile(os.path.join(plan.base.model_dir, path))]  # fmt: skip
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf import distribution
 from simclr_tf import experiment as experiment_lib
+from simclr_tf import run_folder
+from simclr_tf.console import Say, silent
 from simclr_tf.data import pipeline, sources
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
 from simclr_tf.json_files import field, find_json
-from simclr_tf.modes.common import Say, silent
 from simclr_tf.removal import make_scratch, remove_tree
 from simclr_tf.settings.commands import Study as Command
 from simclr_tf.settings.run import RunConfig
@@ -30,7 +30,6 @@ from simclr_tf.studies.cells import run_cell, test_images
 from simclr_tf.studies.grid import Cell, Study, with_settings
 from simclr_tf.training import run_config
 from simclr_tf.training.run_lock import InUseError, lock_run
-from simclr_tf.weights.locate import STUDY_FILE
 
 _TRIAL_STEPS = (8, 40)
 _TRIAL_FOLDER = re.compile(r"\.trial\.[0-9a-f]{8}\.tmp")
@@ -92,17 +91,17 @@ def settle(study: Study, command: Command, say: Say) -> Plan:
             folder holds another study.
     """
     run, asked = command.run, command.study
-    is_run = run_config.read_config(run.model_dir) is not None
+    is_run = run_folder.read_config(run.model_dir) is not None
     require(not is_run, "model_dir", "must not be the folder of a run with mode=study",
             run.model_dir)  # fmt: skip
-    experiment = experiment_lib.prepare(run, trains=True)
+    experiment = experiment_lib.prepare(run, trains=True, say=say)
     _check_measurable(run, experiment)
-    assert experiment.lengths is not None
+    assert experiment.plan is not None
     for note in experiment.notes:
         say(f"note: {note}")
-    run_steps = experiment.lengths.total_steps
+    run_steps = experiment.plan.steps
     _check_cells(_plan(study, command, experiment, 1.0, run_steps), experiment)
-    path = os.path.join(run.model_dir, STUDY_FILE)
+    path = os.path.join(run.model_dir, run_folder.STUDY)
     settings, data = _defining(run, asked), _data(experiment)
     with _alone(run.model_dir, say):
         if (recorded := _read(path)) is None:
@@ -148,7 +147,7 @@ def _check_cells(plan: Plan, experiment: experiment_lib.Experiment) -> None:
         with naming_cell(cell):
             batch = plan.run_of(cell, plan.seeds[0]).train.train_batch_size
             pipeline.steps_per_epoch(experiment.source, data.train_split, batch)
-            distribution.check_divisible("train_batch_size", batch, experiment.strategy)
+            experiment.job.check_divisible("train_batch_size", batch)
 
 
 @contextlib.contextmanager
@@ -169,7 +168,7 @@ def _check_measurable(run: RunConfig, experiment: experiment_lib.Experiment) -> 
     require(experiment.eval_split is not None, "eval_split",
             "must be given: the data set has no validation or test split",
             run.data.eval_split)  # fmt: skip
-    require(experiment_lib.bank_is_separate(experiment), "eval_split",
+    require(experiment.bank_is_separate, "eval_split",
             "must share no image with train_split", experiment.eval_split)  # fmt: skip
     sources.require_single_label(experiment.source)
     _check_labelled(experiment, "train_split", run.data.train_split)

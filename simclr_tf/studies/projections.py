@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from simclr_tf import experiment as experiment_lib
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, extract_features
+from simclr_tf.evaluation.features import FINAL_ENDPOINT, Extractor
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes.evaluation import batches_to_evaluate
@@ -47,13 +47,11 @@ def maps_of_h_and_z(run: RunConfig) -> Figure:
     """Places h and z of the same test images on planes by t-SNE, coloured by class."""
     experiment, model = _trained(run)
     _, images = batches_to_evaluate(experiment, with_bank=False)
-    found = extract_features(
-        lambda batch: model(batch, training=False),
-        images,
-        endpoints=(FINAL_ENDPOINT, PROJECTION_ENDPOINT),
-        max_examples=_POINTS,
-        strategy=experiment.strategy,
-    )
+    encoder = Extractor(
+        lambda batch: model(batch, training=False), experiment.job,
+        (FINAL_ENDPOINT, PROJECTION_ENDPOINT),
+    )  # fmt: skip
+    found = encoder.features(images, max_examples=_POINTS)
     assert found.labels is not None
     figure, axes = figures.new_figure(10, 5, panels=2)
     for panel, endpoint, title in (

@@ -19,10 +19,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from simclr_tf import console
+from simclr_tf.console import Say, silent
 from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.files import check_local, write_json
 from simclr_tf.json_files import find_json
-from simclr_tf.modes.common import Say, print_line, silent
 from simclr_tf.settings.commands import Study as Command
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import catalogue, output, plan
@@ -37,7 +38,7 @@ from simclr_tf.weights.locate import newest_checkpoint
 _WAIT_SECONDS = 5.0
 
 
-def run_study(command: Command, say: Say = print_line) -> Results:
+def run_study(command: Command, say: Say = console.say) -> Results:
     """Runs what is left of a study in the folder of its run, and writes its tables and figures.
 
     Example:

@@ -12,22 +12,27 @@ from simclr_tf.errors import require
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiles(setting: str, strategy: tf.distribute.Strategy) -> bool:
-    """Whether the step has to be handed to XLA, which `compiled` then does.
+def resolve(setting: str, strategy: tf.distribute.Strategy) -> str:
+    """What `jit_compile` means on these devices: `on`, `input` or `off`.
 
-    `auto` is False: on a CPU convolutions are slower in XLA, on a GPU it was not measured. A TPU
+    `auto` is `input`: on a CPU convolutions are slower in XLA, on a GPU it was not measured. A TPU
     compiles by itself, whatever the setting.
 
     Raises:
         InputError: `on` with several replicas. XLA has no gather between processes and refuses
             variables of several devices in one function.
     """
-    if setting != "on" or _is_tpu(strategy):
-        return False
-    require(strategy.num_replicas_in_sync == 1, "jit_compile",
-            f"must be auto or off with {strategy.num_replicas_in_sync} replicas: XLA can't compile "
-            "what they exchange", setting)  # fmt: skip
-    return True
+    if _is_tpu(strategy):
+        return "on"
+    require(setting != "on" or strategy.num_replicas_in_sync == 1, "jit_compile",
+            f"must be auto, input or off with {strategy.num_replicas_in_sync} replicas: XLA can't "
+            "compile what they exchange", setting)  # fmt: skip
+    return "input" if setting == "auto" else setting
+
+
+def compiles(resolved: str, strategy: tf.distribute.Strategy) -> bool:
+    """Whether the step has to be handed to XLA, as `compiled` does; a TPU needs no asking."""
+    return resolved == "on" and not _is_tpu(strategy)
 
 
 def note(setting: str, strategy: tf.distribute.Strategy) -> str | None:

@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar
 
 import tensorflow as tf
 
-from simclr_tf import distribution
 from simclr_tf.errors import Preempted, RunError, WorkerLostError
+from simclr_tf.job import Job
 
 # How TensorFlow says that a collective operation or the coordination service lost a task.
 _LOSSES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
@@ -50,18 +50,18 @@ class Coordinator(Protocol):
 
 
 @contextlib.contextmanager
-def coordinate(strategy: tf.distribute.Strategy, save: Callable[[], None]) -> Iterator[Coordinator]:
+def coordinate(job: Job, save: Callable[[], None]) -> Iterator[Coordinator]:
     """The coordinator of a loop.
 
     Args:
-        strategy: Where the loop computes.
+        job: Where the loop computes.
         save: Writes a checkpoint; called on every worker.
     """
-    if distribution.num_workers(strategy) == 1:
+    if job.workers == 1:
         with deferred_signals() as received:
             yield _Alone(received, save)
     else:
-        cluster = _Cluster(strategy, save)
+        cluster = _Cluster(job, save)
         try:
             yield cluster
         finally:
@@ -114,8 +114,8 @@ def deferred_signals() -> Iterator[list[int]]:
 class _Cluster:
     """Of one of several workers."""
 
-    def __init__(self, strategy: tf.distribute.Strategy, save: Callable[[], None]):
-        self._strategy = strategy
+    def __init__(self, job: Job, save: Callable[[], None]):
+        self._job = job
         self._folder = tempfile.TemporaryDirectory()
         self._previous = {
             number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
@@ -124,12 +124,12 @@ class _Cluster:
         manager = tf.train.CheckpointManager(tf.train.Checkpoint(), self._folder.name, 1)
         config = tf.distribute.experimental.TerminationConfig(save_fn=save, exit_fn=_stop)
         self._handler: Any = tf.distribute.experimental.PreemptionCheckpointHandler(
-            strategy.cluster_resolver, manager, termination_config=config
+            job.strategy.cluster_resolver, manager, termination_config=config
         )
         signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
     def agree(self, value: int) -> int:
-        return distribution.from_chief(self._strategy, value)
+        return self._job.from_chief(value)
 
     def run(self, call: Callable[[], T]) -> T:
         return self._handler.run(call)

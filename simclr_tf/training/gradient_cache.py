@@ -16,6 +16,7 @@ forward pass.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
@@ -23,12 +24,26 @@ import tf_keras as keras
 
 from simclr_tf.models import batch_norm, kernel_gradient
 from simclr_tf.models.simclr import SimCLR
-from simclr_tf.settings.objective import ObjectiveConfig
-from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.training.compilation import compiled
-from simclr_tf.training.losses import Batch, Losses, pretrain_losses_of_outputs, stack_views
+from simclr_tf.training.losses import Batch, Losses, LossOfOutputs, stack_views
 from simclr_tf.training.means import Means
 from simclr_tf.training.step import Computed, OptimizerStep, not_converted, sum_over_replicas
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """How a batch goes through the network in parts.
+
+    Attributes:
+        batch_size: Global batch size B, a multiple of `chunk_size`.
+        chunk_size: Images of a chunk over all replicas, a multiple of their number.
+        frozen_bn: Normalise by the running statistics and keep them, instead of by each chunk's
+            own. The gradient is then exactly that of the whole batch.
+    """
+
+    batch_size: int
+    chunk_size: int
+    frozen_bn: bool = False
 
 
 class CachedStep(OptimizerStep):
@@ -37,36 +52,29 @@ class CachedStep(OptimizerStep):
     def __init__(
         self,
         model: SimCLR,
+        combine: LossOfOutputs,
         optimizer: keras.optimizers.Optimizer,
-        objective: ObjectiveConfig,
-        decay: OptimizerConfig,
         means: Means,
+        chunks: Chunks,
         *,
-        batch_size: int,
-        chunk_size: int,
-        frozen_bn: bool = False,
         jit_compile: bool = False,
     ):
         """Call it in the strategy's scope.
 
         Args:
             model: In pretraining's configuration.
+            combine: From `pretrain_losses_of_outputs`.
             optimizer: Built for the model's trainable variables.
-            objective: The contrastive loss.
-            decay: The weight decay.
             means: Receives the metrics.
-            batch_size: Global batch size B, a multiple of `chunk_size`.
-            chunk_size: Images of a chunk over all replicas, a multiple of their number.
+            chunks: How the batch is divided.
             jit_compile: Whether XLA compiles the phases; one replica only.
-            frozen_bn: Normalise by the running statistics and keep them, instead of by each
-                chunk's own. The gradient is then exactly that of the whole batch.
         """
         super().__init__(model.trainable_variables, optimizer, means, jit_compile=jit_compile)
         self._model = model
-        self._combine = pretrain_losses_of_outputs(model, objective, decay)
-        self._chunks = batch_size // chunk_size
-        self._rows = chunk_size // self._replicas  # of a chunk, on one replica
-        self._frozen_bn = frozen_bn
+        self._combine = combine
+        self._chunks = chunks.batch_size // chunks.chunk_size
+        self._rows = chunks.chunk_size // self._replicas  # of a chunk, on one replica
+        self._frozen_bn = chunks.frozen_bn
         outputs = model(tf.zeros([1, 32, 32, 3]), training=False)
         self._projected = self._buffer(outputs["proj_head_output"].shape[-1])
         self._features = self._buffer(outputs["final_avg_pool"].shape[-1])

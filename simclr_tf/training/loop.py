@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import time
@@ -12,7 +13,8 @@ import tensorflow as tf
 
 from simclr_tf.data import retry
 from simclr_tf.errors import InputError, RunError
-from simclr_tf.report.progress import Progress
+from simclr_tf.job import Job
+from simclr_tf.progress import Progress
 from simclr_tf.training.coordination import coordinate, is_worker_loss
 from simclr_tf.training.lengths import Lengths
 from simclr_tf.training.means import Means
@@ -196,53 +198,87 @@ class _Feed:
                 return Taken(bad, here + int(outcome.first_bad) + 1 if bad else 0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """How far a training goes, and what it puts up with on the way.
+
+    Attributes:
+        lengths: Where to end, and where to write.
+        units_per_step: Pairs (or images) per step, over all replicas.
+        skip_nonfinite_steps: Steps left out before the run stops; needs `skip_bad` in the steps.
+        read_retries: Failed reads in a row that are tried again.
+    """
+
+    lengths: Lengths
+    units_per_step: int
+    skip_nonfinite_steps: int = 0
+    read_retries: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Meters:
+    """What the loop reads of the steps that it takes.
+
+    Attributes:
+        global_step: Steps taken so far; the optimizer counts it up.
+        means: The running means that the step updates; reset after each summary.
+        learning_rate: The learning rate at a step, for messages and summaries.
+    """
+
+    global_step: tf.Variable
+    means: Means
+    learning_rate: Callable[[int], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Listeners:
+    """Who hears of the loop.
+
+    Attributes:
+        progress: Receives every call's figures.
+        on_summary: Called with the step and the means since the last summary.
+        on_checkpoint: Called with the step and those means; when the run is asked to stop too.
+    """
+
+    progress: Progress
+    on_summary: Callable[[int, dict[str, float]], None] = lambda step, values: None
+    on_checkpoint: Callable[[int, dict[str, float]], None] = lambda step, values: None
+
+
 def run_loop(
     run_steps: StepsFunction,
     open_batches: Callable[[int], Iterable],
-    *,
-    strategy: tf.distribute.Strategy,
-    global_step: tf.Variable,
-    lengths: Lengths,
-    means: Means,
-    learning_rate: Callable[[int], float],
-    progress: Progress,
-    units_per_step: int,
-    on_summary: Callable[[int, dict[str, float]], None],
-    on_checkpoint: Callable[[int, dict[str, float]], None],
-    skip_nonfinite_steps: int = 0,
-    read_retries: int = 5,
+    course: Course,
+    meters: Meters,
+    listeners: Listeners,
+    job: Job,
 ) -> None:
-    """Trains from `global_step` to `lengths.total_steps`, exactly.
+    """Trains from `global_step` to the last step of the course, exactly.
 
     All workers call it together and make the same calls of `run_steps`.
 
     Args:
         run_steps: From `compile_steps`.
         open_batches: From a step to the endless stream of global batches that starts there.
-        strategy: Where `run_steps` computes.
-        global_step: Steps taken so far; the optimizer counts it up.
-        lengths: Where to end, and where to write.
-        means: The running means that the step updates; reset after each summary.
-        learning_rate: The learning rate at a step, for messages and summaries.
-        progress: Receives every call's figures.
-        units_per_step: Pairs (or images) per step, over all replicas.
-        on_summary: Called with the step and the means since the last summary.
-        on_checkpoint: Called with the step and those means; when the run is asked to stop too.
-        skip_nonfinite_steps: Steps left out before the run stops; needs `skip_bad` in `run_steps`.
-        read_retries: Failed reads in a row that are tried again.
+        course: How far it goes.
+        meters: What it reads.
+        listeners: Who hears of it.
+        job: Where `run_steps` computes.
 
     Raises:
         NonFiniteLossError: A loss or gradient is NaN or infinite.
         KeyboardInterrupt, Preempted: After a checkpoint, on SIGINT and SIGTERM.
         WorkerLostError: Another worker is gone.
     """
+    lengths, progress, means = course.lengths, listeners.progress, meters.means
+    global_step = meters.global_step
     start_step = step = int(global_step.numpy())
     seconds_per_step: float | None = None
     values: dict[str, float] = {}
     updates = 0  # since the last summary
-    health = _Health(skip_nonfinite_steps, learning_rate)
-    feed = _Feed(open_batches, retry.Backoff(read_retries, say=progress.note), step)
-    with coordinate(strategy, lambda: on_checkpoint(step, values)) as coordinator:
+    health = _Health(course.skip_nonfinite_steps, meters.learning_rate)
+    feed = _Feed(open_batches, retry.Backoff(course.read_retries, say=progress.note), step)
+    with coordinate(job, lambda: listeners.on_checkpoint(step, values)) as coordinator:
         while step < lengths.total_steps:
             wanted = min(_steps_per_call(seconds_per_step), lengths.next_stop(step) - step)
             count = coordinator.agree(wanted)
@@ -259,11 +295,11 @@ def run_loop(
             seconds_per_step = (
                 (time.monotonic() - started) / count if step > start_step + 1 else None
             )
-            progress.update(step, (step - start_step) * units_per_step, _shown(values))
+            progress.update(step, (step - start_step) * course.units_per_step, _shown(values))
             if lengths.is_summary(step) and updates:
-                on_summary(step, values)
+                listeners.on_summary(step, values)
                 means.reset()
                 updates = 0
             if lengths.is_checkpoint(step):
-                on_checkpoint(step, values)
+                listeners.on_checkpoint(step, values)
             coordinator.check()

@@ -40,6 +40,8 @@ class Losses(NamedTuple):
 
 
 LossFunction: TypeAlias = Callable[[Batch], Losses]
+# Projections (2b, D), logits (2b, C) or None, and labels (b,).
+LossOfOutputs: TypeAlias = Callable[[tf.Tensor, tf.Tensor | None, tf.Tensor], Losses]
 
 
 def stack_views(batch: Batch) -> tf.Tensor:
@@ -69,7 +71,7 @@ def pretrain_losses(
 
 def pretrain_losses_of_outputs(
     model: SimCLR, objective: ObjectiveConfig, decay: OptimizerConfig
-) -> Callable[[tf.Tensor, tf.Tensor | None, tf.Tensor], Losses]:
+) -> LossOfOutputs:
     """The contrastive loss as a function of the network's outputs.
 
     Returns:

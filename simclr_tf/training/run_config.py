@@ -7,17 +7,17 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from simclr_tf import run_folder
 from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_reachable, write_json
-from simclr_tf.json_files import field, find_json, texts
+from simclr_tf.json_files import field, texts
 from simclr_tf.settings import by_name
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights import integrity
-from simclr_tf.weights.locate import CONFIG_FILE, is_study, newest_checkpoint
+from simclr_tf.weights.locate import is_study, newest_checkpoint
 from simclr_tf.weights.reference_run import goes_on_from_reference, is_reference
 
-FLAGS_FILE = "flags.json"  # of a run: ours and the reference's
 _REFERENCE_STEPS = "reference_steps"
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
@@ -28,6 +28,9 @@ _FREE_SETTINGS = frozenset(
      "loss_block_size", "augment_on", "remat", "jit_compile"}
 )  # fmt: skip
 _FREE_SECTIONS = ("evaluation", "page", "strategy")
+
+# What `auto` can stand for.
+_RESOLVED = ("stem", "precision", "jit_compile", "data_sharding", "augment_on")
 
 # What a checkpoint's reader must agree on with its writer.
 MODEL_SETTINGS = frozenset(
@@ -50,7 +53,10 @@ def defining_settings(run: RunConfig) -> dict[str, Any]:
 
 
 def record_config(
-    run: RunConfig, class_names: Sequence[str] | None = None, steps: int | None = None
+    run: RunConfig,
+    class_names: Sequence[str] | None = None,
+    steps: int | None = None,
+    settled: RunConfig | None = None,
 ) -> None:
     """Writes the run's settings and the names of its classes to `model_dir/config.json`.
 
@@ -58,12 +64,16 @@ def record_config(
         run: The settings.
         class_names: None where unknown.
         steps: From `reference_steps`.
+        settled: The same settings without `auto`: what it became is written beside them.
     """
     names = None if class_names is None else list(class_names)
     record = {**by_name.flatten(run), "class_names": names}
     if steps is not None:
         record[_REFERENCE_STEPS] = steps
-    write_json(os.path.join(run.model_dir, CONFIG_FILE), record)
+    if settled is not None:
+        became = by_name.flatten(settled)
+        record["resolved"] = {name: became[name] for name in _RESOLVED}
+    write_json(os.path.join(run.model_dir, run_folder.CONFIG), record)
 
 
 def check_same_classes(model_dir: str, class_names: Sequence[str] | None) -> None:
@@ -72,21 +82,12 @@ def check_same_classes(model_dir: str, class_names: Sequence[str] | None) -> Non
     Raises:
         InputError: Names both lists.
     """
-    path = os.path.join(model_dir, CONFIG_FILE)
-    recorded = texts(read_config(model_dir) or {}, "class_names", path, None)
+    path = os.path.join(model_dir, run_folder.CONFIG)
+    recorded = texts(run_folder.read_config(model_dir) or {}, "class_names", path, None)
     if recorded and class_names and newest_checkpoint(model_dir) is not None:
         same = recorded == list(class_names)
         require(same, "dataset", f"must have the classes of the run in {model_dir}: "
                 f"{', '.join(recorded[:10])}", ", ".join(class_names[:10]))  # fmt: skip
-
-
-def read_config(model_dir: str) -> dict[str, Any] | None:
-    """The settings recorded in a run's folder, None where there are none.
-
-    Raises:
-        InputError: The file can't be read.
-    """
-    return find_json(os.path.join(model_dir, CONFIG_FILE))
 
 
 def recorded_precision(model_dir: str) -> str | None:
@@ -97,8 +98,8 @@ def recorded_precision(model_dir: str) -> str | None:
     """
     if newest_checkpoint(model_dir) is None:
         return None
-    path = os.path.join(model_dir, CONFIG_FILE)
-    return field(read_config(model_dir) or {}, "precision", str, path, None)
+    path = os.path.join(model_dir, run_folder.CONFIG)
+    return field(run_folder.read_config(model_dir) or {}, "precision", str, path, None)
 
 
 def reference_steps(run: RunConfig, source: Source) -> int | None:
@@ -118,7 +119,7 @@ def reference_steps(run: RunConfig, source: Source) -> int | None:
     if goes_on_from_reference(run.model_dir):
         num_examples = source.num_examples(run.data.train_split, setting="train_split")
         return num_examples * run.train.train_epochs // run.train.train_batch_size + 1
-    recorded = (read_config(run.model_dir) or {}).get(_REFERENCE_STEPS)
+    recorded = (run_folder.read_config(run.model_dir) or {}).get(_REFERENCE_STEPS)
     return recorded if isinstance(recorded, int) and recorded > 0 else None
 
 
@@ -129,19 +130,19 @@ def _recorded_settings(model_dir: str) -> dict[str, Any] | None:
         return None
     if is_reference(newest):
         return _reference_flags(model_dir)
-    recorded = read_config(model_dir)
+    recorded = run_folder.read_config(model_dir)
     if recorded is None:
         return None
-    field(recorded, "dataset", str, os.path.join(model_dir, CONFIG_FILE))
+    field(recorded, "dataset", str, os.path.join(model_dir, run_folder.CONFIG))
     # A setting that the record does not know came later; its default is what was before.
     return {**defining_settings(RunConfig(model_dir)), **recorded}
 
 
 def _reference_flags(model_dir: str) -> dict[str, Any] | None:
     """The flags of a run of the reference implementation, which its evaluation writes."""
-    if read_config(model_dir) is not None:  # a start here wrote both anew
+    if run_folder.read_config(model_dir) is not None:  # a start here wrote both anew
         return None
-    recorded = find_json(os.path.join(model_dir, FLAGS_FILE))
+    recorded = run_folder.read_flags(model_dir)
     if recorded is None:
         return None
     # An evaluation by itself knows the network alone, and the reference writes -1 for the last
@@ -161,7 +162,7 @@ def lacks_record(model_dir: str) -> bool:
     Checkpoints of other programs have no manifest, and no record either.
     """
     begun = newest_checkpoint(model_dir) is not None and integrity.any_manifest(model_dir)
-    return begun and read_config(model_dir) is None
+    return begun and run_folder.read_config(model_dir) is None
 
 
 def check_no_study(model_dir: str) -> None:
@@ -185,13 +186,14 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
         InputError: Lists every difference; or all settings are to be compared, and the record of
             the run is gone.
     """
-    path = os.path.join(run.model_dir, CONFIG_FILE)
-    found = read_config(run.model_dir)
+    path = os.path.join(run.model_dir, run_folder.CONFIG)
+    found = run_folder.read_config(run.model_dir)
     require(found is None or "dataset" in found, path, "must be the record of a run of this "
             "program (name another folder with --model_dir)", sorted(found or ())[:5])  # fmt: skip
     require(only is not None or not lacks_record(run.model_dir), "model_dir",
-            f"must hold {CONFIG_FILE}, the record of its run, to be continued (restore the file, "
-            f"or start a new run from its weights: --checkpoint={run.model_dir} --model_dir=NEW)",
+            f"must hold {run_folder.CONFIG}, the record of its run, to be continued (restore the "
+            f"file, or start a new run from its weights: --checkpoint={run.model_dir} "
+            "--model_dir=NEW)",
             run.model_dir)  # fmt: skip
     recorded = _recorded_settings(run.model_dir)
     if recorded is None:

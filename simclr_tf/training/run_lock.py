@@ -14,13 +14,12 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 
-from simclr_tf import console
+from simclr_tf import console, run_folder
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.files import is_remote
 from simclr_tf.json_files import field, parse_json
 from simclr_tf.removal import refuse_links
 
-LOCK_FILE = "run.lock"
 _MAX_OWNER_BYTES = 1 << 16
 # A link is not followed: what it leads to would be overwritten.
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -68,7 +67,7 @@ def lock_run(
         say(f"note: {model_dir} can't be locked: nothing keeps a second run out of it")
     else:
         descriptor = _acquire(model_dir, say)
-    path = os.path.join(model_dir, LOCK_FILE)
+    path = os.path.join(model_dir, run_folder.LOCK)
 
     def check() -> None:
         if descriptor is not None and not _is_at(path, descriptor):
@@ -87,15 +86,17 @@ def lock_run(
 
 def _acquire(model_dir: str, say: Callable[[str], None]) -> int | None:
     """The descriptor of the locked file, None where the file system has no locks."""
-    path = os.path.join(model_dir, LOCK_FILE)
+    path = os.path.join(model_dir, run_folder.LOCK)
     _let_go_in_children()
     while True:
         try:
             os.makedirs(model_dir, exist_ok=True)
             descriptor = os.open(path, _OPEN_FLAGS, 0o666)
         except OSError as error:
-            raise InputError("model_dir", "must be a folder that can be written "
-                             f"({LOCK_FILE}: {error.strerror})", model_dir) from None  # fmt: skip
+            constraint = (
+                f"must be a folder that can be written ({run_folder.LOCK}: {error.strerror})"
+            )
+            raise InputError("model_dir", constraint, model_dir) from None
         _require_plain(descriptor, path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,9 +167,9 @@ def _write_owner(descriptor: int) -> None:
 def _describe_owner(descriptor: int) -> str | None:
     """The owner recorded in the file, None where there is none (yet)."""
     try:
-        owner = parse_json(os.pread(descriptor, _MAX_OWNER_BYTES, 0), LOCK_FILE)
-        pid = field(owner, "pid", int, LOCK_FILE)
-        host, since = (field(owner, key, str, LOCK_FILE) for key in ("host", "since"))
+        owner = parse_json(os.pread(descriptor, _MAX_OWNER_BYTES, 0), run_folder.LOCK)
+        pid = field(owner, "pid", int, run_folder.LOCK)
+        host, since = (field(owner, key, str, run_folder.LOCK) for key in ("host", "since"))
         return f"process {pid} on host {host} since {since}"
     except (OSError, InputError):
         return None

@@ -13,14 +13,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from simclr_tf import run_folder
 from simclr_tf.errors import InputError, one_line, require
 from simclr_tf.files import check_reachable, is_remote
 from simclr_tf.weights import archives, integrity
 
-CONFIG_FILE = "config.json"
-STUDY_FILE = "study.json"  # in the folder of a study, beside the runs of its cells
 SAVED_MODEL_FILE = "saved_model.pb"
-EXPORTS_FOLDER = "saved_model"  # of a run: one SavedModel per step
 _ARCHIVE = re.compile(r"\.(tar\.gz|tgz)(\?.*)?$")
 
 
@@ -46,7 +44,7 @@ def checkpoint_step(prefix: str) -> int | None:
 
 def is_study(folder: str) -> bool:
     """Whether a local or remote folder is a study's, whose runs lie below it."""
-    return tf.io.gfile.exists(os.path.join(folder, STUDY_FILE))
+    return tf.io.gfile.exists(os.path.join(folder, run_folder.STUDY))
 
 
 def list_checkpoints(folder: str) -> list[str]:
@@ -150,7 +148,7 @@ def _checkpoint(prefix: str) -> Location:
     parent = os.path.dirname(folder)
     if os.path.basename(folder) == "variables" and _is_saved_model(parent):
         return Location(prefix, saved_model=parent)
-    has_config = tf.io.gfile.exists(os.path.join(folder, CONFIG_FILE))
+    has_config = tf.io.gfile.exists(os.path.join(folder, run_folder.CONFIG))
     return Location(prefix, run_dir=folder if has_config else None)
 
 
@@ -166,7 +164,7 @@ def _saved_model_in(folder: str) -> str | None:
     """The folder itself, or the newest step among exports in it or in its `saved_model/`."""
     if _is_saved_model(folder) or tf.io.gfile.exists(f"{_variables_of(folder)}.index"):
         return folder
-    inner = os.path.join(folder, EXPORTS_FOLDER)
+    inner = os.path.join(folder, run_folder.EXPORTS)
     if _is_saved_model(inner):
         return inner
     for parent in (folder, inner):
@@ -237,7 +235,7 @@ def _archive_in(path: str) -> str:
     if (
         is_remote(path)
         or not os.path.isfile(archive)
-        or os.path.isdir(os.path.join(path, "saved_model"))
+        or os.path.isdir(os.path.join(path, run_folder.EXPORTS))
     ):
         return path
     return archive

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf import run_folder
 from simclr_tf.errors import InputError, require
 from simclr_tf.json_files import field, read_json, texts
 from simclr_tf.settings import by_name
@@ -220,7 +221,7 @@ def read_record(location: locate.Location) -> Record | None:
         InputError: There is one that can't be read.
     """
     if location.run_dir is not None:
-        return _read_run(os.path.join(location.run_dir, locate.CONFIG_FILE))
+        return _read_run(os.path.join(location.run_dir, run_folder.CONFIG))
     if location.saved_model is not None:
         path = os.path.join(location.saved_model, EXPORT_RECORD)
         return _read_export(path) if tf.io.gfile.exists(path) else None

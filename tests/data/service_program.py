@@ -16,8 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf.config import AugmentConfig
-from simclr_tf.data import folder_source, labels, pipeline, retry, service, tfds_source
+from simclr_tf.data import folder_source, labels, retry, service, tfds_source
 from simclr_tf.data import views as views_lib
+from tests.data import streams
 
 POLICY = views_lib.PolicyViews(2, 8, AugmentConfig(color_jitter_strength=0.0, use_blur=False))
 
@@ -40,7 +41,7 @@ def process(image, seed):
 
 
 def stream(source, address=None, views=VIEWS, **options):
-    return pipeline.train_batches(
+    return streams.training(
         source, "train", batch_size=BATCH, views=views, seed=1, service=address, **options
     )
 

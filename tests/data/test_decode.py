@@ -19,11 +19,11 @@ from simclr_tf.data import (
     folder_source,
     labels,
     limits,
-    pipeline,
     tfds_source,
 )
 from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
+from tests.data import streams
 
 COLORS = np.zeros((6, 10, 3), np.uint8)
 COLORS[:, :5] = (200, 40, 90)
@@ -278,7 +278,7 @@ DAMAGES = {
 
 
 def _train(source):
-    batches = pipeline.train_batches(
+    batches = streams.training(
         source,
         "train",
         batch_size=100,
@@ -290,7 +290,7 @@ def _train(source):
 
 def _evaluate(source):
     return list(
-        pipeline.eval_batches(
+        streams.evaluation(
             source, "train", batch_size=100, image_size=8,
             view_fn=lambda image, size: tf.cast(image, tf.float32),
         )

@@ -15,6 +15,7 @@ import tensorflow as tf
 from simclr_tf.data import excluding, labels, pipeline, sources, subset
 from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
+from tests.data import streams
 from tests.data.numbered import N, noise_view, value_view
 
 DIVISIONS = [(1, 1), (1, 2), (2, 2), (2, 4), (4, 4)]  # pipelines, replicas
@@ -27,11 +28,11 @@ def _stream(source, **options):
         "seed": 3,
         **options,
     }
-    return pipeline.train_batches(source, "train", **settings)
+    return streams.training(source, "train", **settings)
 
 
 def _evaluation(source, batch_size, **options):
-    return pipeline.eval_batches(
+    return streams.evaluation(
         source, "train", batch_size=batch_size, image_size=8,
         view_fn=lambda image, size: tf.cast(image, tf.float32), **options,
     )  # fmt: skip
@@ -117,7 +118,7 @@ def test_evaluation_does_not_depend_on_the_division(
         assert len(list(part)) == batches * replicas // count
     rows = _joined(_global_batches(make, count, replicas, batches))
     total = min(N, max_examples or N)
-    expected = [int(name[-6:-4]) for name in pipeline.example_ids(source, "train")][:total]
+    expected = [int(name[-6:-4]) for name in streams.ids(source, "train")][:total]
     padding = batches * batch_size - total
     assert rows["weight"].tolist() == [1.0] * total + [0.0] * padding
     assert rows["image"][:, 0, 0, 0].tolist() == expected + [0] * padding
@@ -132,7 +133,7 @@ def test_empty_part_of_the_last_batch(source):
 
 
 def test_evaluation_decodes_its_own_rows_only(source):
-    order = [int(name[-6:-4]) for name in pipeline.example_ids(source, "train")]
+    order = [int(name[-6:-4]) for name in streams.ids(source, "train")]
     for path in source.root.rglob("*.png"):
         if order.index(int(path.stem)) % 8 < 4:
             path.write_bytes(b"broken")
@@ -142,18 +143,18 @@ def test_evaluation_decodes_its_own_rows_only(source):
 
 
 def test_evaluation_without_excluded_images(source):
-    excluded = ["a/00.png", "b/05.png", "a/00.png"]
+    excluded = ["a/00.png", "b/05.png"]
     rows = _joined(_global_batches(
         lambda **shard: _evaluation(source, 8, excluded_ids=excluded, **shard), 2, 4, 3
     ))  # fmt: skip
-    ids = pipeline.example_ids(source, "train", excluded)
+    ids = streams.ids(source, "train", excluded)
     assert rows["weight"].tolist() == [1.0] * 21 + [0.0] * 3
     assert rows["image"][:21, 0, 0, 0].tolist() == [int(name[-6:-4]) for name in ids]
 
 
 def _own_parts(source, count):
     """Values of the images in each of `count` equal parts of the split, in its order."""
-    order = [int(name[-6:-4]) for name in pipeline.example_ids(source, "train")]
+    order = [int(name[-6:-4]) for name in streams.ids(source, "train")]
     size = N // count
     return [order[i * size : (i + 1) * size] for i in range(count)]
 
@@ -214,7 +215,7 @@ def test_no_pipeline_runs_dry():
 def test_split_sharding_needs_all_images_and_labels(source):
     hidden = labels.limit_labels(source, "train", "2_per_class", 0, "pretrain").training
     fewer = subset.open_subset(source, "train", "8_per_class", 0)
-    readable = excluding.ExcludingSource(source, ("a/00.png",), {"train": (0,)})
+    readable = streams.without(source, ["a/00.png"])
     for refused in (hidden, fewer, readable):
         with pytest.raises(InputError, match="must be batch") as caught:
             _stream(refused, sharding="split", shard=(0, 2))
@@ -236,7 +237,8 @@ def test_automatic_sharding(source, monkeypatch):
     monkeypatch.setattr(pipeline, "SHUFFLE_BYTES", 10 * source.record_bytes)
     assert _resolved(source) == "split"
     assert _resolved(source, cache=True) == "batch"
-    assert _resolved(source, num_excluded=1) == "batch"
+    assert _resolved(streams.without(source, ["a/00.png"])) == "batch"
+    assert _resolved(excluding.ExcludingSource(source)) == "split"  # nothing is left out
     assert _resolved(hidden) == "batch"
     for setting in ("batch", "split"):
         assert _resolved(source, setting=setting) == setting

@@ -17,6 +17,7 @@ from simclr_tf.config import DataConfig
 from simclr_tf.data import folder_source, pipeline, sources, subset, tfds_source
 from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
+from tests.data import streams
 
 CLASSES = 5
 PER_CLASS = 40
@@ -284,7 +285,7 @@ def test_training_batches(digits, cache, buffer, monkeypatch):
     label_of = dict(zip(*subset.read_labels(digits, "train"), strict=True))
     steps = pipeline.steps_per_epoch(chosen, "train", 5)
     assert steps == 2
-    batches = pipeline.train_batches(
+    batches = streams.training(
         chosen, "train", batch_size=5, seed=0,
         views=function_views([lambda image, seed: image[:1, :1]]),
         cache=cache,
@@ -299,12 +300,12 @@ def test_training_batches(digits, cache, buffer, monkeypatch):
 
 def test_evaluation_batches_outlive_the_source(folder):
     chosen = subset.open_subset(folder, "train", "3_per_class", 0)
-    batches = pipeline.eval_batches(
+    batches = streams.evaluation(
         chosen, "train", batch_size=4, image_size=8,
         view_fn=lambda image, size: tf.cast(image, tf.float32),
     )  # fmt: skip
     # The images of a folder hold their number, which is their name.
-    expected = [int(i[-6:-4]) for i in pipeline.example_ids(chosen, "train")]
+    expected = [int(i[-6:-4]) for i in streams.ids(chosen, "train")]
     del chosen
     gc.collect()
     found = list(batches.as_numpy_iterator())

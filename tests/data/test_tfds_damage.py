@@ -18,10 +18,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from simclr_tf.config import DataConfig
-from simclr_tf.data import decode, embedded, pipeline, sources
+from simclr_tf.data import decode, embedded, sources
 from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
 from simclr_tf.modes import embed as embed_mode
+from tests.data import streams
 from tests.modes.asked import embed
 
 _COUNT = 6  # images in two shards
@@ -278,8 +279,8 @@ def _batches(source):
     unlabeled = sources.UnlabeledSource(source) if source.multi_label else source
     views = function_views([lambda image, seed: tf.ensure_shape(image, (4, 4, 3))])
     view = lambda image, size: tf.image.convert_image_dtype(image, tf.float32)  # noqa: E731
-    train = pipeline.train_batches(unlabeled, "train", batch_size=3, views=views, seed=0)
-    eval_batches = pipeline.eval_batches(source, "train", batch_size=3, image_size=4, view_fn=view)
+    train = streams.training(unlabeled, "train", batch_size=3, views=views, seed=0)
+    eval_batches = streams.evaluation(source, "train", batch_size=3, image_size=4, view_fn=view)
     return {"training": train.take(2), "evaluation": eval_batches}
 
 

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf.data import pipeline, tfds_source, tfrecords
+from simclr_tf.data import tfds_source, tfrecords
 from simclr_tf.data.views import function_views
+from tests.data import streams
 
 SIZES = [7, 11, 5]
 
@@ -142,7 +143,7 @@ def test_a_part_of_a_split_opens_its_own_files_only(sharded):
     lengths = sharded.builder.info.splits["train"].shard_lengths
     _files(sharded)[-1].unlink()
     assert sum(lengths) // 3 <= lengths[0] + lengths[1]  # the first part ends before that file
-    batches = pipeline.train_batches(
+    batches = streams.training(
         sharded, "train", batch_size=6, views=function_views([lambda image, seed: image]), seed=0,
         sharding="split", shard=(0, 3),
     )  # fmt: skip

@@ -11,7 +11,7 @@ import tensorflow as tf
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation import attributes
 from simclr_tf.evaluation.attributes import ATTRIBUTES, Attribute
-from simclr_tf.evaluation.features import extract_features
+from simclr_tf.evaluation.features import Extractor
 
 SIZE, BATCH = 6, 5
 BY_NAME = {attribute.name: attribute for attribute in ATTRIBUTES}
@@ -146,8 +146,9 @@ def test_element_spec_stays_static():
 
 def table(encode, names, train=160, test=120, **settings):
     chosen = [BY_NAME[name] for name in names]
+    extractor = Extractor(encode, optional=("proj_head_output",))
     return attributes.attribute_table(
-        encode, batches(pixels(train)), batches(pixels(test, 1)), attributes=chosen, **settings
+        extractor, batches(pixels(train)), batches(pixels(test, 1)), chosen, **settings
     )
 
 
@@ -186,7 +187,7 @@ def test_noise_and_sobel_from_what_shows_them():
 def test_gray_images_cannot_tell_color_from_gray():
     gray = np.repeat(pixels(200)[..., :1], 3, axis=-1)
     found = attributes.attribute_table(
-        saturation, batches(gray), batches(gray), attributes=[BY_NAME["color"]]
+        Extractor(saturation), batches(gray), batches(gray), [BY_NAME["color"]]
     )
     assert abs(found.accuracies["color"]["h"] - 0.5) < 0.15
 
@@ -196,45 +197,30 @@ def test_an_encoder_without_a_projection_head():
     assert set(found.accuracies["color"]) == {"h"}
     (note,) = found.notes
     assert "proj_head_output" in note
-    only_h = table(saturation, ["color"], train=20, endpoints=("final_avg_pool",))
-    assert only_h.notes == [] and set(only_h.accuracies["color"]) == {"h"}
 
 
 def test_limits_and_callbacks():
-    counts, finished, calls = [], [], []
-
-    def extract(**arguments):
-        calls.append((arguments["max_examples"], arguments["endpoints"]))
-        return extract_features(**arguments)
-
-    found = table(
-        saturation, ["color", "sobel"], train=30, test=20, max_train_examples=12,
-        max_test_examples=7, on_batch=counts.append, extract=extract,
-        on_attribute=lambda name, accuracies: finished.append((name, accuracies)),
-    )  # fmt: skip
+    counts = []
+    table(saturation, ["color", "sobel"], train=30, test=20, limits=(12, 7),
+          on_batch=counts.append)  # fmt: skip
     assert counts == [5, 10, 12, 17, 19, 24, 29, 31, 36, 38]
-    assert calls == [(12, ("final_avg_pool",)), (7, ("final_avg_pool",))] * 2
-    assert finished == list(found.accuracies.items())
 
 
 def test_train_and_test_images_get_other_random_numbers():
-    seen = []
-
-    def extract(**arguments):
-        found = extract_features(**arguments)
-        seen.append(found.labels)
-        return found
-
-    table(saturation, ["color"], train=60, test=60, extract=extract)
-    assert (seen[0] != seen[1]).any()
+    first, other = (
+        np.concatenate([batch["label"] for batch in attributes.attribute_batches(
+            batches(pixels(60)), BY_NAME["color"], part=part).as_numpy_iterator()])
+        for part in (0, 1)
+    )  # fmt: skip
+    assert (first != other).any()
 
 
 def test_an_attribute_of_ones_own():
     dark = Attribute("dark", "thirds of the brightness", 3, lambda image, value, _: (
         image / tf.cast(value + 1, tf.float32)))  # fmt: skip
     found = attributes.attribute_table(
-        lambda images: tf.reduce_mean(images, (1, 2)), batches(pixels(150)), batches(pixels(90, 1)),
-        attributes=[dark],
+        Extractor(lambda images: tf.reduce_mean(images, (1, 2))),
+        batches(pixels(150)), batches(pixels(90, 1)), [dark],
     )  # fmt: skip
     assert found.accuracies["dark"]["h"] > 0.95
 
@@ -310,9 +296,3 @@ GOOD = {"train_features": np.eye(4), "train_values": np.arange(4) % 2,
 def test_bad_input(change, text):
     with pytest.raises(InputError, match=text):
         attributes.predict_attribute(**{**GOOD, **change})
-
-
-@pytest.mark.parametrize("endpoints", [(), ("a", "b", "c")])
-def test_endpoints_are_one_or_two(endpoints):
-    with pytest.raises(InputError, match="endpoints must name h"):
-        table(saturation, ["color"], endpoints=endpoints)

@@ -22,7 +22,7 @@ from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.encoder import Encoder, load_encoder
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import from_model, frozen_state, open_encoder
-from simclr_tf.evaluation.features import extract_features
+from simclr_tf.job import Job
 from simclr_tf.training.run_config import record_config
 from simclr_tf.weights.load import load_model
 
@@ -217,7 +217,7 @@ def test_a_keras_model_in_inference_mode(kind, tmp_path):
 def test_foreign_features_are_extracted_like_any(tmp_path):
     encoder = open_foreign(save_signature(Foreign(), tmp_path / "m"), SIZE)
     data = tf.data.Dataset.from_tensor_slices({"image": IMAGES}).batch(2)
-    found = extract_features(encode=encoder.encode, batches=data)
+    found = encoder.extractor(Job()).features(data)
     np.testing.assert_allclose(found.features, expected_features(), atol=1e-6)
 
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.errors import InputError
-from simclr_tf.evaluation.evaluate import evaluate_encoder, evaluate_features
-from simclr_tf.evaluation.features import Features
+from simclr_tf.evaluation.evaluate import Scoring, evaluate_features
+from simclr_tf.evaluation.features import Extractor, Features
 
 CLASSES = 6
 
@@ -35,15 +35,19 @@ def encode(images):
     return {"final_avg_pool": features, "logits_sup": tf.gather(table, seen)}
 
 
+def evaluate(encoder, test, bank, num_classes=CLASSES, **settings):
+    """Extracts the features and scores them."""
+    extractor = Extractor(encoder, optional=("logits_sup",))
+    found = None if bank is None else extractor.features(bank)
+    return evaluate_features(extractor.features(test), found, Scoring(num_classes, **settings))
+
+
 TEST = [0, 1, 2, 3, 4, 5, 1, 2, 3, 4]
 BANK = list(range(CLASSES)) * 4
 
 
 def test_known_answers():
-    found = evaluate_encoder(
-        encode, batches(TEST), batches(BANK), CLASSES, ks=(1, 4, 200), probe=True,
-        regularization_loss=0.25,
-    )  # fmt: skip
+    found = evaluate(encode, batches(TEST), batches(BANK), ks=(1, 4, 200), probe=True)
     assert found.metrics == {
         "eval/label_top_1_accuracy": pytest.approx(0.8),
         "eval/label_top_5_accuracy": pytest.approx(0.9),
@@ -51,59 +55,50 @@ def test_known_answers():
         "eval/knn_4_accuracy": 1.0,
         "eval/knn_200_accuracy": 1.0,
         "eval/linear_probe_accuracy": 1.0,
-        "eval/regularization_loss": 0.25,
     }
     assert found.notes == ["kNN with k=200 uses all 24 training images there are."]
 
 
 def test_standard_ks():
-    found = evaluate_encoder(encode, batches(TEST), batches(BANK), CLASSES)
+    found = evaluate(encode, batches(TEST), batches(BANK))
     assert {"eval/knn_20_accuracy", "eval/knn_200_accuracy"} < set(found.metrics)
 
 
-def test_progress_counts_bank_and_test():
-    counts = []
-    evaluate_encoder(encode, batches(TEST), batches(BANK), CLASSES, bank_size=6,
-                     on_batch=counts.append)  # fmt: skip
-    assert counts == [4, 6, 10, 14, 16]
-
-
 def test_without_linear_head():
-    found = evaluate_encoder(
-        lambda images: encode(images)["final_avg_pool"], batches(TEST), batches(BANK), CLASSES,
-        ks=(1,),
-    )  # fmt: skip
+    found = evaluate(
+        lambda images: encode(images)["final_avg_pool"], batches(TEST), batches(BANK), ks=(1,)
+    )
     assert set(found.metrics) == {"eval/knn_1_accuracy"}
     assert "linear head" in found.notes[0]
 
 
 def test_without_bank():
-    found = evaluate_encoder(encode, batches(TEST), None, CLASSES, probe=True)
+    found = evaluate(encode, batches(TEST), None, probe=True)
     assert set(found.metrics) == {"eval/label_top_1_accuracy", "eval/label_top_5_accuracy"}
     assert len(found.notes) == 2
     assert all("no training images were given" in note for note in found.notes)
 
 
 def test_nothing_asked_of_the_bank():
-    found = evaluate_encoder(encode, batches(TEST), batches(BANK), CLASSES, ks=())
+    found = evaluate(encode, batches(TEST), batches(BANK), ks=())
     assert found.notes == []
     assert len(found.metrics) == 2
 
 
 def test_unlabeled_test_split():
     data = batches(TEST, with_labels=False)
-    found = evaluate_encoder(encode, data, batches(BANK), CLASSES, regularization_loss=1.0)
-    assert found.metrics == {"eval/regularization_loss": 1.0}
+    found = evaluate(encode, data, batches(BANK))
+    assert found.metrics == {}
     assert found.notes == ["The evaluation split has no labels: accuracies are left out."]
 
 
 def test_unlabeled_bank():
-    found = evaluate_encoder(encode, batches(TEST), batches(BANK, with_labels=False), CLASSES)
+    found = evaluate(encode, batches(TEST), batches(BANK, with_labels=False))
     assert found.notes == ["kNN is left out: the training split has no labels."]
 
 
 def test_bank_of_one_class():
-    found = evaluate_encoder(encode, batches(TEST), batches([1, 1]), CLASSES, ks=(1,), probe=True)
+    found = evaluate(encode, batches(TEST), batches([1, 1]), ks=(1,), probe=True)
     assert found.metrics["eval/knn_1_accuracy"] == pytest.approx(0.2)
     assert "one class" in found.notes[-1]
 
@@ -111,11 +106,11 @@ def test_bank_of_one_class():
 def test_fewer_than_five_classes():
     features = np.eye(3, dtype=np.float32)
     test = Features(features, np.arange(3), {"logits_sup": np.roll(features, 1, axis=1)})
-    found = evaluate_features(test, None, 3, ks=())
+    found = evaluate_features(test, None, Scoring(3, ks=()))
     assert found.metrics == {"eval/label_top_1_accuracy": 0.0, "eval/label_top_5_accuracy": 1.0}
 
 
 @pytest.mark.parametrize("num_classes", [3, 7])
 def test_wrong_number_of_classes(num_classes):
     with pytest.raises(InputError):
-        evaluate_encoder(encode, batches(TEST), None, num_classes)
+        evaluate(encode, batches(TEST), None, num_classes)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation import features
-from simclr_tf.evaluation.features import TracedEncoder, extract_features
+from simclr_tf.evaluation.features import Extractor
 
 N, BATCH, SIZE = 7, 3, 4
 
@@ -40,15 +40,15 @@ def test_a_traced_encoder_is_traced_once_for_all_extractions():
         traces.append(pixels.shape)
         return mean_color(pixels)
 
-    traced = TracedEncoder(encode)
-    first, second = extract_features(traced, batches()), extract_features(traced, batches())
+    traced = Extractor(encode)
+    first, second = traced.features(batches()), traced.features(batches())
     np.testing.assert_array_equal(first.features, second.features)
     assert len(traces) == 1
 
 
 def test_every_example_once_in_order():
     progress = []
-    found = extract_features(mean_color, batches(labels=range(N)), progress.append)
+    found = Extractor(mean_color).features(batches(labels=range(N)), progress.append)
     np.testing.assert_allclose(found.features, images().mean((1, 2)), rtol=1e-6)
     assert found.features.dtype == np.float32
     assert found.labels.dtype == np.int64
@@ -63,7 +63,7 @@ def test_padding_anywhere_is_dropped():
     data = tf.data.Dataset.from_tensor_slices(
         {"image": pixels, "label": np.arange(6), "weight": weights}
     ).batch(3)
-    found = extract_features(mean_color, data)
+    found = Extractor(mean_color).features(data)
     assert found.labels.tolist() == [1, 3, 4]
     assert found.features[:, 0].tolist() == [1, 3, 4]
 
@@ -75,7 +75,7 @@ def test_traced_once():
         traces.append(pixels.shape)
         return mean_color(pixels)
 
-    extract_features(encode, batches())
+    Extractor(encode).features(batches())
     assert traces == [(BATCH, SIZE, SIZE, 3)]
 
 
@@ -87,7 +87,7 @@ def test_unpadded_last_batch_is_traced_once_too():
         return mean_color(pixels)
 
     data = tf.data.Dataset.from_tensor_slices({"image": images()}).batch(BATCH)
-    assert len(extract_features(encode, data).features) == N
+    assert len(Extractor(encode).features(data).features) == N
     assert len(traces) == 1
 
 
@@ -96,10 +96,10 @@ def test_named_endpoints():
         pooled = tf.cast(mean_color(pixels), tf.float16)
         return {"map": pixels, "final_avg_pool": pooled, "logits_sup": 2 * pooled, "other": pooled}
 
-    found = extract_features(
-        encode, batches(), endpoints=("final_avg_pool", "map"),
-        optional_endpoints=("logits_sup", "absent"),
-    )  # fmt: skip
+    extractor = Extractor(
+        encode, endpoints=("final_avg_pool", "map"), optional=("logits_sup", "absent")
+    )
+    found = extractor.features(batches())
     assert sorted(found.endpoints) == ["final_avg_pool", "logits_sup", "map"]
     assert found.endpoints["map"].shape == (N, SIZE, SIZE, 3)
     assert all(array.dtype == np.float32 for array in found.endpoints.values())
@@ -108,20 +108,19 @@ def test_named_endpoints():
 
 def test_missing_endpoint_lists_what_there_is():
     with pytest.raises(InputError, match="one of final_avg_pool.*logits_sup"):
-        extract_features(
-            lambda pixels: {"final_avg_pool": mean_color(pixels)}, batches(),
-            endpoints=("logits_sup",),
-        )  # fmt: skip
+        Extractor(
+            lambda pixels: {"final_avg_pool": mean_color(pixels)}, endpoints=("logits_sup",)
+        ).features(batches())
 
 
 @pytest.mark.parametrize("labels", [None, [-1] * N])
 def test_absent_labels(labels):
-    assert extract_features(mean_color, batches(labels=labels)).labels is None
+    assert Extractor(mean_color).features(batches(labels=labels)).labels is None
 
 
 def test_partly_labeled_is_refused():
     with pytest.raises(InputError, match="example 4"):
-        extract_features(mean_color, batches(labels=[0, 1, 0, 1, -1, 0, 1]))
+        Extractor(mean_color).features(batches(labels=[0, 1, 0, 1, -1, 0, 1]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -129,32 +128,32 @@ def test_non_finite_features_are_refused_with_the_index(bad):
     pixels = images()
     pixels[5, 0, 0, 1] = bad
     with pytest.raises(InputError, match="final_avg_pool must be finite at example 5"):
-        extract_features(mean_color, batches(pixels))
+        Extractor(mean_color).features(batches(pixels))
 
 
 def test_non_finite_padding_does_no_harm():
     with np.errstate(all="ignore"):
-        found = extract_features(
-            lambda pixels: mean_color(tf.where(pixels > 8, np.nan, pixels)), batches()
+        found = Extractor(lambda pixels: mean_color(tf.where(pixels > 8, np.nan, pixels))).features(
+            batches()
         )
     assert len(found.features) == N
 
 
 @pytest.mark.parametrize("limit, rows", [(1, 1), (3, 3), (5, 5), (7, 7), (100, 7)])
 def test_max_examples(limit, rows):
-    found = extract_features(mean_color, batches(labels=range(N)), max_examples=limit)
+    found = Extractor(mean_color).features(batches(labels=range(N)), max_examples=limit)
     assert found.labels.tolist() == list(range(rows))
 
 
 def test_no_examples():
     with pytest.raises(InputError, match="at least one example"):
-        extract_features(mean_color, batches().take(0))
+        Extractor(mean_color).features(batches().take(0))
 
 
 def test_other_image_types_are_refused():
     data = batches().map(lambda batch: {"image": tf.cast(255 * batch["image"], tf.uint8)})
     with pytest.raises(InputError, match=r"float32.*uint8"):
-        extract_features(mean_color, data)
+        Extractor(mean_color).features(data)
 
 
 def test_a_failed_read_is_tried_again_and_no_image_counts_twice(monkeypatch):
@@ -173,6 +172,6 @@ def test_a_failed_read_is_tried_again_and_no_image_counts_twice(monkeypatch):
         return {"image": tf.ensure_shape(found, [1, 4, 4, 3])}
 
     batches = tf.data.Dataset.range(5).map(image)
-    found = features.extract_features(lambda images: images[:, 0, 0, :1], batches)
+    found = Extractor(lambda images: images[:, 0, 0, :1]).features(batches)
     assert found.features[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert sleeps == [1.0]

@@ -285,4 +285,4 @@ def test_real_cifar10(shared_dir):
     sizes = [source.num_examples(split) for split in splits]
     assert sizes == [45_000, 5_000, dataset.train_images, dataset.test_images]
     assert source.num_classes == dataset.num_classes
-    assert len(pipeline.example_ids(source, splits.validation, max_examples=3)) == 3
+    assert len(pipeline.example_ids(source, pipeline.Selection(splits.validation, 3))) == 3

@@ -21,7 +21,8 @@ from simclr_tf.models.conv import LayerFactory
 from simclr_tf.models.resnet import BlockGroup, ResNet
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.optimizers.factory import build_optimizer
-from simclr_tf.training.gradient_cache import CachedStep
+from simclr_tf.training.gradient_cache import CachedStep, Chunks
+from simclr_tf.training.losses import pretrain_losses_of_outputs
 from simclr_tf.training.means import Means, metric_names
 from tests import shallow, warm
 
@@ -155,8 +156,8 @@ def test_chunks_of_a_batch_have_the_same_gradient(tiny_model):
         model.encoder.recompute_blocks(recompute)
         optimizer = build_optimizer(OptimizerConfig(), 0.1, variable_roles(model))
         means = Means(metric_names(model, "pretrain"))
-        cached = CachedStep(model, optimizer, ObjectiveConfig(), OptimizerConfig(), means,
-                            batch_size=4, chunk_size=2)  # fmt: skip
+        combine = pretrain_losses_of_outputs(model, ObjectiveConfig(), OptimizerConfig())
+        cached = CachedStep(model, combine, optimizer, means, Chunks(4, 2))  # fmt: skip
         computed = tf.function(lambda step=cached: step.compute(strategy, batch))()
         moved = [v for v in model.variables if "moving_" in v.name]
         found.append([value.numpy() for value in (*computed.gradients, *moved)])

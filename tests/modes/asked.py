@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import tensorflow as tf
+
 from simclr_tf.config import Embed, Neighbors
+from simclr_tf.job import Job
 from simclr_tf.modes import embed as embed_mode
 from simclr_tf.modes import neighbors as neighbors_mode
 
@@ -12,7 +15,8 @@ from simclr_tf.modes import neighbors as neighbors_mode
 def embed(data, checkpoint, output, *, split=None, batch_size=256, strategy=None, say, **settings):
     data = dataclasses.replace(data, eval_split=split) if split else data
     command = Embed(checkpoint, output, data=data, eval_batch_size=batch_size, **settings)
-    return embed_mode.embed(command, strategy, say)
+    job = Job(strategy or tf.distribute.get_strategy(), say)
+    return embed_mode.embed(command, job)
 
 
 def neighbors(embeddings, *, say=print, **settings):

@@ -113,7 +113,7 @@ def test_an_encoder_that_can_not_be_looked_at_stops_nothing(tmp_path, module_set
     def fail(*args, **options):
         raise InputError("eval_split", "must hold\nimages", "x.png")
 
-    monkeypatch.setattr(reporting, "extract_features", fail)
+    monkeypatch.setattr(reporting, "example_batches", fail)
     monkeypatch.setattr(reporting, "_LOOKING", (1e9, 3.0))
     said = []
     done = training.train(
@@ -128,7 +128,7 @@ def test_an_encoder_that_can_not_be_looked_at_stops_nothing(tmp_path, module_set
 
 def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, monkeypatch):
     experiment = experiment_lib.prepare(module_settings(trained[0], report=True), trains=True)
-    report = reporting.Reporter(experiment, None, lambda: None, lambda line: None)
+    report = reporting.Reporter(experiment, None, lambda: None)
     looks, pages = [], []
     now = report._started
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now)

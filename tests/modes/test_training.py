@@ -32,7 +32,7 @@ def uninterrupted(tmp_path_factory, module_settings):
     folder = tmp_path_factory.mktemp("whole")
     run = module_settings(folder, learning_rate=RATE)
     with eagerly():
-        _, model, step, _ = training.train(run, None, say=lambda text: None)
+        _, model, step, *_ = training.train(run, None, say=lambda text: None)
     assert step == 3
     return folder, model
 
@@ -62,7 +62,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, s
         train()
     assert names(tmp_path) == ["ckpt-1.index", "ckpt-2.index"]
     said = []
-    _, resumed, step, means = train(said.append)
+    _, resumed, step, means, *_ = train(said.append)
     assert step == 3 and "resuming at step 2" in said and "train/contrast_loss" in means
     assert names(folder) == names(tmp_path) == [
         "ckpt-1.index", "ckpt-2.index", "ckpt-3.index"]  # fmt: skip
@@ -74,7 +74,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, s
 
 @pytest.mark.parametrize("mode", ["none", "linear"])  # others train the third
 def test_every_projection_head_trains(tmp_path, settings, fake_export, quiet, mode):
-    _, model, step, _ = training.train(
+    _, model, step, *_ = training.train(
         settings(tmp_path, proj_head_mode=mode, train_steps=1, knn=False), fake_export, say=quiet
     )
     assert step == 1
@@ -110,7 +110,7 @@ def without_last_checkpoint(folder, step):
 
 def test_supervised_runs_resume_evaluate_and_start_others(tmp_path, settings, fake_export, quiet):
     run = settings(tmp_path / "a", train_mode="supervised", train_steps=2, knn=False)
-    _, model, step, means = training.train(run, fake_export, say=quiet)
+    _, model, step, means, *_ = training.train(run, fake_export, say=quiet)
     assert (step, fake_export.written, model.projection_head) == (2, [2], None)
     assert set(means) == {"train/supervised_loss", "train/supervised_acc", "train/weight_decay",
                           "train/total_loss"}  # fmt: skip
@@ -143,7 +143,7 @@ def test_a_student_learns_from_a_larger_teacher(tmp_path, settings, fake_export,
         distill_alpha=0.5, train_steps=2, knn=False,
     )  # fmt: skip
     said = []
-    experiment, student, _, means = training.train(run, fake_export, say=said.append)
+    experiment, student, _, means, *_ = training.train(run, fake_export, say=said.append)
     assert any("the teacher is a ResNet-18, width 0.125, of 10 classes" in line for line in said)
     assert {"train/distill_loss", "train/distill_agreement", "train/supervised_acc"} <= set(means)
     for variable in experiment.teacher.model.variables:
@@ -197,7 +197,7 @@ def test_a_training_of_the_reference_goes_on(tmp_path, settings, fake_export):
     run = settings(tmp_path, width_multiplier=width, proj_out_dim=output, train_steps=0,
                    train_epochs=1, checkpoint_steps=45)  # fmt: skip
     said = []
-    _, _, step, _ = training.train(run, fake_export, say=said.append)
+    _, _, step, *_ = training.train(run, fake_export, say=said.append)
     assert step == 1442 * 1 // 32 + 1 == 46
     for told in ("going on with a run of the reference", "resuming at step 44",
                  "the run ends at step 46, where the reference"):  # fmt: skip

@@ -8,8 +8,11 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.config import AugmentConfig, DataConfig, OptimizerConfig, TrainConfig
+from simclr_tf.console import silent
 from simclr_tf.data import sources
+from simclr_tf.data.images import Images
 from simclr_tf.evaluation.encoders import from_model
+from simclr_tf.job import Job
 from simclr_tf.protocols import logreg
 from simclr_tf.protocols.context import Context
 from simclr_tf.settings.protocols import ProtocolConfig
@@ -24,7 +27,6 @@ def make_context(tmp_path):
         settings = {name: fields.pop(name) for name in list(fields) if name in setting_names}
         data = DataConfig(dataset="digits", image_size=8)
         known = {
-            "source": sources.open_source(data),
             "train_split": "train[:300]",
             "test_split": "test[:100]",
             "settings": ProtocolConfig(**settings),
@@ -32,9 +34,11 @@ def make_context(tmp_path):
             "augment": AugmentConfig(crop_area_min=0.8, use_blur=False),
             "optimizer": OptimizerConfig(warmup_epochs=0),
             "train": TrainConfig(train_batch_size=32, train_steps=2),
-            "eval_batch_size": 64,
-            "say": lambda text: None,
         }
+        job = Job(fields.pop("strategy", tf.distribute.get_strategy()), fields.pop("say", silent))
+        source = fields.pop("source", None) or sources.open_source(data)
+        batch = fields.pop("eval_batch_size", 64)
+        known["images"] = Images(source, encoder.image_size, batch, job)
         return Context(encoder=encoder, **{**known, **fields})
 
     return make

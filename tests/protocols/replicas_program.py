@@ -11,11 +11,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.config import AugmentConfig, DataConfig, EncoderConfig, ModelConfig, StrategyConfig
+from simclr_tf.console import silent
 from simclr_tf.data import sources
+from simclr_tf.data.images import Images
 from simclr_tf.distribution import build_strategy
 from simclr_tf.evaluation.encoders import from_model
+from simclr_tf.job import Job
 from simclr_tf.models.simclr import build_model
-from simclr_tf.protocols import fitting, linear, nearest
+from simclr_tf.protocols import fitting, knn, linear
 from simclr_tf.protocols.context import Context
 from simclr_tf.settings.protocols import ProtocolConfig
 from tests.eager import eagerly
@@ -26,17 +29,15 @@ def context(strategy, folder):
         keras.utils.set_random_seed(0)
         encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
         network = from_model(build_model(ModelConfig(encoder=encoder), None, 8), 8)
+    source = sources.open_source(DataConfig(dataset="digits", image_size=8))
     return Context(
         encoder=network,
-        source=sources.open_source(DataConfig(dataset="digits", image_size=8)),
+        images=Images(source, 8, 48, Job(strategy, silent)),
         train_split="train[:130]",
         test_split="test[:70]",  # neither is a multiple of the batch
         settings=ProtocolConfig(linear_epochs=3, linear_batch_size=32, knn_neighbors="3"),
         folder=folder,
-        strategy=strategy,
         augment=AugmentConfig(crop_area_min=0.8),
-        eval_batch_size=48,
-        say=lambda text: None,
     )
 
 
@@ -46,8 +47,9 @@ def measure(strategy, folder):
     heads = linear.train_heads(within, "train[:130]", 32, 4)
     # Batch norm is left out of the comparison: it has its own proof.
     model = fitting.build_classifier(within, pretrained=True, after_block=4)
-    plan = fitting.Plan(2, 32, fitting.momentum_optimizer(0.5))
-    fitting.fit(within, model, within.source, "train[:130]", plan, "test")
+    images = fitting.TrainImages(within.source, "train[:130]")
+    plan = fitting.plan_steps(2, 32, fitting.momentum_optimizer(0.5), images.num_images)
+    fitting.fit(within, model, images, plan, "test")
     found = fitting.score(within, model, "test[:70]")
     return {
         "features": test.features,
@@ -56,7 +58,7 @@ def measure(strategy, folder):
         "finetuned": model.linear_head.kernel.numpy(),
         "logits": found.logits,
         "score_labels": found.labels,
-        "knn": np.array(nearest.run(within).metrics["plain"]["k_3"]),
+        "knn": np.array(knn.run(within).metrics["plain"]["k_3"]),
     }
 
 

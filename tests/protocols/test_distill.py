@@ -10,8 +10,9 @@ def test_teacher_student_and_baseline(make_context, network, monkeypatch):
     """Who learns what from which images, for how long."""
     calls = []
 
-    def fit(context, model, source, split, plan, label, teacher=None, distill=None):
-        calls.append((label, model, source.num_examples(split), plan.steps, teacher))
+    def fit(context, model, images, plan, label, task=None):
+        teacher = getattr(task, "teacher", None)
+        calls.append((label, model, images.num_images, plan.steps, teacher))
 
     scores = iter([0.8, 0.7, 0.6])
     nothing = np.zeros((4, 10)), np.zeros(4, np.int64)

@@ -50,7 +50,7 @@ def test_one_cell_is_trained_once(make_context, network, recorded):
 
 def test_the_decay_is_divided_by_the_learning_rate(make_context, network, monkeypatch):
     plans = []
-    monkeypatch.setattr(finetune, "fit", lambda *args: plans.append(args[4]))
+    monkeypatch.setattr(finetune, "fit", lambda *args: plans.append(args[3]))
     monkeypatch.setattr(finetune, "score", lambda *args: None)
     context = make_context(network, finetune_steps=3, finetune_batch_size=32)
     finetune._train(context, "train[:300]", "test[:100]", 0.05, 1e-3)

@@ -62,8 +62,9 @@ def test_missing_layers_of_the_head_are_named(make_context, tiny_model):
 def test_training_learns_and_scoring_counts_every_image_once(make_context, network):
     context = make_context(network, eval_batch_size=48)
     model = fitting.build_classifier(context, pretrained=True)
-    plan = fitting.Plan(30, 64, fitting.momentum_optimizer(0.4))
-    fitting.fit(context, model, context.source, "train[:300]", plan, "test")
+    images = fitting.TrainImages(context.source, "train[:300]")
+    plan = fitting.plan_steps(30, 64, fitting.momentum_optimizer(0.4), images.num_images)
+    fitting.fit(context, model, images, plan, "test")
     found = fitting.score(context, model, "test[:100]")
     assert found.logits.shape == (100, 10) and found.labels.shape == (100,)
     assert found.top_1 == pytest.approx(np.mean(found.logits.argmax(axis=1) == found.labels))

@@ -7,6 +7,7 @@ import tensorflow as tf
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import from_model, frozen_state
 from simclr_tf.protocols import linear
+from simclr_tf.protocols.fitting import plan_steps
 from simclr_tf.settings import checks
 from simclr_tf.training.step import Means
 
@@ -64,7 +65,7 @@ def test_steps_are_nesterov_momentum_with_a_cosine(make_context):
     encoder = from_model(lambda images: images[:, 0, 0, :], 8)  # (b, 3)
     rate, batch, steps = 0.5, 4, 2
     context = make_context(encoder, linear_learning_rates=str(rate))
-    heads = linear._build_heads(context, linear.Plan(steps, batch, None))
+    heads = linear._build_heads(context, plan_steps(steps, batch, None, 300))
     rng = np.random.default_rng(0)
     kernel, bias = heads.layers[0].kernel.numpy().astype(np.float64), np.zeros(10)
     velocity = [np.zeros_like(kernel), np.zeros_like(bias)]
@@ -88,7 +89,7 @@ def test_steps_are_nesterov_momentum_with_a_cosine(make_context):
 
 def test_lars_adapts_the_kernel_and_not_the_bias(make_context, pixels):
     context = make_context(pixels, linear_optimizer="lars")
-    heads = linear._build_heads(context, linear.Plan(2, 64, None))
+    heads = linear._build_heads(context, plan_steps(2, 64, None, 300))
     assert heads.optimizers[0]._adapted == [True, False]
 
 

@@ -42,7 +42,7 @@ def test_what_is_done_stays_when_a_later_protocol_fails(make_context, pixels, mo
     def fail(context):
         raise InputError("dataset", "must be something else", "x")
 
-    monkeypatch.setattr(scoreboard.logreg, "run", fail)
+    monkeypatch.setattr(scoreboard.MODULES["logreg"], "run", fail)
     context = make_context(pixels, protocols="knn,logreg", map_points=0)
     with pytest.raises(InputError):
         scoreboard.evaluate(context)

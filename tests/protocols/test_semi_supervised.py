@@ -13,9 +13,9 @@ def trained(monkeypatch):
     """What would have been trained: (images, steps, batch, peak rate, pretrained)."""
     calls = []
 
-    def fit(context, model, source, split, plan, label):
+    def fit(context, model, images, plan, label):
         peak = plan.optimizer.peak_learning_rate(plan.batch_size)
-        calls.append((source.num_examples(split), plan.steps, plan.batch_size, peak, model))
+        calls.append((images.num_images, plan.steps, plan.batch_size, peak, model))
 
     import numpy as np
 

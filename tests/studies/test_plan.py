@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import experiment as experiment_lib
+from simclr_tf import run_folder
 from simclr_tf.data.sources import WrappedSource
 from simclr_tf.errors import InputError
 from simclr_tf.removal import make_scratch
 from simclr_tf.studies import catalogue, plan
 from simclr_tf.studies.grid import Cell
 from simclr_tf.training import run_config
-from simclr_tf.weights.locate import STUDY_FILE
 from tests.eager import eagerly
 from tests.studies.conftest import tiny
 
@@ -61,18 +61,18 @@ def test_seeds_and_folders_differ(tmp_path):
 
 def test_a_study_stays_as_it_was_started(tmp_path):
     _settle(tiny(tmp_path))
-    before = (tmp_path / STUDY_FILE).read_text()
+    before = (tmp_path / run_folder.STUDY).read_text()
     _settle(tiny(tmp_path, study_seeds=4, data_dir=str(tmp_path)))  # these may change
     for settings in ({"temperature": 0.5}, {"study": "losses"}, {"study_budget": "4"},
                      {"study_grid": "paper"}, {"eval_split": "test[:32]"}):  # fmt: skip
         with pytest.raises(InputError) as caught:
             _settle(tiny(tmp_path, **settings))
         assert caught.value.name == next(iter(settings)) and "must stay" in str(caught.value)
-    assert (tmp_path / STUDY_FILE).read_text() == before
+    assert (tmp_path / run_folder.STUDY).read_text() == before
 
 
 def test_a_plan_that_can_not_be_read_is_named(tmp_path):
-    path = tmp_path / STUDY_FILE
+    path = tmp_path / run_folder.STUDY
     path.write_text(json.dumps({"steps": 3}))
     with pytest.raises(InputError) as caught:
         _settle(tiny(tmp_path))
@@ -84,7 +84,7 @@ def test_a_plan_that_can_not_be_read_is_named(tmp_path):
 )
 def test_a_plan_of_other_values_is_named(changed, tmp_path):
     _settle(tiny(tmp_path))
-    path = tmp_path / STUDY_FILE
+    path = tmp_path / run_folder.STUDY
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
     with pytest.raises(InputError, match="must have an? ") as caught:
         _settle(tiny(tmp_path))
@@ -171,7 +171,8 @@ def test_a_split_without_labels_is_refused(name, tmp_path, monkeypatch):
     def hiding(*args, **options):
         experiment = prepare(*args, **options)
         source = _Hidden(experiment.source, getattr(run.run.data, name))
-        return dataclasses.replace(experiment, source=source)
+        images = dataclasses.replace(experiment.images, source=source)
+        return dataclasses.replace(experiment, images=images)
 
     monkeypatch.setattr(experiment_lib, "prepare", hiding)
     with pytest.raises(InputError) as caught:

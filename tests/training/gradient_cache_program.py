@@ -18,11 +18,12 @@ from simclr_tf.config import (
     ProjectionConfig,
     StrategyConfig,
 )
+from simclr_tf.job import Job
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.models.simclr import build_model
 from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.training import loop
-from simclr_tf.training.gradient_cache import CachedStep
+from simclr_tf.training.gradient_cache import CachedStep, Chunks
 from simclr_tf.training.losses import pretrain_losses_of_outputs, stack_views
 from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import UpdateStep, any_replica
@@ -56,13 +57,10 @@ def make(strategy, chunk, frozen, head="nonlinear"):
         optimizer = build_optimizer(DECAY, 0.1, variable_roles(model))
         optimizer.build(model.trainable_variables)
         means = Means(metric_names(model, "pretrain"))
-        objective = ObjectiveConfig()
+        combine = pretrain_losses_of_outputs(model, ObjectiveConfig(), DECAY)
         if chunk is not None:
-            return model, means, CachedStep(
-                model, optimizer, objective, DECAY, means, batch_size=BATCH, chunk_size=chunk,
-                frozen_bn=frozen,
-            )  # fmt: skip
-        combine = pretrain_losses_of_outputs(model, objective, DECAY)
+            chunks = Chunks(BATCH, chunk, frozen)
+            return model, means, CachedStep(model, combine, optimizer, means, chunks)
 
         def losses(batch):
             outputs = model(stack_views(batch), training=not frozen)
@@ -77,7 +75,7 @@ def measure(strategy, chunk, frozen, head="nonlinear"):
     for index, variable in enumerate(model.trainable_variables):
         if "gamma" in variable.name:
             variable.assign(tf.fill(variable.shape, 0.5 + 0.01 * index))
-    iterator = iter(distribution.distribute(strategy, batches))
+    iterator = iter(Job(strategy).distribute(batches))
 
     @tf.function
     def take():  # as `step.take` does

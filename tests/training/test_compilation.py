@@ -11,8 +11,8 @@ from simclr_tf.errors import InputError
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.training import compilation, loop
-from simclr_tf.training.gradient_cache import CachedStep
-from simclr_tf.training.losses import pretrain_losses
+from simclr_tf.training.gradient_cache import CachedStep, Chunks
+from simclr_tf.training.losses import pretrain_losses, pretrain_losses_of_outputs
 from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import UpdateStep
 
@@ -23,22 +23,28 @@ class Replicas:
     num_replicas_in_sync = 4
 
 
-@pytest.mark.parametrize(("setting", "expected"), [("auto", False), ("off", False), ("on", True)])
-def test_one_device_compiles_when_asked(setting, expected):
-    assert compilation.compiles(setting, ONE_DEVICE) == expected
+@pytest.mark.parametrize(
+    ("setting", "meaning", "step"),
+    [("auto", "input", False), ("input", "input", False), ("off", "off", False),
+     ("on", "on", True)],
+)  # fmt: skip
+def test_one_device_compiles_when_asked(setting, meaning, step):
+    assert compilation.resolve(setting, ONE_DEVICE) == meaning
+    assert compilation.compiles(meaning, ONE_DEVICE) == step
     assert compilation.note(setting, ONE_DEVICE) is None
 
 
 def test_replicas_can_not_be_compiled():
-    assert not compilation.compiles("auto", Replicas())
-    with pytest.raises(InputError, match="jit_compile must be auto or off with 4 replicas") as one:
-        compilation.compiles("on", Replicas())
+    assert compilation.resolve("auto", Replicas()) == "input"
+    with pytest.raises(InputError, match="jit_compile must be auto, input or off with 4") as one:
+        compilation.resolve("on", Replicas())
     assert "\n" not in str(one.value)
 
 
 def test_a_tpu_compiles_by_itself(monkeypatch):
     monkeypatch.setattr(tf.distribute, "TPUStrategy", Replicas)
-    assert not any(compilation.compiles(one, Replicas()) for one in ("auto", "on", "off"))
+    assert {compilation.resolve(one, Replicas()) for one in ("auto", "on", "off")} == {"on"}
+    assert not compilation.compiles("on", Replicas())
     assert compilation.note("auto", Replicas()) == (
         "--jit_compile=auto is on: a TPU compiles every step"
     )
@@ -64,8 +70,9 @@ def after_steps(model, cached, jit_compile, skip_bad):
     optimizer.build(model.trainable_variables)
     means = Means(metric_names(model, "pretrain"))
     if cached:
-        step = CachedStep(model, optimizer, ObjectiveConfig(), decay, means, batch_size=8,
-                          chunk_size=4, jit_compile=jit_compile)  # fmt: skip
+        combine = pretrain_losses_of_outputs(model, ObjectiveConfig(), decay)
+        step = CachedStep(model, combine, optimizer, means, Chunks(8, 4),
+                          jit_compile=jit_compile)  # fmt: skip
     else:
         losses = pretrain_losses(model, ObjectiveConfig(), decay)
         step = UpdateStep(losses, model.trainable_variables, optimizer, means,

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.errors import Preempted, RunError, WorkerLostError
+from simclr_tf.job import Job
 from simclr_tf.training import coordination
 
-ALONE = tf.distribute.get_strategy()
+ALONE = Job()
 
 
 @pytest.mark.parametrize(

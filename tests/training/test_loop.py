@@ -8,6 +8,7 @@ import tensorflow as tf
 from simclr_tf.config import TrainConfig
 from simclr_tf.data import retry
 from simclr_tf.errors import InputError, Preempted
+from simclr_tf.job import Job
 from simclr_tf.training import loop
 from simclr_tf.training.lengths import run_lengths
 from simclr_tf.training.losses import Losses
@@ -72,17 +73,14 @@ def run(
     loop.run_loop(
         run_steps,
         open_batches,
-        strategy=tf.distribute.get_strategy(),
-        skip_nonfinite_steps=most,
-        read_retries=retries,
-        global_step=global_step,
-        lengths=lengths,
-        means=means or FakeMeans(),
-        learning_rate=learning_rate,
-        progress=progress,
-        units_per_step=train.train_batch_size,
-        on_summary=lambda step, values: summaries.append(step),
-        on_checkpoint=lambda step, values: saved.append(step),
+        loop.Course(lengths, train.train_batch_size, most, retries),
+        loop.Meters(global_step, means or FakeMeans(), learning_rate),
+        loop.Listeners(
+            progress,
+            on_summary=lambda step, values: summaries.append(step),
+            on_checkpoint=lambda step, values: saved.append(step),
+        ),
+        Job(),
     )
     return taken, summaries, saved, progress
 
@@ -113,11 +111,11 @@ def test_a_signal_saves_the_steps_really_taken_and_ends_the_run(number, raised):
     before = signal.getsignal(number)
     with pytest.raises(raised):
         loop.run_loop(
-            run_steps, lambda at: tf.data.Dataset.range(100), global_step=global_step,
-            strategy=tf.distribute.get_strategy(), lengths=run_lengths(train, 10),
-            means=FakeMeans(), learning_rate=lambda step: 0.1, progress=FakeProgress(),
-            units_per_step=10, on_summary=lambda *_: None,
-            on_checkpoint=lambda step, values: saved.append(step),
+            run_steps, lambda at: tf.data.Dataset.range(100),
+            loop.Course(run_lengths(train, 10), 10),
+            loop.Meters(global_step, FakeMeans(), lambda step: 0.1),
+            loop.Listeners(FakeProgress(), on_checkpoint=lambda step, values: saved.append(step)),
+            Job(),
         )  # fmt: skip
     assert saved == [7]
     assert signal.getsignal(number) == before

@@ -3,11 +3,11 @@ import types
 
 import pytest
 
+from simclr_tf import run_folder
 from simclr_tf.config import RunConfig
 from simclr_tf.errors import InputError
 from simclr_tf.settings import by_name
 from simclr_tf.training import run_config
-from simclr_tf.weights.locate import CONFIG_FILE, STUDY_FILE
 from tests.weights import reference_training
 
 
@@ -40,17 +40,17 @@ def test_where_and_how_a_run_is_evaluated_may_change(tmp_path):
 
 
 def test_broken_config_file_is_named(tmp_path):
-    (tmp_path / CONFIG_FILE).write_text("{")
+    (tmp_path / run_folder.CONFIG).write_text("{")
     with pytest.raises(InputError, match="config.json must be JSON"):
         run_config.check_same_run(settings(tmp_path))
-    (tmp_path / CONFIG_FILE).write_text(json.dumps({"dataset": 5}))
+    (tmp_path / run_folder.CONFIG).write_text(json.dumps({"dataset": 5}))
     with pytest.raises(InputError, match="config.json must have a text as dataset"):
         run_config.check_same_run(settings(tmp_path))
 
 
 def test_a_setting_that_a_record_does_not_know_had_its_default(tmp_path):
     run_config.record_config(settings(tmp_path))
-    path = tmp_path / CONFIG_FILE
+    path = tmp_path / run_folder.CONFIG
     recorded = json.loads(path.read_text())
     del recorded["semi_hard"], recorded["learning_rate"]
     path.write_text(json.dumps(recorded))
@@ -93,7 +93,7 @@ def test_other_classes_are_refused(tmp_path):
 
 
 def test_the_folder_of_a_study_is_no_run(tmp_path):
-    (tmp_path / STUDY_FILE).write_text("{}")
+    (tmp_path / run_folder.STUDY).write_text("{}")
     with pytest.raises(InputError, match="model_dir must not be the folder of a study"):
         run_config.check_no_study(str(tmp_path))
     run_config.check_no_study(str(tmp_path / "another"))
@@ -117,7 +117,7 @@ def of_reference(tmp_path, **changes):
 
 def test_the_flags_of_a_run_of_the_reference_are_its_record(tmp_path):
     run_config.check_same_run(of_reference(tmp_path))  # it writes none before an evaluation
-    (tmp_path / run_config.FLAGS_FILE).write_text(json.dumps(REFERENCE_FLAGS))
+    (tmp_path / run_folder.FLAGS).write_text(json.dumps(REFERENCE_FLAGS))
     run_config.check_same_run(of_reference(tmp_path))
     run_config.check_same_run(of_reference(tmp_path, train_steps=900))
     for changes, told in (
@@ -130,7 +130,7 @@ def test_the_flags_of_a_run_of_the_reference_are_its_record(tmp_path):
 
 def test_the_flags_of_a_mere_evaluation_tell_the_network_alone(tmp_path):
     flags = {**REFERENCE_FLAGS, "mode": "eval"}
-    (tmp_path / run_config.FLAGS_FILE).write_text(json.dumps(flags))
+    (tmp_path / run_folder.FLAGS).write_text(json.dumps(flags))
     run_config.check_same_run(of_reference(tmp_path, learning_rate=0.3))
     with pytest.raises(InputError, match="resnet_depth=50 there, 18 here"):
         run_config.check_same_run(of_reference(tmp_path, resnet_depth=18))
@@ -138,7 +138,7 @@ def test_the_flags_of_a_mere_evaluation_tell_the_network_alone(tmp_path):
 
 def test_a_start_that_took_over_but_saved_nothing_may_be_corrected(tmp_path):
     run_config.record_config(of_reference(tmp_path, learning_rate=0.3))
-    (tmp_path / run_config.FLAGS_FILE).write_text(json.dumps({**REFERENCE_FLAGS, "image_size": 8}))
+    (tmp_path / run_folder.FLAGS).write_text(json.dumps({**REFERENCE_FLAGS, "image_size": 8}))
     run_config.check_same_run(of_reference(tmp_path))
 
 

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from simclr_tf import run_folder
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.training import run_lock
 from tests import warm
@@ -199,7 +200,7 @@ def test_a_folder_that_can_not_be_written_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "fifo", "folder"])
 def test_what_is_no_file_of_its_own_is_never_written_into(tmp_path, kind):
-    notes, lock = tmp_path / "notes.txt", tmp_path / "run" / run_lock.LOCK_FILE
+    notes, lock = tmp_path / "notes.txt", tmp_path / "run" / run_folder.LOCK
     notes.write_text("mine")
     lock.parent.mkdir()
     if kind == "hard link":
@@ -210,7 +211,7 @@ def test_what_is_no_file_of_its_own_is_never_written_into(tmp_path, kind):
         lock.mkdir()
     else:
         lock.symlink_to(notes if kind == "link" else tmp_path / "absent")
-    with pytest.raises(InputError, match=run_lock.LOCK_FILE):
+    with pytest.raises(InputError, match=run_folder.LOCK):
         run_lock.lock_run(str(lock.parent)).__enter__()
     assert notes.read_text() == "mine" and not (tmp_path / "absent").exists()
     assert os.path.lexists(lock)
@@ -222,19 +223,19 @@ def test_a_folder_that_goes_under_way_is_noticed(tmp_path, what):
     with run_lock.lock_run(str(folder)) as check:
         check()
         if what == "lock removed":
-            (folder / run_lock.LOCK_FILE).unlink()
+            (folder / run_folder.LOCK).unlink()
         else:
             folder.rename(tmp_path / "gone")
         if what == "replaced":
             folder.mkdir()
-            (folder / run_lock.LOCK_FILE).touch()
+            (folder / run_folder.LOCK).touch()
         with pytest.raises(RunError, match=f"{folder} was removed or replaced"):
             check()
 
 
 def test_a_new_folder_in_which_nothing_was_written_goes_with_the_lock(tmp_path):
     with run_lock.lock_run(str(tmp_path / "run"), say=lambda text: None):
-        assert (tmp_path / "run" / run_lock.LOCK_FILE).is_file()
+        assert (tmp_path / "run" / run_folder.LOCK).is_file()
     assert not (tmp_path / "run").exists()
     with run_lock.lock_run(str(tmp_path / "run"), say=lambda text: None):
         (tmp_path / "run" / "ckpt-1.index").touch()

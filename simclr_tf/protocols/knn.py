@@ -8,7 +8,7 @@ import numpy as np
 
 from simclr_tf.evaluation import knn
 from simclr_tf.protocols.context import Context, Row, Section
-from simclr_tf.report.units import format_percent
+from simclr_tf.units import format_percent
 
 WEIGHTINGS: tuple[Literal["weighted", "plain"], ...] = ("weighted", "plain")
 

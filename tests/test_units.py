@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from simclr_tf.report.units import format_duration, format_percent, format_rate
+from simclr_tf.units import format_duration, format_percent, format_rate
 
 
 @pytest.mark.parametrize(

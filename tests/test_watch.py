@@ -2,7 +2,7 @@
 
 import pytest
 
-from simclr_tf.modes import watch
+from simclr_tf import watch
 
 
 class Clock:

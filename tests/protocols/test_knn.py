@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from simclr_tf.protocols import nearest
+from simclr_tf.protocols import knn
 
 
 def test_equals_a_brute_force_search(make_context, pixels):
     context = make_context(pixels, knn_neighbors="1,7,500")
-    section = nearest.run(context)
+    section = knn.run(context)
     bank, test = context.features("train[:300]"), context.features("test[:100]")
     unit = [
         f / np.linalg.norm(f, axis=1, keepdims=True)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from simclr_tf.report.progress import Progress
+from simclr_tf.progress import Progress
 
 
 class Clock:

@@ -14,8 +14,8 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from simclr_tf.console import SafeStream, say
-from simclr_tf.report.units import format_duration, format_rate
 from simclr_tf.text import printable
+from simclr_tf.units import format_duration, format_rate
 
 _WINDOW_SECS = 30.0
 

@@ -6,9 +6,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from simclr_tf.modes.common import Say
-from simclr_tf.report.progress import Progress
-from simclr_tf.report.units import format_duration
+from simclr_tf.console import Say
+from simclr_tf.progress import Progress
+from simclr_tf.units import format_duration
 
 _SILENT_SECS = 3.0  # what takes no longer needs no word
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 from simclr_tf.evaluation import attributes
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, extract_features
+from simclr_tf.progress import Progress
 from simclr_tf.protocols.context import Context, Row, Section, unchanged
-from simclr_tf.report.progress import Progress
-from simclr_tf.report.units import format_percent
+from simclr_tf.units import format_percent
 
 
 def run(context: Context) -> Section:
@@ -23,14 +20,12 @@ def run(context: Context) -> Section:
     total = len(attributes.ATTRIBUTES) * sum(counts)
     with unchanged(context.encoder), Progress(total, label="table 3", unit="images") as bar:
         found = attributes.attribute_table(
-            context.encoder.encode,
-            context.eval_batches(context.train_split, setting="train_split", max_examples=limit),
-            context.eval_batches(context.test_split, max_examples=limit),
-            endpoints=(FINAL_ENDPOINT, attributes.PROJECTED_ENDPOINT),
+            context.encoder.extractor(context.job, optional=(attributes.PROJECTED_ENDPOINT,)),
+            context.images.eval_batches(context.train_split, limit, "train_split"),
+            context.images.eval_batches(context.test_split, limit),
             seed=context.seed,
-            max_train_examples=limit,
+            limits=(limit, None),
             on_batch=lambda count: bar.update(count, count, {}),
-            extract=functools.partial(extract_features, strategy=context.strategy),
         )
     rows = []
     for attribute in attributes.ATTRIBUTES:

@@ -1,7 +1,7 @@
 import tensorflow as tf
 
 from simclr_tf.evaluation.encoders import from_model
-from simclr_tf.protocols import keeps
+from simclr_tf.protocols import attributes
 
 
 def test_h_knows_what_z_has_lost(make_context):
@@ -14,7 +14,7 @@ def test_h_knows_what_z_has_lost(make_context):
         return {"final_avg_pool": features, "proj_head_output": tf.ones_like(mean[:, :1])}
 
     context = make_context(from_model(encode, 8), attribute_images=200)
-    section = keeps.run(context)
+    section = attributes.run(context)
     assert set(section.metrics) == {"color", "rotation", "noise", "sobel"}
     assert section.metrics["noise"]["h"] > 0.8 and section.metrics["sobel"]["h"] > 0.8
     assert section.metrics["noise"]["z"] < 0.6
@@ -23,6 +23,6 @@ def test_h_knows_what_z_has_lost(make_context):
 
 def test_without_a_projection_head_only_h_is_asked(make_context):
     encoder = from_model(lambda images: tf.reduce_mean(images, axis=(1, 2)), 8)
-    section = keeps.run(make_context(encoder, attribute_images=24))
+    section = attributes.run(make_context(encoder, attribute_images=24))
     assert "z" not in section.metrics["color"]
     assert len(section.notes) == 1

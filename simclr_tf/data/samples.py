@@ -1,0 +1,57 @@
+"""A few images of a data set, to look at: their views in an epoch, or spread all over a split."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from simclr_tf.augment import description, policy
+from simclr_tf.data import decode, pipeline
+from simclr_tf.data.images import Batches, Images
+from simclr_tf.data.sources import Source
+from simclr_tf.data.spread import spread
+from simclr_tf.data.views import ViewRecipe
+
+
+class SampleViews(NamedTuple):
+    """Training images and their views; images are float32 in [0, 1].
+
+    Attributes:
+        originals: (N, S, S, 3), the images resized for evaluation.
+        views: Of the same shape for each view.
+        operations: For each view of each image what was done: V lists of N lists.
+    """
+
+    originals: np.ndarray
+    views: list[np.ndarray]
+    operations: list[list[list[description.Applied]]]
+
+
+def sample_views(
+    source: Source, reading: pipeline.Reading, recipe: ViewRecipe, count: int, epoch: int
+) -> SampleViews:
+    """The first training images and their views in an epoch, as training sees them."""
+    make, size = recipe.of_image(), recipe.image_size
+    originals, augmented, described = [], [], []
+    for example in source.examples(reading.split).take(count):
+        image = decode.decode_image(example["image"])
+        originals.append(policy.eval_view(image, size))
+        seeds = pipeline.view_seeds(reading.seed, epoch, example["id"], recipe.count)
+        augmented.append(make(image, seeds))
+        height, width = image.shape[:2]
+        described.append(description.describe_views(
+            seeds, (height, width), size, recipe.augment, recipe.distorted
+        ))  # fmt: skip
+    return SampleViews(
+        np.stack(originals),
+        [np.stack(made) for made in zip(*augmented, strict=True)],
+        [list(view) for view in zip(*described, strict=True)],
+    )
+
+
+def example_batches(images: Images, split: str, count: int) -> Batches:
+    """A few images from all over a split, as `Images.eval_batches` gives all of them."""
+    few = Images(spread(images.source, split, count, "eval_split"), images.image_size,
+                 images.eval_batch_size, images.job)  # fmt: skip
+    return few.eval_batches(split, count)

@@ -1,0 +1,38 @@
+"""What lies in the folder of a run: the names of its files, and the readers of its records."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from simclr_tf.json_files import find_json
+
+CONFIG = "config.json"  # the settings, and the names of the classes
+FLAGS = "flags.json"  # the command line's values: ours and the reference's
+RESULT = "result.json"
+REPORT = "report.html"
+CURVES = "curves.png"
+VIEWS = "views.png"
+LABEL_SUBSET = "label_subset.json"
+EXPORTS = "saved_model"  # one SavedModel per step
+LOCK = "run.lock"
+SCOREBOARD = "scoreboard.md"
+STUDY = "study.json"  # in the folder of a study, beside the runs of its cells
+
+
+def read_config(folder: str) -> dict[str, Any] | None:
+    """The settings recorded in a run's folder, None where there are none.
+
+    Raises:
+        InputError: The file can't be read.
+    """
+    return find_json(os.path.join(folder, CONFIG))
+
+
+def read_flags(folder: str) -> dict[str, Any] | None:
+    """The flags that a run was started with, None where there is no record of them.
+
+    Raises:
+        InputError: The file can't be read.
+    """
+    return find_json(os.path.join(folder, FLAGS))
