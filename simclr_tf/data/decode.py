@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 
 import tensorflow as tf
 
-from simclr_tf.data import gif, limits
+from simclr_tf.data import decoders, limits, orientation
+from simclr_tf.data.reading import FILES, STORED, Reading
 from simclr_tf.data.retry import plain_reason
 from simclr_tf.data.sources import Source, WrappedSource
 from simclr_tf.errors import InputError
 
-_JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_MARGIN = 2  # px; the chroma at a border is interpolated from what lies next to it
+ChooseBoxes = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 # The last is what TFDS's readers of other formats than TFRecord raise, written in Python.
 _MISSING = (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.UnknownError)
 # TensorFlow quotes a record that is no message in its error, which Python then can't decode.
@@ -25,47 +26,56 @@ _DAMAGED = (tf.errors.DataLossError, UnicodeDecodeError)
 _SCAN_CHUNK, _SCAN_BYTES = 256, 2**28  # images in memory at a time during a scan
 
 
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG, PNG, GIF (first frame) or BMP of any colour type.
+def decode_image(encoded: tf.Tensor, reading: Reading = FILES) -> tf.Tensor:
+    """Decodes a file of any kind in `formats.KINDS`; of several pictures the first.
 
-    Grayscale is repeated on three channels, alpha is dropped, CMYK is converted and 16 bits are
-    reduced to 8. BMP is read with 8 (gray), 24 or 32 bits a pixel. Decoding fails before it takes
-    memory where more than `limits.MAX_PIXELS` are declared.
+    Upright, in RGB of 8 bits over white, by the rule of `simclr_tf.data.pixels`. Decoding fails
+    before it takes memory where more than `limits.MAX_PIXELS` are declared.
 
     Args:
         encoded: Content of the file, string scalar; or pixels, which are returned as they are.
+        reading: Of the data set. Without Python what only Pillow reads is refused: all kinds but
+            JPEG, PNG, GIF, WebP and BMP of 24 and 32 bits.
 
     Returns:
         uint8 (H, W, 3) in [0, 255].
     """
     if _is_pixels(encoded):
         return encoded
-    image = _decode_by_format(encoded)
+    if reading.channels is not None and not reading.is_plain:
+        return decode_stored(encoded, reading)
+    image = decoders.by_format(_of_decoder(reading))(encoded)
     image.set_shape((None, None, 3))
     return image
 
 
-def decode_stored(encoded: tf.Tensor) -> tf.Tensor:
+def decode_stored(encoded: tf.Tensor, reading: Reading = STORED) -> tf.Tensor:
     """`decode_image` of a PNG or JPEG, as TFDS stores images; it costs a tenth less at 32 px.
 
     Args:
         encoded: Content of the file, string scalar, a PNG after `limits.replace_large_pngs`; or
             pixels, which are returned as they are.
+        reading: Of the data set.
 
     Returns:
         uint8 (H, W, 3) in [0, 255].
     """
     if _is_pixels(encoded):
         return encoded
-    image = tf.cond(
-        _is_jpeg(encoded), lambda: _decode_jpeg(encoded), lambda: _decode_any(encoded)
-    )  # (H, W, 3)
+    if reading.is_plain:
+        image = tf.cond(
+            decoders.is_jpeg(encoded),
+            lambda: decoders.of_jpeg(encoded, STORED),
+            lambda: decoders.any_of_tensorflow(encoded),
+        )  # (H, W, 3)
+    else:
+        image = decoders.of_features(encoded, reading)
     image.set_shape((None, None, 3))
     return image
 
 
 def decode_boxes(
-    encoded: tf.Tensor, choose: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    encoded: tf.Tensor, choose: ChooseBoxes, reading: Reading = FILES
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decodes as much of an image as some boxes need.
 
@@ -73,94 +83,49 @@ def decode_boxes(
 
     Args:
         encoded: As in `decode_image`.
-        choose: From height and width, int32 (2,), to the corners and sides of V boxes, int32
-            (V, 2) each, rows first.
+        choose: From height and width of the upright image, int32 (2,), to the corners and sides of
+            V boxes, int32 (V, 2) each, rows first.
+        reading: Of the data set.
 
     Returns:
         uint8 (H, W, 3), and corners in it and sides, int32 (V, 2) each.
     """
 
     def of_jpeg() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        lengths = tf.io.extract_jpeg_shape(encoded)[:2]
-        with tf.control_dependencies([limits.check_pixels(lengths[0], lengths[1])]):
-            lengths = tf.identity(lengths)
+        turn = decoders.jpeg_orientation(encoded, reading)
+        lengths = orientation.upright_lengths(_jpeg_lengths(encoded), turn)
         corners, sides = choose(lengths)
         first = tf.maximum(tf.reduce_min(corners, 0) - _JPEG_MARGIN, 0)
         end = tf.minimum(tf.reduce_max(corners + sides, 0) + _JPEG_MARGIN, lengths)
-        window = tf.concat([first, end - first], 0)
-        return tf.image.decode_and_crop_jpeg(encoded, window, channels=3), corners - first, sides
+        window = orientation.stored_window(first, end - first, lengths, turn)
+        image = tf.image.decode_and_crop_jpeg(encoded, window, channels=3)
+        return orientation.upright(image, turn), corners - first, sides
 
     def of_any() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        image = decode_image(encoded)
+        image = decode_image(encoded, reading)
         return image, *choose(tf.shape(image)[:2])
 
     if _is_pixels(encoded):
         return of_any()
-    image, corners, sides = tf.cond(_is_jpeg(encoded), of_jpeg, of_any)
+    image, corners, sides = tf.cond(decoders.is_jpeg(encoded), of_jpeg, of_any)
     image.set_shape((None, None, 3))
     return image, corners, sides
 
 
+def _jpeg_lengths(encoded: tf.Tensor) -> tf.Tensor:
+    """Height and width that a JPEG declares, int32 (2,); fails where they are too large."""
+    lengths = tf.io.extract_jpeg_shape(encoded)[:2]
+    with tf.control_dependencies([limits.check_pixels(lengths[0], lengths[1])]):
+        return tf.identity(lengths)
+
+
+def _of_decoder(reading: Reading) -> Reading:
+    """Without what only views differ in: there is one trace for all of these."""
+    return dataclasses.replace(reading, antialias=False)
+
+
 def _is_pixels(image: Any) -> bool:
     return tf.is_tensor(image) and image.dtype == tf.uint8
-
-
-def _is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    return tf.strings.substr(encoded, 0, len(_JPEG_MAGIC)) == _JPEG_MAGIC
-
-
-def _decode_any(encoded: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
-
-
-def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    with tf.control_dependencies([limits.check_jpeg(encoded)]):
-        return _decode_any(encoded)
-
-
-def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
-    with tf.control_dependencies([limits.check_pixels(*limits.png_lengths(encoded))]):
-        return _decode_any(encoded)
-
-
-def _decode_gif(encoded: tf.Tensor) -> tf.Tensor:
-    frame, height, width = gif.first_frame(encoded)
-    with tf.control_dependencies([limits.check_pixels(height, width)]):
-        return _decode_any(frame)
-
-
-def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
-    # No pixel takes less than a byte of the file, and the decoder checks that they are there.
-    return _to_rgb(tf.io.decode_bmp(encoded))
-
-
-# By the first two bytes of a file.
-_DECODERS = {
-    b"\xff\xd8": _decode_jpeg,
-    b"\x89P": _decode_png,
-    b"GI": _decode_gif,
-    b"BM": _decode_bmp,
-}
-
-
-@functools.partial(tf.function, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-def _decode_by_format(encoded: tf.Tensor) -> tf.Tensor:
-    """Traced once for all pipelines."""
-    formats = list(_DECODERS)
-    is_format = tf.strings.substr(encoded, 0, 2) == formats
-    place = tf.reduce_sum(tf.where(is_format, tf.range(1, len(formats) + 1), 0))  # 0 for none
-    decoders = [_decode_any, *_DECODERS.values()]
-    return tf.switch_case(place, [functools.partial(one, encoded) for one in decoders])
-
-
-def _to_rgb(image: tf.Tensor) -> tf.Tensor:
-    """Gray, RGB or RGBA to RGB: the BMP decoder converts nothing."""
-    channels = tf.shape(image)[-1]
-    return tf.cond(
-        channels < 3,
-        lambda: tf.repeat(image[..., :1], 3, axis=-1),
-        lambda: image[..., :3],
-    )  # (H, W, 3)
 
 
 def find_bad_examples(

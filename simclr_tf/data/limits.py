@@ -16,6 +16,7 @@ from simclr_tf.files import read_regular
 
 MAX_PIXELS = 2**27  # 402 MB decoded; photographs of 108 megapixels exist
 MAX_FILE_BYTES = 2**28
+PIXELS_AT_ONCE = 2**26  # that all threads of a process hold while Pillow decodes
 
 TOO_MANY_PIXELS = f"it declares more than {MAX_PIXELS:,} pixels"
 # Stands for the bytes of such an image: no decoder takes it for one.
@@ -51,6 +52,16 @@ def read_file(path: str | os.PathLike[str]) -> bytes | None:
         return read_regular(path, MAX_FILE_BYTES)
     except (InputError, OSError):
         return None
+
+
+def require_pixels(height: int, width: int) -> None:
+    """Refuses an image of these lengths where it is too large.
+
+    Raises:
+        ValueError: With `TOO_MANY_PIXELS`.
+    """
+    if height * width > MAX_PIXELS:
+        raise ValueError(TOO_MANY_PIXELS)
 
 
 def check_pixels(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:

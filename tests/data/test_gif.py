@@ -23,6 +23,12 @@ def _animation(frames, **options):
     return stream.getvalue()
 
 
+def _first(encoded):
+    found = gif.first_frame(tf.constant(encoded))
+    assert (int(found.height), int(found.width)) == _SIDES and bool(found.fills_screen)
+    return found.content
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"comment": b"x" * 700}, {"duration": 40, "loop": 3}, {"interlace": 1}],
@@ -30,8 +36,7 @@ def _animation(frames, **options):
 )
 def test_pixels_are_those_of_the_whole_file(options):
     encoded = _animation(5, **options)
-    frame, height, width = gif.first_frame(tf.constant(encoded))
-    assert (int(height), int(width)) == _SIDES
+    frame = _first(encoded)
     assert len(frame.numpy()) < len(encoded)
     with Image.open(io.BytesIO(frame.numpy())) as alone, Image.open(io.BytesIO(encoded)) as whole:
         assert alone.n_frames == 1 and whole.n_frames == 5
@@ -48,15 +53,32 @@ def test_a_table_of_the_frame_itself():
     head = encoded[:10] + bytes([encoded[10] & 0x7F]) + encoded[11:13]
     flags = bytes([0x80 | (encoded[10] & 7)])
     own = head + rest[: place + 9] + flags + table + rest[place + 10 :]
-    frame, height, width = gif.first_frame(tf.constant(own + b"\0" * 50))
-    assert frame == own and (int(height), int(width)) == _SIDES
+    frame = _first(own + b"\0" * 50)
+    assert frame == own
     np.testing.assert_array_equal(tf.io.decode_gif(frame)[0], tf.io.decode_gif(encoded)[0])
 
 
 def test_damaged_files_end():
     encoded = _animation(2)
-    first = tf.function(gif.first_frame, input_signature=[tf.TensorSpec((), tf.string)])
+    spec = tf.TensorSpec((), tf.string)
+    first = tf.function(lambda e: gif.first_frame(e).content, input_signature=[spec])
     for end in range(0, len(encoded), 7):
-        assert len(first(tf.constant(encoded[:end]))[0].numpy()) <= end + 1
+        assert len(first(tf.constant(encoded[:end])).numpy()) <= end + 1
     for content in (b"GIF89a", b"GIF89a" + b"!" * 300, b"GIF89a" + b"," * 300, b"\xff" * 300):
-        assert len(first(tf.constant(content))[0].numpy()) <= len(content) + 1
+        assert len(first(tf.constant(content)).numpy()) <= len(content) + 1
+
+
+@pytest.mark.parametrize("place", [0, 5, 15])
+def test_a_transparent_colour_becomes_white(place):
+    encoded = _animation(1, transparency=place)
+    clear = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGBA"))[..., 3] == 0
+    whole = np.asarray(Image.open(io.BytesIO(_animation(1))).convert("RGB"))
+    found = tf.io.decode_gif(_first(encoded))[0].numpy()
+    assert clear.any() and not clear.all()
+    np.testing.assert_array_equal(found, np.where(clear[..., None], 255, whole))
+
+
+def test_a_frame_that_does_not_fill_the_screen():
+    encoded = _animation(1)
+    wider = encoded[:6] + (11).to_bytes(2, "little") + encoded[8:]
+    assert not bool(gif.first_frame(tf.constant(wider)).fills_screen)

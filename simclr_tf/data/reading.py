@@ -1,0 +1,39 @@
+"""How the files of a data set become pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What is decided once for a data set, so that each of its images is read in the same way.
+
+    Attributes:
+        value_range: What becomes black and white where values have more than 8 bits, see
+            `simclr_tf.data.pixels`; None for the range of their type.
+        as_stored: As TFDS decodes the feature `image`, whose results are published: alpha is
+            dropped and orientation ignored.
+        antialias: Whether crops of more than twice the side of their view are averaged, not
+            sampled; they are decoded at reduced size then.
+        with_python: Whether Pillow may decode what TensorFlow can't: not in exported graphs.
+        dtype: What TFDS has encoded in PNGs: uint8, uint16 or float32.
+        channels: Of what TFDS has encoded, 1, 3 or 4; None for files of any kind.
+    """
+
+    value_range: tuple[float, float] | None = None
+    as_stored: bool = False
+    antialias: bool = False
+    with_python: bool = True
+    dtype: str = "uint8"
+    channels: int | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the pixels are what TensorFlow's decoders give for three channels."""
+        return self.as_stored and self.dtype == "uint8" and self.channels != 4
+
+
+FILES = Reading()  # of any kind, nothing known of them
+EXPORTED = Reading(with_python=False)
+STORED = Reading(as_stored=True)
