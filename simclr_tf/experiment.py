@@ -89,10 +89,10 @@ class Experiment:
         return Classify(distorted=run.model.train_mode == "supervised")
 
     @property
-    def reading(self) -> pipeline.Reading:
+    def stream(self) -> pipeline.Stream:
         """How training reads its images."""
         data, train = self.run.data, self.run.train
-        return pipeline.Reading(
+        return pipeline.Stream(
             data.train_split, train.train_batch_size, train.seed, data.cache_dataset,
             data.data_sharding, data.data_service,
         )  # fmt: skip

@@ -34,7 +34,7 @@ def numbers(found):
 
 
 def batches_from(found, step):
-    return found.images.train_batches(found.reading, found.recipe.maker(), step)
+    return found.images.train_batches(found.stream, found.recipe.maker(), step)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_sampled_views_are_those_of_training(tmp_path, photos, augment):
     run = settings(tmp_path, photos, train_batch_size=10, **augment)
     found = experiment.prepare(run, trains=True)
     originals, views, operations = sample_views(
-        found.source, found.reading, found.recipe, 3, epoch=1
+        found.source, found.stream, found.recipe, 3, epoch=1
     )
     assert originals.shape == views[0].shape == views[1].shape == (3, 8, 8, 3)
     assert [[one[0].name for one in view] for view in operations] == [["crop"] * 3] * 2

@@ -100,7 +100,7 @@ def pipeline(
 
     def stream() -> Any:
         maker = experiment.recipe.maker()
-        return iter(experiment.images.train_batches(experiment.reading, maker))
+        return iter(experiment.images.train_batches(experiment.stream, maker))
 
     return lambda: {"pairs/s": stream_rates(stream, pairs, warm_up, batches, samples)}
 

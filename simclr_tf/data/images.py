@@ -11,7 +11,7 @@ import tensorflow as tf
 from simclr_tf import capacity
 from simclr_tf.augment import policy
 from simclr_tf.data import decode, pipeline
-from simclr_tf.data.pipeline import EvalView, Reading, Selection
+from simclr_tf.data.pipeline import EvalView, Selection, Stream
 from simclr_tf.data.sources import Source
 from simclr_tf.data.views import ViewMaker
 from simclr_tf.distribution import Part
@@ -38,11 +38,11 @@ class Images:
     job: Job = dataclasses.field(default_factory=Job)
 
     def train_batches(
-        self, reading: Reading, views: ViewMaker, start_step: int = 0
+        self, stream: Stream, views: ViewMaker, start_step: int = 0
     ) -> Iterable[dict[str, tf.Tensor]]:
         """The endless stream of batches of views from a step on; see `pipeline.train_batches`."""
         return self.job.distribute(
-            lambda part: pipeline.train_batches(self.source, reading, views, start_step, part)
+            lambda part: pipeline.train_batches(self.source, stream, views, start_step, part)
         )
 
     def eval_batches(

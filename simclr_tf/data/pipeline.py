@@ -36,7 +36,7 @@ _CORES = os.cpu_count() or 1
 _EPOCHS = 2**24  # more than any run has, see `example_seed`
 
 
-class Reading(NamedTuple):
+class Stream(NamedTuple):
     """How a training reads its images.
 
     Attributes:
@@ -102,7 +102,7 @@ def resolve_sharding(source: Source, split: str, cache: bool, setting: str) -> s
     Args:
         source: The data set.
         split: A split expression.
-        cache: As in `Reading`.
+        cache: As in `Stream`.
         setting: `auto`, `batch` or `split`.
 
     Returns:
@@ -121,7 +121,7 @@ def resolve_sharding(source: Source, split: str, cache: bool, setting: str) -> s
 
 
 def train_batches(
-    source: Source, reading: Reading, views: ViewMaker, start_step: int = 0, part: Part = Part()
+    source: Source, stream: Stream, views: ViewMaker, start_step: int = 0, part: Part = Part()
 ) -> tf.data.Dataset:
     """An endless stream of batches, each image once per epoch and never twice in a batch.
 
@@ -135,7 +135,7 @@ def train_batches(
 
     Args:
         source: The data set.
-        reading: Which of its images, and in which batches.
+        stream: Which of its images, and in which batches.
         views: Makes all views of an image, of fixed size S, from one decoding.
         start_step: Step that the first batch belongs to.
         part: Of this input pipeline. What others deliver is not decoded.
@@ -150,23 +150,23 @@ def train_batches(
             unreachable service, or a multi-label data set.
     """
     require_single_label(source)
-    rows = _rows_per_element(reading.batch_size, part, "train_batch_size")
-    steps = steps_per_epoch(source, reading.split, reading.batch_size)
-    share = _share(source, reading, part)
-    ordered, read = _ordered(source, reading, share, steps, start_step)
-    numbered = reading.service is not None
-    make = _maker(ordered, read, views.of_shape(source.image_shape), reading.seed, numbered)
+    rows = _rows_per_element(stream.batch_size, part, "train_batch_size")
+    steps = steps_per_epoch(source, stream.split, stream.batch_size)
+    share = _share(source, stream, part)
+    ordered, read = _ordered(source, stream, share, steps, start_step)
+    numbered = stream.service is not None
+    make = _maker(ordered, read, views.of_shape(source.image_shape), stream.seed, numbered)
 
     def piece(index: int, count: int, rows: int) -> tf.data.Dataset:
         return _finish(make(_part_of_batches(ordered, share.batch_size, index, count), rows))
 
-    if reading.service is None:
+    if stream.service is None:
         return piece(share.index, share.count, rows)
     own = share.batch_size // share.count
     parts = service_lib.number_of_parts(own)
     batches = service_lib.through_service(
         lambda p: piece(share.index * parts + p, share.count * parts, own // parts),
-        reading.service, parts, first=share.index * own, step_size=share.batch_size,
+        stream.service, parts, first=share.index * own, step_size=share.batch_size,
     )  # fmt: skip
     return _finish(batches if own == rows else batches.rebatch(rows, drop_remainder=True))
 
@@ -384,24 +384,24 @@ class _Share:
     order: int = 0
 
 
-def _share(source: Source, reading: Reading, part: Part) -> _Share:
+def _share(source: Source, stream: Stream, part: Part) -> _Share:
     """A part of the batches of the whole split or, if `divided`, the batches of a part of it.
 
     As many steps fit into a part of the split: floor(floor(N / W) / (B / W)) = floor(N / B).
     """
-    if reading.sharding != "split" or part.count == 1:
-        return _Share(reading.split, reading.batch_size, part.index, part.count)
-    require(_can_be_divided(source, reading.split), "data_sharding",
+    if stream.sharding != "split" or part.count == 1:
+        return _Share(stream.split, stream.batch_size, part.index, part.count)
+    require(_can_be_divided(source, stream.split), "data_sharding",
             "must be batch where images or labels are left out", "split")  # fmt: skip
-    own = splits.equal_part(source.ranges(reading.split), part.index, part.count)
-    return _Share(own, reading.batch_size // part.count, 0, 1, order=part.index)
+    own = splits.equal_part(source.ranges(stream.split), part.index, part.count)
+    return _Share(own, stream.batch_size // part.count, 0, 1, order=part.index)
 
 
 def _ordered(
-    source: Source, reading: Reading, share: _Share, steps: int, start_step: int
+    source: Source, stream: Stream, share: _Share, steps: int, start_step: int
 ) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
     """Pairs (epoch, record) from a step on, and the function that reads a record."""
-    cache, seed = reading.cache or source.always_cached, reading.seed
+    cache, seed = stream.cache or source.always_cached, stream.seed
     records, read = _records(source, share.split, cache)
     buffer = _shuffle_buffer(source, share.split, cache)
     start_epoch, done = divmod(start_step, steps)

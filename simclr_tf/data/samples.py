@@ -29,15 +29,15 @@ class SampleViews(NamedTuple):
 
 
 def sample_views(
-    source: Source, reading: pipeline.Reading, recipe: ViewRecipe, count: int, epoch: int
+    source: Source, stream: pipeline.Stream, recipe: ViewRecipe, count: int, epoch: int
 ) -> SampleViews:
     """The first training images and their views in an epoch, as training sees them."""
     make, size = recipe.of_image(), recipe.image_size
     originals, augmented, described = [], [], []
-    for example in source.examples(reading.split).take(count):
+    for example in source.examples(stream.split).take(count):
         image = decode.decode_image(example["image"])
         originals.append(policy.eval_view(image, size))
-        seeds = pipeline.view_seeds(reading.seed, epoch, example["id"], recipe.count)
+        seeds = pipeline.view_seeds(stream.seed, epoch, example["id"], recipe.count)
         augmented.append(make(image, seeds))
         height, width = image.shape[:2]
         described.append(description.describe_views(

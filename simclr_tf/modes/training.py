@@ -247,7 +247,7 @@ class _Training:
     def _open_batches(self, at: int) -> Iterable:
         experiment = self._experiment
         maker = experiment.recipe.maker(compiled=experiment.run.train.jit_compile != "off")
-        return experiment.images.train_batches(experiment.reading, maker, at)
+        return experiment.images.train_batches(experiment.stream, maker, at)
 
     def _progress(self, stack: contextlib.ExitStack) -> Progress:
         """The progress of the run; only the chief shows it."""
@@ -286,7 +286,7 @@ class _Training:
         experiment = self._experiment
         epoch = at // self._fit.plan.lengths.steps_per_epoch
         found = samples.sample_views(
-            experiment.source, experiment.reading, experiment.recipe, _SAMPLE_VIEWS, epoch
+            experiment.source, experiment.stream, experiment.recipe, _SAMPLE_VIEWS, epoch
         )
         drawn = (found.views[0], found.views[-1], found.originals)
         summaries.views(at, views.view_grid(*drawn))

@@ -15,7 +15,7 @@ import numpy as np
 import tf_keras as keras
 
 from simclr_tf.data import decode
-from simclr_tf.data.pipeline import Reading
+from simclr_tf.data.pipeline import Stream
 from simclr_tf.data.sources import Source
 from simclr_tf.data.views import ViewRecipe
 from simclr_tf.errors import InputError, require
@@ -198,9 +198,9 @@ def batches_of_views(
     """From a step to the batches of views that start there, one view per image."""
     context.job.check_divisible("batch size", plan.batch_size)
     maker = ViewRecipe(context.augment, context.encoder.image_size, 1, distorted).maker()
-    reading = Reading(images.split, plan.batch_size, context.seed)
+    stream = Stream(images.split, plan.batch_size, context.seed)
     shown = dataclasses.replace(context.images, source=images.source)
-    return lambda at: shown.train_batches(reading, maker, at)
+    return lambda at: shown.train_batches(stream, maker, at)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Batches of a split with arguments by name instead of a `Reading`, a `Selection` and a `Part`."""
+"""Batches of a split with arguments by name instead of a `Stream`, a `Selection` and a `Part`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def without(source, excluded_ids):
 
 def training(
     source, split, *, batch_size, views, seed=0, start_step=0, shard=(0, 1), replicas=None,
-    excluded_ids=(), **reading,
+    excluded_ids=(), **settings,
 ):  # fmt: skip
-    chosen = pipeline.Reading(split, batch_size, seed, **reading)
+    chosen = pipeline.Stream(split, batch_size, seed, **settings)
     part = Part(*shard, replicas or shard[1])
     return pipeline.train_batches(without(source, excluded_ids), chosen, views, start_step, part)
 

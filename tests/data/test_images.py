@@ -19,9 +19,9 @@ VIEWS = function_views((value_view, noise_view))
 
 
 def test_both_kinds_of_batches_are_the_pipelines(source):
-    images, reading = Images(source, 8, 4), pipeline.Reading("train", 5, seed=3)
-    ours = images.train_batches(reading, VIEWS, 2)
-    theirs = pipeline.train_batches(source, reading, VIEWS, 2)
+    images, stream = Images(source, 8, 4), pipeline.Stream("train", 5, seed=3)
+    ours = images.train_batches(stream, VIEWS, 2)
+    theirs = pipeline.train_batches(source, stream, VIEWS, 2)
     for one, other in itertools.islice(zip(ours, theirs, strict=True), 4):
         np.testing.assert_array_equal(one["view_1"], other["view_1"])
     rows = list(images.eval_batches("train", 7, "train_split")(Part()))
