@@ -9,9 +9,10 @@ import collections
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
+from simclr_tf.console import Say
 from simclr_tf.errors import InputError, require
 
 PathLike = str | os.PathLike[str]
@@ -61,7 +62,7 @@ def find_json(path: PathLike, max_bytes: int = MAX_BYTES) -> dict[str, Any] | No
 
 
 def find_or_set_aside(
-    path: PathLike, say: Callable[[str], None], kinds: Mapping[str, type] | None = None
+    path: PathLike, say: Say, kinds: Mapping[str, type] | None = None
 ) -> dict[str, Any]:
     """As `find_json` for a file that is about to be written anew; {} where there is none.
 

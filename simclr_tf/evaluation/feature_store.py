@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from simclr_tf.console import Say
 from simclr_tf.errors import InputError, one_line, require, require_valid
 from simclr_tf.evaluation.features import (
     FINAL_ENDPOINT,
@@ -57,7 +58,7 @@ class FeatureStore:
         InputError: The folder can't be made.
     """
 
-    def __init__(self, folder: str | None = None, say: Callable[[str], None] = print):
+    def __init__(self, folder: str | None = None, say: Say = print):
         self._say = say
         self._folder = None if folder is None else pathlib.Path(folder).expanduser()
         self._memory: dict[str, Features] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from simclr_tf import run_folder
+from simclr_tf.console import Say
 from simclr_tf.errors import InputError
 from simclr_tf.files import write_json
 from simclr_tf.json_files import find_json, find_or_set_aside
@@ -18,7 +19,7 @@ def write_results(
     model_dir: str | os.PathLike[str],
     metrics: Mapping[str, float],
     global_step: int,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> dict[str, float]:
     """Writes `result.json` and `result_<step>.json` into `model_dir`, each atomically.
 
@@ -58,7 +59,7 @@ def write_protocol(
     name: str,
     section: Mapping[str, Any],
     about: Mapping[str, Any],
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> dict[str, Any]:
     """Puts one protocol's section into `result.json`, under `protocols`, atomically.
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf import console
+from simclr_tf.console import Say
 from simclr_tf.errors import InputError, RunError, first_line, one_line
 from simclr_tf.files import is_remote, set_aside, write_text_atomically
 from simclr_tf.json_files import field, find_json
@@ -66,7 +67,7 @@ class CheckpointStore:
         keep: int = 5,
         keep_best: str | None = None,
         writes: bool = True,
-        say: Callable[[str], None] = console.say,
+        say: Say = console.say,
     ):
         """Connects the objects; nothing is read or written yet.
 
@@ -397,7 +398,7 @@ def follow_checkpoints(
     model_dir: str,
     last_step: int | None,
     timeout_secs: float,
-    say: Callable[[str], None],
+    say: Say,
     poll_secs: float = 2.0,
 ) -> Iterator[str]:
     """Yields every intact checkpoint of a run in order, waiting for new ones.

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from simclr_tf import console, run_folder
+from simclr_tf.console import Say
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.files import is_remote
 from simclr_tf.json_files import field, parse_json
@@ -33,9 +34,7 @@ class InUseError(InputError):
 
 
 @contextlib.contextmanager
-def lock_run(
-    model_dir: str, say: Callable[[str], None] = console.say
-) -> Iterator[Callable[[], None]]:
+def lock_run(model_dir: str, say: Say = console.say) -> Iterator[Callable[[], None]]:
     """Keeps other training runs out of a folder while the block runs.
 
     The lock is `flock` on `model_dir/run.lock`, which names its owner. It ends with the process,
@@ -84,7 +83,7 @@ def lock_run(
                 os.rmdir(model_dir)
 
 
-def _acquire(model_dir: str, say: Callable[[str], None]) -> int | None:
+def _acquire(model_dir: str, say: Say) -> int | None:
     """The descriptor of the locked file, None where the file system has no locks."""
     path = os.path.join(model_dir, run_folder.LOCK)
     _let_go_in_children()
