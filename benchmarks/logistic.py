@@ -64,10 +64,13 @@ def main() -> None:
         last = now
 
     path = logistic.logistic_path(
-        features[: words.rows], labels[: words.rows], features[words.rows :], labels[words.rows :],
-        words.classes, values=np.logspace(-6, 5, words.values),
-        settings=logistic.FitSettings(standardize=words.standardize), on_value=on_value,
-    )  # fmt: skip
+        logistic.Examples(features[: words.rows], labels[: words.rows]),
+        logistic.Examples(features[words.rows :], labels[words.rows :]),
+        words.classes,
+        logistic.Choice(np.logspace(-6, 5, words.values)),
+        logistic.FitSettings(standardize=words.standardize),
+        on_value,
+    )
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     print(f"{words.values} values, {words.rows:,} x {words.dims} x {words.classes}: "
           f"{seconds:.1f} s, {busy:.1f} s of processor time, {path.iterations.sum()} iterations, "

@@ -11,7 +11,7 @@ import numpy as np
 
 from simclr_tf.errors import require
 from simclr_tf.evaluation.features import LOGITS_ENDPOINT, Features
-from simclr_tf.evaluation.knn import knn_accuracy
+from simclr_tf.evaluation.knn import knn_predictions
 from simclr_tf.evaluation.linear import linear_probe_predictions
 from simclr_tf.evaluation.metrics import top_k_accuracy
 
@@ -125,10 +125,11 @@ def _nearest_neighbours(test: Features, bank: Features | None, scoring: Scoring)
         return Evaluation({}, [f"kNN is left out: {_no_bank(bank)}."])
     _require_labels("training labels", bank.labels, scoring.num_classes)
     assert test.labels is not None
-    accuracies = knn_accuracy(
-        bank.features, bank.labels, test.features, test.labels, scoring.ks, scoring.temperature,
+    found = knn_predictions(
+        bank.features, bank.labels, test.features, scoring.ks, scoring.temperature,
         scoring.num_classes,
     )  # fmt: skip
+    accuracies = {k: float(np.mean(classes == test.labels)) for k, classes in found.items()}
     size = len(bank.features)
     notes = [
         f"kNN with k={k} uses all {size} training images there are." for k in scoring.ks if k > size
@@ -144,7 +145,7 @@ def _linear_probe(test: Features, bank: Features | None, num_classes: int) -> Ev
         why = "the training images are all of one class"
         return Evaluation({}, [f"The linear probe is left out: {why}."])
     assert test.labels is not None
-    found = linear_probe_predictions(bank.features, bank.labels, test.features, test.labels)
+    found = linear_probe_predictions(bank.features, bank.labels, test.features)
     accuracy = float(np.mean(found == test.labels))
     return Evaluation({LINEAR_PROBE: accuracy}, [], test.labels, {LINEAR_PROBE: found})
 

@@ -36,36 +36,6 @@ _SIGN = np.int32(-(2**31))
 _VOTE_ROWS = 4096  # Queries whose votes are counted at once.
 
 
-def knn_accuracy(
-    bank: Rows,
-    bank_labels: np.ndarray,
-    queries: Rows,
-    query_labels: np.ndarray,
-    ks: Sequence[int] = (20, 200),
-    temperature: float = 0.07,
-    num_classes: int | None = None,
-    query_block: int = 1024,
-    bank_block: int = 4096,
-    *,
-    weighting: Weighting = "weighted",
-) -> dict[int, float]:
-    """Top-1 accuracy of the kNN classifier, for several k at once.
-
-    Args and behaviour as in `knn_predictions`; `query_labels` is (Q,) integers.
-
-    Returns:
-        Accuracy in [0, 1] for each requested k.
-    """
-    query_labels = np.asarray(query_labels)  # (Q,)
-    require(query_labels.shape == (len(queries),), "query_labels",
-            f"must have shape ({len(queries)},), one per query", query_labels.shape)  # fmt: skip
-    predictions = knn_predictions(
-        bank, bank_labels, queries, ks, temperature, num_classes, query_block, bank_block,
-        weighting=weighting,
-    )  # fmt: skip
-    return {k: float(np.mean(predicted == query_labels)) for k, predicted in predictions.items()}
-
-
 def knn_predictions(
     bank: Rows,
     bank_labels: np.ndarray,
@@ -73,15 +43,11 @@ def knn_predictions(
     ks: Sequence[int] = (20, 200),
     temperature: float = 0.07,
     num_classes: int | None = None,
-    query_block: int = 1024,
-    bank_block: int = 4096,
-    *,
-    weighting: Weighting = "weighted",
 ) -> dict[int, np.ndarray]:
-    """Classes that the kNN classifier predicts, for several k at once.
+    """Classes that the weighted kNN classifier predicts, for several k at once.
 
     Deterministic: `nearest_neighbors` says which of equally similar entries is nearer, `vote` which
-    of classes with equal votes wins. For both weightings from one search, call those two.
+    of classes with equal votes wins. For plain votes, call those two.
 
     Args:
         bank: (M, D) features of labeled images; any scale.
@@ -90,12 +56,8 @@ def knn_predictions(
         queries: (Q, D) features to classify.
         ks: Numbers of neighbours. A k above M means all M entries: the answer stays under the k
             asked for.
-        temperature: Above 0; small values trust the nearest entries most. Of no effect where
-            votes are plain.
+        temperature: Above 0; small values trust the nearest entries most.
         num_classes: None takes the largest label of the bank plus 1.
-        query_block: See `nearest_neighbors`.
-        bank_block: See `nearest_neighbors`.
-        weighting: See `vote`.
 
     Returns:
         (Q,) int64 for each requested k.
@@ -104,14 +66,12 @@ def knn_predictions(
         InputError: Shapes do not fit, a label is out of range, or a value is not finite.
     """
     require(len(ks) > 0 and min(ks) >= 1, "ks", "must be numbers of at least 1", list(ks))
-    _check_voting(weighting, temperature)
+    _check_voting("weighted", temperature)
     bank, queries = require_rows("bank", bank), require_rows("queries", queries)
     labels, num_classes = _checked_labels(bank_labels, len(bank), num_classes)
-    sims, indices = nearest_neighbors(
-        bank, queries, max(ks), query_block=query_block, bank_block=bank_block
-    )  # (Q, <=k) both
+    sims, indices = nearest_neighbors(bank, queries, max(ks))  # (Q, <=k) both
     return {
-        k: vote(sims[:, :k], labels[indices[:, :k]], num_classes, weighting, temperature)
+        k: vote(sims[:, :k], labels[indices[:, :k]], num_classes, "weighted", temperature)
         for k in ks
     }
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from simclr_tf.errors import InputError, require
 
+MAX_EXAMPLES = 100_000  # of the training; all test examples always count
+
 
 def linear_probe(
     train_features: np.ndarray,
@@ -17,22 +19,22 @@ def linear_probe(
     test_labels: np.ndarray,
     **options: Any,
 ) -> float:
-    """Top-1 accuracy in [0, 1] of `linear_probe_predictions`, which takes the same arguments."""
-    predictions = linear_probe_predictions(
-        train_features, train_labels, test_features, test_labels, **options
-    )
-    return float(np.mean(predictions == np.asarray(test_labels)))
+    """Top-1 accuracy in [0, 1] of `linear_probe_predictions`, which takes the same options.
+
+    A class that the training part lacks can't be predicted.
+    """
+    test_x, test_y = _checked("test_features", test_features, test_labels)
+    predictions = linear_probe_predictions(train_features, train_labels, test_x, **options)
+    return float(np.mean(predictions == test_y))
 
 
 def linear_probe_predictions(
     train_features: np.ndarray,
     train_labels: np.ndarray,
     test_features: np.ndarray,
-    test_labels: np.ndarray,
     *,
     l2: float = 1e-3,
     max_iterations: int = 200,
-    max_examples: int | None = 100_000,
     seed: int = 0,
 ) -> np.ndarray:
     """Classes of test features by multinomial logistic regression on frozen features.
@@ -45,13 +47,9 @@ def linear_probe_predictions(
         train_features: (N, D) floats; meant for up to about 10^5 x 10^3.
         train_labels: (N,) integers; at least two classes.
         test_features: (M, D) floats.
-        test_labels: (M,) integers, only checked. A class that the training part lacks can't be
-            predicted.
         l2: Strength of the penalty, above 0.
         max_iterations: L-BFGS iterations at most; it stops earlier when converged.
-        max_examples: Of more training examples than this, a random subset is used (all test
-            examples always count). None takes all.
-        seed: Draws that subset.
+        seed: Draws a subset of the training examples where there are more than `MAX_EXAMPLES`.
 
     Returns:
         (M,) int64.
@@ -63,15 +61,15 @@ def linear_probe_predictions(
     from sklearn.preprocessing import StandardScaler
 
     train_x, train_y = _checked("train_features", train_features, train_labels)
-    test_x, _ = _checked("test_features", test_features, test_labels)
+    test_x, _ = _checked("test_features", test_features, np.zeros(len(test_features), int))
     require(train_x.shape[1] == test_x.shape[1], "test_features",
             f"must have the training features' {train_x.shape[1]} dimensions",
             test_x.shape[1])  # fmt: skip
     require(l2 > 0, "l2", "must be > 0", l2)
     require(len(np.unique(train_y)) >= 2, "train_labels", "must hold at least two classes",
             np.unique(train_y).tolist())  # fmt: skip
-    if max_examples is not None and len(train_x) > max_examples:
-        chosen = np.random.default_rng(seed).choice(len(train_x), max_examples, replace=False)
+    if len(train_x) > MAX_EXAMPLES:
+        chosen = np.random.default_rng(seed).choice(len(train_x), MAX_EXAMPLES, replace=False)
         train_x, train_y = train_x[chosen], train_y[chosen]
     scaler = StandardScaler().fit(train_x)
     classifier = LogisticRegression(C=1 / (l2 * len(train_x)), max_iter=max_iterations)

@@ -15,6 +15,7 @@ scaling is described; `FitSettings.standardize` changes that.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -103,6 +104,40 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(np.argmax(logits, axis=1) == labels))
 
 
+class Examples(NamedTuple):
+    """Features with their labels.
+
+    Attributes:
+        features: (N, D), in memory or mapped from a file (`simclr_tf/evaluation/rows.py`).
+        labels: (N,) integers, or (N, C) for several labels; None where they are not known.
+    """
+
+    features: Rows
+    labels: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """How the strength of the penalty is chosen.
+
+    Attributes:
+        values: Strengths, above 0, in any order.
+        metric: Takes (M, C) logits and the labels; more is better.
+        validation: Labelled examples to choose on; None holds a part of the training examples out.
+        fraction: Of that part, see `split_validation`; with several labels drawn regardless of
+            them.
+        seed: Draws the examples to hold out.
+    """
+
+    values: Sequence[float] | np.ndarray = dataclasses.field(
+        default_factory=lambda: REGULARIZATION_VALUES
+    )
+    metric: Metric = accuracy
+    validation: Examples | None = None
+    fraction: float = 0.1
+    seed: int = 0
+
+
 def fit_logistic(
     features: Rows,
     labels: np.ndarray,
@@ -135,49 +170,44 @@ def fit_logistic(
 
 
 def logistic_path(
-    train_features: Rows,
-    train_labels: np.ndarray,
-    validation_features: Rows,
-    validation_labels: np.ndarray,
+    train: Examples,
+    validation: Examples,
     num_classes: int,
-    *,
-    values: Sequence[float] | np.ndarray = REGULARIZATION_VALUES,
-    metric: Metric = accuracy,
+    choice: Choice | None = None,
     settings: FitSettings | None = None,
     on_value: Callable[[PathPoint], None] | None = None,
 ) -> LogisticPath:
     """Fits all values, from the strongest to the weakest, each from the one before.
 
     Args:
-        train_features: See `fit_logistic`.
-        train_labels: See `fit_logistic`.
-        validation_features: (M, D).
-        validation_labels: (M,), or (M, num_classes) for several labels.
+        train: Labelled; see `fit_logistic`.
+        validation: Labelled; decides.
         num_classes: Number of classes.
-        values: Strengths, above 0, in any order.
-        metric: Takes (M, C) logits and the labels; more is better.
+        choice: Values and metric; None takes the defaults.
         settings: None takes the defaults.
         on_value: Called after each fit.
 
     Raises:
         InputError: See `fit_logistic`; or a score is not finite.
     """
-    ordered = np.sort(_check_values(values))[::-1]
-    settings = settings or FitSettings()
-    validation_features = check_rows("validation features", validation_features)
+    choice, settings = choice or Choice(), settings or FitSettings()
+    ordered = np.sort(_check_values(choice.values))[::-1]
+    train_labels = _labels("training", train)
+    validation_features = check_rows("validation features", validation.features)
     validation_labels = check_labels(
-        "validation", validation_labels, len(validation_features), num_classes, settings
-    )
+        "validation", _labels("validation", validation), len(validation_features), num_classes,
+        settings,
+    )  # fmt: skip
     best: PathPoint | None = None
     points: list[tuple[float, int, bool]] = []
     model = None
     with full_float32():
-        problem = Problem(train_features, train_labels, num_classes, settings, "training")
+        problem = Problem(train.features, train_labels, num_classes, settings, "training")
         _require_width(validation_features, problem.features, "validation features")
         for value in ordered.tolist():
             solution = problem.solve(value, model)
             model = solution.model
-            score = float(metric(decision(model, validation_features), validation_labels))
+            score = float(choice.metric(decision(model, validation_features), validation_labels))
             require(bool(np.isfinite(score)), "metric", "must give a finite score", score)
             point = PathPoint(value, score, solution)
             points.append((score, solution.iterations, solution.converged))
@@ -191,108 +221,83 @@ def logistic_path(
 
 
 def logistic_regression(
-    train_features: Rows,
-    train_labels: np.ndarray,
-    test_features: Rows,
+    train: Examples,
+    test: Examples,
     num_classes: int,
-    *,
-    validation_features: Rows | None = None,
-    validation_labels: np.ndarray | None = None,
-    validation_fraction: float = 0.1,
-    test_labels: np.ndarray | None = None,
-    values: Sequence[float] | np.ndarray = REGULARIZATION_VALUES,
-    metric: Metric | None = None,
-    multi_label: bool = False,
-    standardize: bool = False,
-    max_iterations: int = 1000,
-    seed: int = 0,
+    choice: Choice | None = None,
+    settings: FitSettings | None = None,
     on_value: Callable[[float, float], None] | None = None,
 ) -> LogisticResult:
     """The whole protocol of appendix B.8: choose a value, refit on both parts, test once.
 
     Args:
-        train_features: (N, D), in memory or mapped from a file.
-        train_labels: (N,), or (N, num_classes) for several labels; see `fit_logistic`.
-        test_features: (M, D).
+        train: Labelled; see `fit_logistic`.
+        test: What is predicted; labels only to score every fit of the path too.
         num_classes: Number of classes.
-        validation_features: (V, D); None holds a part of the training examples out.
-        validation_labels: Theirs; given with them.
-        validation_fraction: See `split_validation`; with several labels drawn regardless of them.
-        test_labels: Only to score every fit of the path too.
-        values: As in `logistic_path`.
-        metric: As in `logistic_path`; None is accuracy.
-        multi_label: See `FitSettings`.
-        standardize: See `FitSettings`.
-        max_iterations: See `FitSettings`.
-        seed: Draws the examples to hold out.
+        choice: How the value is chosen; None takes the defaults.
+        settings: None takes the defaults.
         on_value: Called after each fit of the path with the value and its validation score.
 
     Raises:
         InputError: See `logistic_path` and `split_validation`.
     """
-    settings = FitSettings(
-        multi_label=multi_label, standardize=standardize, max_iterations=max_iterations
-    )
-    require((validation_features is None) == (validation_labels is None), "validation labels",
-            "must be given with the validation features, and only then",
-            None if validation_labels is None else "labels alone")  # fmt: skip
-    metric = metric or accuracy
-    train_features = require_rows("training features", train_features)
-    train_labels = check_labels(
-        "training", train_labels, len(train_features), num_classes, settings
-    )
-    test_features = check_rows("test features", test_features)
-    _require_width(test_features, train_features, "test features")
+    chosen_by, settings = choice or Choice(), settings or FitSettings()
+    rows = require_rows("training features", train.features)
+    labels = check_labels("training", _labels("training", train), len(rows), num_classes, settings)
+    train = Examples(rows, labels)
+    test_features = check_rows("test features", test.features)
+    _require_width(test_features, rows, "test features")
+    test_labels = test.labels
     if test_labels is not None:
         test_labels = check_labels("test", test_labels, len(test_features), num_classes, settings)
-    if validation_features is None or validation_labels is None:
-        parts = _held_out(train_features, train_labels, validation_fraction, seed)
-        everything, all_labels = train_features, train_labels
+    if chosen_by.validation is None:
+        fitted_on, validation = _held_out(rows, labels, chosen_by.fraction, chosen_by.seed)
+        everything = train
     else:
-        parts = (train_features, train_labels, validation_features, validation_labels)
-        everything, all_labels = _together(*parts)
+        fitted_on, validation = train, chosen_by.validation
+        everything = _together(train, validation)
     test_scores: list[float] = []
 
     def on_point(point: PathPoint) -> None:
         if test_labels is not None:
             logits = decision(point.solution.model, test_features)
-            test_scores.append(float(metric(logits, test_labels)))
+            test_scores.append(float(chosen_by.metric(logits, test_labels)))
         if on_value is not None:
             on_value(point.value, point.score)
 
-    path = logistic_path(
-        *parts, num_classes, values=values, metric=metric, settings=settings, on_value=on_point
-    )
+    path = logistic_path(fitted_on, validation, num_classes, chosen_by, settings, on_point)
     model = fit_logistic(
-        everything, all_labels, path.chosen, num_classes, start=path.model, settings=settings
-    )
+        everything.features, _labels("training", everything), path.chosen, num_classes,
+        start=path.model, settings=settings,
+    )  # fmt: skip
     return LogisticResult(
         path.chosen, path.values, path.scores, np.array(test_scores) if test_scores else None,
         model, decision(model, test_features),
     )  # fmt: skip
 
 
+def _labels(name: str, examples: Examples) -> np.ndarray:
+    require(examples.labels is not None, f"{name} labels", "must be given", None)
+    return np.asarray(examples.labels)
+
+
 def _held_out(
     features: Rows, labels: np.ndarray, fraction: float, seed: int
-) -> tuple[Rows, np.ndarray, Rows, np.ndarray]:
-    """Features and labels of the part to train on and of the part to choose on."""
+) -> tuple[Examples, Examples]:
+    """The part to train on and the part to choose on."""
     strata = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
     kept, held = split_validation(strata, fraction, seed)
-    return RowSubset(features, kept), labels[kept], RowSubset(features, held), labels[held]
-
-
-def _together(
-    train_features: Rows,
-    train_labels: np.ndarray,
-    validation_features: Rows,
-    validation_labels: np.ndarray,
-) -> tuple[Rows, np.ndarray]:
-    validation_features = require_rows("validation features", validation_features)
-    _require_width(validation_features, train_features, "validation features")
     return (
-        RowChain([train_features, validation_features]),
-        np.concatenate([train_labels, np.asarray(validation_labels)]),
+        Examples(RowSubset(features, kept), labels[kept]),
+        Examples(RowSubset(features, held), labels[held]),
     )
+
+
+def _together(train: Examples, validation: Examples) -> Examples:
+    rows = require_rows("validation features", validation.features)
+    _require_width(rows, train.features, "validation features")
+    labels = np.concatenate([_labels("training", train), _labels("validation", validation)])
+    return Examples(RowChain([train.features, rows]), labels)
 
 
 def split_validation(

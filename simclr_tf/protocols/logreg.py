@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import special
 
@@ -29,7 +31,7 @@ def run(context: Context) -> Section:
     validation = None
     if settings.validation_split is not None:
         validation = context.features(settings.validation_split, setting="validation_split")
-    fitted = fit_features(context, train, validation, test, score_path=True)
+    fitted = fit_features(context, Parts(train, test, validation), score_path=True)
     assert test.labels is not None
     found = score_logits(fitted.test_logits, test.labels)
     context.write_predictions("logreg", found.labels, found.logits)
@@ -51,14 +53,25 @@ def run(context: Context) -> Section:
     return Section("Logistic regression (B.8)", tuple(rows), section)
 
 
+class Parts(NamedTuple):
+    """Features of the parts of a data set, all labelled.
+
+    Attributes:
+        train: To learn from; a part is held out where `validation` is None.
+        test: To predict.
+        validation: To choose on, added to the training ones for the last fit.
+    """
+
+    train: Features
+    test: Features
+    validation: Features | None = None
+
+
 def fit_features(
     context: Context,
-    train: Features,
-    validation: Features | None,
-    test: Features,
-    *,
+    parts: Parts,
     multi_label: bool = False,
-    metric: logistic.Metric | None = None,
+    metric: logistic.Metric = logistic.accuracy,
     num_classes: int | None = None,
     score_path: bool = False,
 ) -> logistic.LogisticResult:
@@ -66,20 +79,22 @@ def fit_features(
 
     Args:
         context: Settings and seed.
-        train: Labelled features; a part is held out where `validation` is None.
-        validation: Features to choose on, added to the training ones for the last fit.
-        test: Features to predict.
+        parts: The features.
         multi_label: Whether an image may be of several classes.
-        metric: What decides; None is accuracy.
+        metric: What decides.
         num_classes: Classes; None takes the context's.
         score_path: Score every fit on the test features too, for a picture; nothing is chosen by
             it.
     """
-    assert train.labels is not None
-    chosen_on = (None if validation is None else validation.features,
-                 None if validation is None else validation.labels)  # fmt: skip
-    count = context.settings.logreg_values
-    values = np.logspace(-6, 5, count) if count > 1 else np.array([1.0])
+    settings, held = context.settings, parts.validation
+    count = settings.logreg_values
+    choice = logistic.Choice(
+        np.logspace(-6, 5, count) if count > 1 else np.array([1.0]),
+        metric,
+        None if held is None else logistic.Examples(held.features, held.labels),
+        settings.validation_fraction,
+        context.seed,
+    )
     with Progress(count, label="logistic regression", unit="fits") as bar:
         done = iter(range(1, count + 1))
 
@@ -88,20 +103,14 @@ def fit_features(
             bar.update(step, step, {"L2": value, "validation": score})
 
         return logistic.logistic_regression(
-            train.features,
-            train.labels,
-            test.features,
+            logistic.Examples(parts.train.features, parts.train.labels),
+            logistic.Examples(parts.test.features, parts.test.labels if score_path else None),
             num_classes or context.num_classes,
-            validation_features=chosen_on[0],
-            validation_labels=chosen_on[1],
-            validation_fraction=context.settings.validation_fraction,
-            test_labels=test.labels if score_path else None,
-            values=values,
-            metric=metric,
-            multi_label=multi_label,
-            max_iterations=context.settings.logreg_iterations,
-            seed=context.seed,
-            on_value=on_value,
+            choice,
+            logistic.FitSettings(
+                multi_label=multi_label, max_iterations=settings.logreg_iterations
+            ),
+            on_value,
         )
 
 

@@ -16,7 +16,7 @@ from simclr_tf.evaluation import transfer as suite
 from simclr_tf.evaluation.features import Features
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.finetune import finetune_grid
-from simclr_tf.protocols.logreg import fit_features
+from simclr_tf.protocols.logreg import Parts, fit_features
 from simclr_tf.units import format_percent
 
 _FIELDS = {suite.TOP_1: "top_1", suite.MEAN_PER_CLASS: "mean_per_class"}  # of a `Score`
@@ -85,9 +85,8 @@ def _linear(
     classes = _classes(context.source)
     metric = _metric(dataset, classes)
     fitted = fit_features(
-        context, train, validation, test, multi_label=dataset.multi_label, metric=metric,
-        num_classes=classes,
-    )  # fmt: skip
+        context, Parts(train, test, validation), dataset.multi_label, metric, classes
+    )
     labels = _labels(test)
     context.write_predictions(f"transfer_{dataset.folder}", labels, fitted.test_logits)
     value = metric(fitted.test_logits, labels)

@@ -34,9 +34,15 @@ def clustered(seed, size, classes=5, dim=6):
 def test_equals_the_oracle_for_any_blocks(query_block, bank_block):
     bank, labels = clustered(0, 43)
     queries, _ = clustered(1, 17)
-    found = knn.knn_predictions(
-        bank, labels, queries, (1, 5, 20, 200), 0.07, 5, query_block, bank_block
+    sims, indices = knn.nearest_neighbors(
+        bank, queries, 200, query_block=query_block, bank_block=bank_block
     )
+    found = {
+        k: knn.vote(sims[:, :k], labels[indices[:, :k]], 5, temperature=0.07)
+        for k in (1, 5, 20, 200)
+    }
+    whole = knn.knn_predictions(bank, labels, queries, (1, 5, 20, 200), 0.07, 5)
+    assert all(np.array_equal(found[k], whole[k]) for k in found)
     for k in (1, 5, 20, 200):
         expected = [oracle(bank, labels, query, k, 0.07, 5) for query in queries]
         assert found[k].tolist() == expected, k
@@ -54,12 +60,6 @@ def test_temperatures(temperature):
     assert found.tolist() == expected
 
 
-def test_accuracy_is_the_share_of_hits():
-    bank = np.eye(3, dtype=np.float32)
-    found = knn.knn_accuracy(bank, np.arange(3), bank[[0, 1, 2, 2]], np.array([0, 1, 2, 0]), (1,))
-    assert found == {1: 0.75}
-
-
 def test_k_above_the_bank_is_all_of_it():
     bank, labels = clustered(4, 12)
     queries, _ = clustered(5, 9)
@@ -72,9 +72,9 @@ def test_equal_entries_are_taken_in_bank_order():
     bank = np.ones((10, 2), np.float32)
     labels = np.array([1, 2, 2, 1, 1, 1, 1, 1, 1, 1])
     for bank_block in (10, 4, 1):
-        found = knn.knn_predictions(bank, labels, bank[:2], (3, 10), bank_block=bank_block)
-        assert found[3].tolist() == [2, 2]
-        assert found[10].tolist() == [1, 1]
+        sims, indices = knn.nearest_neighbors(bank, bank[:2], 10, bank_block=bank_block)
+        assert knn.vote(sims[:, :3], labels[indices[:, :3]], 3).tolist() == [2, 2]
+        assert knn.vote(sims, labels[indices], 3).tolist() == [1, 1]
 
 
 def test_equal_votes_go_to_the_lowest_class():
@@ -168,7 +168,7 @@ def test_both_weightings_from_one_search():
     queries, _ = clustered(11, 60)
     sims, indices = knn.nearest_neighbors(bank, queries, 50)
     for k in (1, 10, 50):
-        plain = knn.knn_predictions(bank, labels, queries, (k,), weighting="plain")[k]
+        plain = knn.vote(sims[:, :k], labels[indices[:, :k]], 5, "plain")
         counts = [
             np.bincount(labels[row[:k]], minlength=5) for row in brute_force(bank, queries, 50)[1]
         ]
@@ -176,10 +176,9 @@ def test_both_weightings_from_one_search():
         assert np.array(clear).mean() > 0.5
         expected = np.argmax(counts, axis=1)
         np.testing.assert_array_equal(plain[clear], expected[clear])
-        for weighting in ("plain", "weighted"):
-            found = knn.knn_predictions(bank, labels, queries, (k,), weighting=weighting)[k]
-            again = knn.vote(sims[:, :k], labels[indices[:, :k]], 5, weighting)
-            np.testing.assert_array_equal(found, again)
+        found = knn.knn_predictions(bank, labels, queries, (k,))[k]
+        again = knn.vote(sims[:, :k], labels[indices[:, :k]], 5, "weighted")
+        np.testing.assert_array_equal(found, again)
 
 
 def test_votes_in_blocks(monkeypatch):
@@ -196,7 +195,6 @@ def test_a_class_with_one_example_and_one_without():
     found = knn.knn_predictions(bank, np.array([4, 1, 1]), bank[:2], (1, 3), num_classes=9)
     assert found[1].tolist() == [4, 1]
     assert set(found[3]) <= {1, 4}  # never a class that the bank lacks
-    assert knn.knn_accuracy(bank, np.array([4, 1, 1]), bank[:2], np.array([4, 8]), (1,)) == {1: 0.5}
 
 
 def test_many_queries_are_taken_in_parts(monkeypatch):
@@ -236,9 +234,10 @@ def test_extreme_scales(scale):
 
 def test_scale_of_the_features_does_not_matter():
     bank, labels = clustered(8, 100)
-    queries, query_labels = clustered(9, 50)
-    plain = knn.knn_accuracy(bank, labels, queries, query_labels, (5,))
-    assert plain == knn.knn_accuracy(256 * bank, labels, queries / 64, query_labels, (5,))
+    queries, _ = clustered(9, 50)
+    plain = knn.knn_predictions(bank, labels, queries, (5,))[5]
+    scaled = knn.knn_predictions(256 * bank, labels, queries / 64, (5,))[5]
+    np.testing.assert_array_equal(plain, scaled)
 
 
 GOOD = {"bank": np.eye(3), "bank_labels": np.arange(3), "queries": np.eye(3)}
@@ -258,8 +257,6 @@ GOOD = {"bank": np.eye(3), "bank_labels": np.arange(3), "queries": np.eye(3)}
         ({"bank_labels": np.array([0, 1, -1])}, "must lie in"),
         ({"bank_labels": np.array([0.0, 1, 2])}, "must be integers"),
         ({"queries": np.array([[1, 2, 3], [1, np.nan, 0]])}, "queries must be finite.*example 1"),
-        ({"bank_block": 0}, "at least 1"),
-        ({"weighting": "uniform"}, "weighting must be"),
         ({"bank": np.array([[1, 0, 0], [0, 1, 0], [0, np.inf, 1]])}, "bank must be.*example 2"),
         ({"bank": np.array([["a"] * 3] * 3)}, "bank must be real numbers"),
     ],
@@ -267,11 +264,6 @@ GOOD = {"bank": np.eye(3), "bank_labels": np.arange(3), "queries": np.eye(3)}
 def test_bad_input(change, text):
     with pytest.raises(InputError, match=text):
         knn.knn_predictions(**{**GOOD, **change})
-
-
-def test_query_labels_of_another_length():
-    with pytest.raises(InputError, match="query_labels"):
-        knn.knn_accuracy(**GOOD, query_labels=np.arange(2))
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,9 @@ def test_max_examples_draws_a_seeded_subset(monkeypatch):
 
     monkeypatch.setattr(linear_model, "LogisticRegression", Spy)
     train, test = blobs(0, 300), blobs(1, 30)
+    monkeypatch.setattr(linear, "MAX_EXAMPLES", 50)
     for seed in (0, 0, 1):
-        linear.linear_probe(*train, *test, max_examples=50, seed=seed)
+        linear.linear_probe(*train, *test, seed=seed)
     assert [size for size, _ in sizes] == [50, 50, 50]
     assert sizes[0] == sizes[1] != sizes[2]
 

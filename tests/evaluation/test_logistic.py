@@ -7,9 +7,10 @@ from sklearn.metrics import average_precision_score
 
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation import logistic
-from simclr_tf.evaluation.logistic import FitSettings, decision
+from simclr_tf.evaluation.logistic import Choice, Examples, FitSettings, decision
 
 VALUES = [100.0, 1.0, 0.1]
+SEVERAL = FitSettings(multi_label=True)
 FEW = FitSettings(max_iterations=10)  # where it doesn't matter how good a fit is
 
 
@@ -19,6 +20,27 @@ def examples(seed, count=150, dims=8, classes=3):
     labels = rng.integers(0, classes, count)
     features = (centers[labels] + rng.normal(size=(count, 4))) @ mixing
     return np.maximum(features + 0.5, 0).astype(np.float32), labels
+
+
+def path_of(
+    train_features, train_labels, validation_features, validation_labels, num_classes, *,
+    values, metric=logistic.accuracy, settings=None, on_value=None,
+):  # fmt: skip
+    return logistic.logistic_path(
+        Examples(train_features, train_labels), Examples(validation_features, validation_labels),
+        num_classes, Choice(values, metric), settings, on_value,
+    )  # fmt: skip
+
+
+def protocol(
+    train_features, train_labels, test_features, num_classes, *, values, test_labels=None,
+    validation=None, metric=logistic.accuracy, fraction=0.1, seed=0, settings=None, on_value=None,
+):  # fmt: skip
+    held = None if validation is None else Examples(*validation)
+    return logistic.logistic_regression(
+        Examples(train_features, train_labels), Examples(test_features, test_labels), num_classes,
+        Choice(values, metric, held, fraction, seed), settings, on_value,
+    )  # fmt: skip
 
 
 def test_values_of_the_paper():
@@ -31,7 +53,7 @@ def test_values_of_the_paper():
 def test_path_equals_separate_fits_of_scikit_learn():
     train, validation = examples(0), examples(1)
     points = []
-    path = logistic.logistic_path(
+    path = path_of(
         *train, *validation, 3, values=VALUES, settings=FitSettings(tolerance=1e-10),
         on_value=points.append,
     )  # fmt: skip
@@ -50,7 +72,7 @@ def test_path_equals_separate_fits_of_scikit_learn():
 
 def test_any_order_of_values_runs_from_the_strongest():
     train, validation = examples(0), examples(1)
-    paths = [logistic.logistic_path(*train, *validation, 3, values=order, settings=FEW)
+    paths = [path_of(*train, *validation, 3, values=order, settings=FEW)
              for order in (VALUES, VALUES[::-1], [1.0, 100.0, 0.1])]  # fmt: skip
     for path in paths[1:]:
         np.testing.assert_array_equal(path.scores, paths[0].scores)
@@ -63,7 +85,7 @@ def test_any_order_of_values_runs_from_the_strongest():
 def test_equal_scores_choose_the_stronger_penalty(scores, chosen):
     train, validation = examples(0), examples(1)
     given, points = iter(scores), []
-    path = logistic.logistic_path(
+    path = path_of(
         *train, *validation, 3, values=VALUES, metric=lambda logits, labels: next(given),
         on_value=points.append, settings=FEW,
     )  # fmt: skip
@@ -75,8 +97,8 @@ def test_equal_scores_choose_the_stronger_penalty(scores, chosen):
 def test_protocol_refits_on_both_parts():
     train, validation, test = examples(0), examples(1), examples(2)
     calls = []
-    found = logistic.logistic_regression(
-        *train, test[0], 3, validation_features=validation[0], validation_labels=validation[1],
+    found = protocol(
+        *train, test[0], 3, validation=validation,
         test_labels=test[1], values=VALUES, on_value=lambda *call: calls.append(call),
     )  # fmt: skip
     both = [np.concatenate(pair) for pair in zip(train, validation, strict=True)]
@@ -87,7 +109,7 @@ def test_protocol_refits_on_both_parts():
     np.testing.assert_allclose(*centred, atol=0.02 * np.abs(expected).max())
     assert found.test_logits.dtype == np.float32
     assert calls == list(zip(VALUES, found.validation_scores.tolist(), strict=True))
-    path = logistic.logistic_path(*train, *validation, 3, values=VALUES)
+    path = path_of(*train, *validation, 3, values=VALUES)
     np.testing.assert_array_equal(path.scores, found.validation_scores)
     assert found.test_scores.shape == (3,)
     chosen = VALUES.index(found.value)
@@ -99,13 +121,9 @@ def test_protocol_holds_a_part_out_and_refits_on_all(tmp_path):
     (features, labels), test = examples(0), examples(2)
     np.save(tmp_path / "features.npy", features)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    found = logistic.logistic_regression(
-        mapped, labels, test[0], 3, validation_fraction=0.3, seed=4, values=VALUES
-    )
+    found = protocol(mapped, labels, test[0], 3, fraction=0.3, seed=4, values=VALUES)
     kept, held = logistic.split_validation(labels, 0.3, 4)
-    path = logistic.logistic_path(
-        features[kept], labels[kept], features[held], labels[held], 3, values=VALUES
-    )
+    path = path_of(features[kept], labels[kept], features[held], labels[held], 3, values=VALUES)
     np.testing.assert_array_equal(found.validation_scores, path.scores)
     assert found.value == path.chosen and found.test_scores is None
     theirs = LogisticRegression(C=1 / found.value, tol=1e-10, max_iter=10_000)
@@ -125,9 +143,9 @@ def test_several_labels_with_a_metric_of_their_own():
         table[::7, 0] = 1
         parts.append((features, table))
     train, validation, test = parts
-    found = logistic.logistic_regression(
-        *train, test[0], 3, validation_features=validation[0], validation_labels=validation[1],
-        test_labels=test[1], values=VALUES, metric=mean_average_precision, multi_label=True,
+    found = protocol(
+        *train, test[0], 3, validation=validation,
+        test_labels=test[1], values=VALUES, metric=mean_average_precision, settings=SEVERAL,
     )  # fmt: skip
     expected = []
     for value in VALUES:
@@ -139,8 +157,13 @@ def test_several_labels_with_a_metric_of_their_own():
         expected.append(mean_average_precision(np.stack(logits, axis=1), validation[1]))
     np.testing.assert_allclose(found.validation_scores, expected, atol=2e-3)
     # Without a validation part, one is drawn.
-    drawn = logistic.logistic_regression(
-        *train, test[0], 3, values=VALUES, metric=mean_average_precision, multi_label=True
+    drawn = protocol(
+        *train,
+        test[0],
+        3,
+        values=VALUES,
+        metric=mean_average_precision,
+        settings=SEVERAL,
     )
     assert drawn.test_logits.shape == (150, 3)
 
@@ -148,7 +171,7 @@ def test_several_labels_with_a_metric_of_their_own():
 def test_a_class_that_training_lacks_counts_as_an_error():
     (features, labels), test = examples(0), examples(2)
     present = labels < 2
-    path = logistic.logistic_path(features[present], labels[present], *test, 3, values=[1.0])
+    path = path_of(features[present], labels[present], *test, 3, values=[1.0])
     correct = decision(path.model, test[0]).argmax(axis=1) == test[1]
     assert path.scores[0] == correct.mean()
     assert not correct[test[1] == 2].any()
@@ -258,23 +281,24 @@ def test_bad_paths(change, text):
             "validation_features": VALIDATION[0], "validation_labels": VALIDATION[1],
             "values": [1.0]}  # fmt: skip
     with pytest.raises(InputError, match=text):
-        logistic.logistic_path(**{**good, **change})
+        path_of(**{**good, **change})
 
 
 @pytest.mark.parametrize(
     "change, text",
     [
-        ({"validation_features": VALIDATION[0]}, "validation labels must be given"),
-        ({"validation_labels": VALIDATION[1]}, "validation labels must be given"),
+        ({"validation": (VALIDATION[0],)}, "validation labels must be given"),
         ({"test_features": BROKEN}, "test features must be finite.*example 6"),
         ({"test_features": VALIDATION[0][:, :5]}, "test features must have"),
         ({"test_labels": VALIDATION[1][:3]}, "test labels must have shape"),
-        ({"validation_fraction": 2.0}, "fraction must lie"),
-        ({"max_iterations": 0}, "max_iterations"),
+        ({"fraction": 2.0}, "fraction must lie"),
+        ({"settings": {"max_iterations": 0}}, "max_iterations"),
     ],
 )
 def test_bad_protocols(change, text):
     good = {"train_features": TRAIN[0], "train_labels": TRAIN[1], "num_classes": 3,
             "test_features": VALIDATION[0], "values": [1.0]}  # fmt: skip
     with pytest.raises(InputError, match=text):
-        logistic.logistic_regression(**{**good, **change})
+        if isinstance(settings := change.get("settings"), dict):
+            change = {"settings": FitSettings(**settings)}
+        protocol(**{**good, **change})
