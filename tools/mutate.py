@@ -19,6 +19,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
+import linecache
 import os
 import pathlib
 import random
@@ -119,6 +120,9 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
         return self._path
 
     def get_data(self, path: str) -> bytes:
+        # AutoGraph reads functions again to convert them, from the lines that are known of a file.
+        lines = self._source.splitlines(keepends=True)
+        linecache.cache[self._path] = (len(self._source), None, lines, self._path)
         return self._source.encode()
 
     def path_stats(self, path: str):

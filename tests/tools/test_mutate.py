@@ -1,3 +1,5 @@
+import importlib.util
+import inspect
 import json
 import subprocess
 import sys
@@ -20,6 +22,18 @@ def test_a_seed_draws_the_same_mutants():
     names = mutate.modules(["simclr_tf/objectives"])
     keys = [[one.key for one in mutate.draw(names, 20, seed)] for seed in (1, 1, 2)]
     assert keys[0] == keys[1] != keys[2] and len(set(keys[0])) == 20
+
+
+def test_who_reads_a_function_again_reads_the_change(tmp_path, monkeypatch):
+    """As AutoGraph does, which would run the code as it was."""
+    monkeypatch.setattr(mutate, "ROOT", tmp_path)
+    (tmp_path / "odd.py").write_text("# Said at the top.\n\n" + ARITHMETIC)
+    (mutant,) = [one for one in mutate.draw(["odd.py"], None, 0) if "x * 2" in one.mutation.after]
+    spec = mutate._Changed(mutant).find_spec("odd")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.half(6) == 12
+    assert inspect.getsource(module.half) == "def half(x):\n    return x * 2\n"
 
 
 @pytest.mark.slow
