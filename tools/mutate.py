@@ -44,7 +44,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "simclr_tf/training/checkpoints.py": ("tests/training/test_checkpoint_files.py",),
     "simclr_tf/training/losses.py": (),
     "simclr_tf/training/step.py": ("tests/training/test_loop.py",),
-    "simclr_tf/weights/restore.py": ("tests/weights/test_load.py",),
+    "simclr_tf/weights/restore.py": (
+        "tests/weights/test_load.py",
+        "tests/weights/test_readings.py",
+    ),
     "simclr_tf/weights/layout.py": ("tests/weights/test_stored.py",),
     "simclr_tf/weights/infer.py": ("tests/weights/test_load.py",),
     "simclr_tf/weights/integrity.py": (),
