@@ -12,6 +12,25 @@ from simclr_tf.augment import autoaugment, seeds
 LEVEL = 1 / 255
 GRAY = (128, 128, 128)
 
+# The paper's policy as TensorFlow's model garden has it (official/vision, reduced ImageNet), where
+# operations without a strength have a number too; torchvision has the same without those numbers.
+PUBLISHED = """
+    Posterize 0.4 8 Rotate 0.6 9          Solarize 0.6 5 AutoContrast 0.6 5
+    Equalize 0.8 8 Equalize 0.6 3         Posterize 0.6 7 Posterize 0.6 6
+    Equalize 0.4 7 Solarize 0.2 4         Equalize 0.4 4 Rotate 0.8 8
+    Solarize 0.6 3 Equalize 0.6 7         Posterize 0.8 5 Equalize 1.0 2
+    Rotate 0.2 3 Solarize 0.6 8           Equalize 0.6 8 Posterize 0.4 6
+    Rotate 0.8 8 Color 0.4 0              Rotate 0.4 9 Equalize 0.6 2
+    Equalize 0.0 7 Equalize 0.8 8         Invert 0.6 4 Equalize 1.0 8
+    Color 0.6 4 Contrast 1.0 8            Rotate 0.8 8 Color 1.0 2
+    Color 0.8 8 Solarize 0.8 7            Sharpness 0.4 7 Invert 0.6 8
+    ShearX 0.6 5 Equalize 1.0 9           Color 0.4 0 Equalize 0.6 3
+    Equalize 0.4 7 Solarize 0.2 4         Solarize 0.6 5 AutoContrast 0.6 5
+    Invert 0.6 4 Equalize 1.0 8           Color 0.6 4 Contrast 1.0 8
+    Equalize 0.8 8 Equalize 0.6 3
+"""
+WITHOUT_STRENGTH = ("autocontrast", "equalize", "invert")
+
 
 def _pixels(size: int = 24, seed: int = 0) -> np.ndarray:
     """Colourful, smooth, not square in its contents, on 256 levels."""
@@ -96,6 +115,15 @@ def test_strength_zero_changes_nothing_that_has_a_direction():
     pixels = _pixels()
     for name in ("color", "contrast", "sharpness", "rotate", "shear_x", "posterize"):
         np.testing.assert_allclose(_ours(name, pixels), pixels / 255, atol=1e-6, err_msg=name)
+
+
+def test_the_policy_is_the_published_one():
+    words = PUBLISHED.lower().replace("shearx", "shear_x").split()
+    operations = [
+        (name, float(probability), None if name in WITHOUT_STRENGTH else int(strength))
+        for name, probability, strength in zip(words[::3], words[1::3], words[2::3], strict=True)
+    ]
+    assert list(autoaugment.POLICY) == list(zip(operations[::2], operations[1::2], strict=True))
 
 
 def test_the_policy_draws_all_pairs_and_keeps_the_range():
