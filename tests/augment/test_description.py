@@ -24,7 +24,9 @@ def _again(image, applied, brightness="multiplicative"):
     for name, amounts in applied:
         if name == "crop":
             row, column, height, width = (int(amount) for amount in amounts[:4])
+            whole = tf.size(view)
             view = view[row : row + height, column : column + width]
+            assert amounts[4] == pytest.approx(float(tf.size(view) / whole))  # of the area
             view = tf.clip_by_value(tf.image.resize(view, (SIZE, SIZE), "bicubic"), 0, 1)
         elif name == "flip":
             view = view[:, ::-1]
