@@ -66,6 +66,15 @@ def test_the_chosen_form_gives_the_plain_loss(images):
     assert_equal(graph(a, b), with_gradients(lambda a, b: plain(a, b, 0.1, True), a, b))
 
 
+# 2b anchors among 2b candidates: 180 * 180 = 32,400 logits and 182 * 182 = 33,124.
+@pytest.mark.parametrize(("images", "hits"), [(90, 1), (91, 0)])
+def test_up_to_32768_logits_take_the_plain_form(images, hits):
+    """Where all candidates tie it counts the first of them, blocks count none."""
+    same = tf.ones([images, 2])
+    accuracy = contrastive_loss(same, same, 0.1).accuracy
+    assert float(accuracy) == pytest.approx(hits / images)
+
+
 @pytest.mark.parametrize("block_size", [0, 16])
 def test_a_batch_of_unknown_size(block_size):
     a, b = views(24)

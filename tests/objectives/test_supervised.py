@@ -91,6 +91,12 @@ def test_refuses_shapes_and_dtypes(logits, labels):
         softmax_cross_entropy(logits, labels, 5)
 
 
+def test_top_k_refuses_logits_of_pixels():
+    """Their shape fits the labels as far as the batch goes."""
+    with pytest.raises(ValueError, match=r"shape \(b, classes\).*Received: \(3, 4, 5\)"):
+        top_k_correct(np.ones((3, 4, 5), np.float32), np.ones(3, np.int64), 1)
+
+
 def test_refuses_k():
     with pytest.raises(InputError, match="k must be at least 1"):
         top_k_correct(*draw(), 0)

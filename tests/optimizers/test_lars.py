@@ -129,6 +129,15 @@ def test_zero_norms_give_trust_one(zero, classic):
     np.testing.assert_array_equal(variable, weight - 0.5 * gradient)
 
 
+@pytest.mark.parametrize("classic", [True, False])
+def test_a_norm_too_small_for_float32_gives_trust_one(classic):
+    """The squares of the gradient are 0, the gradient is not: the step is a plain one."""
+    variable = tf.Variable(np.full((2, 2), 1e-18, np.float32), name="k")
+    optimizer = LARS(1e6, classic_momentum=classic, roles={"k": "kernel"})
+    apply(optimizer, [variable], [np.full((2, 2), 1e-25, np.float32)])
+    np.testing.assert_allclose(variable, np.full((2, 2), 0.9e-18), rtol=1e-5)
+
+
 @pytest.mark.parametrize("role", ["bias", "batch_norm", "linear_head_kernel", "linear_head_bias"])
 def test_excluded_roles_take_plain_momentum_steps(role):
     variable = tf.Variable(np.ones((2, 2), np.float32), name="k")
