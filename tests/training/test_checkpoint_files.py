@@ -384,6 +384,27 @@ def test_no_space_at_any_point_is_one_line_and_changes_nothing(
     assert steps_in(tmp_path) == [4]
 
 
+def test_what_was_damaged_and_not_written_anew_does_not_count_as_kept(tmp_path, monkeypatch):
+    """Though this process itself had written it, intact."""
+    filled(tmp_path, [2])
+    model, optimizer = small()
+    store = checkpoints.CheckpointStore(str(tmp_path), model, optimizer, keep=2)
+    take_steps(model, optimizer, 3)
+    store.save()
+    flip(tmp_path / f"ckpt-3{DATA}")
+
+    def full(*arguments):
+        raise full_disk()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train.Checkpoint, "write", full)
+        with pytest.raises(checkpoints.CheckpointError, match="newest intact .*ckpt-2"):
+            store.save()
+    take_steps(model, optimizer, 1)
+    store.save()
+    assert steps_in(tmp_path) == [2, 4]
+
+
 def test_no_space_for_the_checkpoint_file_is_told_as_such(tmp_path, monkeypatch):
     filled(tmp_path, [2])
     state = (tmp_path / "checkpoint").read_text()

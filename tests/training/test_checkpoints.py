@@ -158,6 +158,17 @@ def test_resume_finds_the_newest_without_the_checkpoint_file(tmp_path):
     assert checkpoints.CheckpointStore(str(tmp_path), *small()).restore_latest() == 10
 
 
+def test_a_resume_does_what_a_killed_save_had_still_to_do(tmp_path):
+    """A run that is complete does not save again."""
+    filled(tmp_path, [2])
+    killed = (tmp_path / "checkpoint").read_text()
+    at_step(4, tmp_path).save()
+    (tmp_path / "checkpoint").write_text(killed)  # before it was written, and ckpt-2 deleted
+    assert checkpoints.CheckpointStore(str(tmp_path), *small(), keep=1).restore_latest() == 4
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-4")
+    assert steps_in(tmp_path) == [4]
+
+
 def test_the_checkpoint_file_may_point_elsewhere(tmp_path):
     filled(tmp_path, [2, 4])
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "ckpt-2"\n')
@@ -407,6 +418,29 @@ def test_follow_waits_for_the_manifest_of_a_checkpoint_that_is_being_written(tmp
     assert [locate.checkpoint_step(prefix) for prefix in follow] == [2, 4]
     writing.join()
     assert lines == []
+
+
+class Clock:
+    """Stands for the module `time`: time passes where somebody sleeps."""
+
+    def __init__(self):
+        self.now, self.pauses = 100.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        self.pauses.append(seconds)
+
+
+@pytest.mark.parametrize(("timeout", "pauses"), [(5.0, [2.0, 2.0, 2.0]), (0.5, [0.5])])
+def test_follow_looks_no_more_often_than_it_is_told(tmp_path, monkeypatch, timeout, pauses):
+    """A look costs requests to a remote storage."""
+    clock, lines = Clock(), []
+    monkeypatch.setattr(checkpoints, "time", clock)
+    assert not list(checkpoints.follow_checkpoints(str(tmp_path), 4, timeout, lines.append))
+    assert clock.pauses == pauses and len(lines) == 2
 
 
 def test_follow_takes_runs_of_older_versions_unread(tmp_path):
