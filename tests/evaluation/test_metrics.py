@@ -48,6 +48,13 @@ def test_accuracies_equal_scikit_learn(seed):
     )
 
 
+def test_a_class_without_examples_is_no_reason_to_warn():
+    labels = np.array([0, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert metrics.mean_per_class_accuracy(labels, labels, 4) == 1
+
+
 def test_one_example():
     one = np.array([2])
     assert metrics.accuracy(one, one) == 1
@@ -110,6 +117,7 @@ def test_constant_logits_give_chance():
         (np.zeros((2, 3)), np.array([0, 3]), 1),
         (np.zeros((2, 3)), np.array([0, -1]), 1),
         (np.zeros((2, 3)), np.array([0]), 1),
+        (np.zeros((2, 3)), np.array([0.0, 1.5]), 1),
         (np.full((2, 3), np.nan), np.array([0, 1]), 1),
         (np.zeros((2, 3)), np.array([0, 1]), 0),
     ],

@@ -96,6 +96,15 @@ def test_scores_per_class_are_exchanged_as_rows():
     assert within_three_sigma(general, mcnemar_exact(a.argmax(1) == labels, b.argmax(1) == labels))
 
 
+def test_rows_that_differ_in_one_class_are_exchanged_too():
+    """Two coins of which neither model is the better if they differ: p is 1/2."""
+    labels = np.array([0, 1])
+    a = np.array([[0.6, 0.5], [0.4, 0.5]])
+    b = np.array([[0.4, 0.5], [0.6, 0.5]])  # the other class is as likely as for a
+    found = permutation_test_metric(lambda p, y: accuracy(p.argmax(1), y), a, b, labels, 1_000)
+    assert found.difference == 1 and within_three_sigma(found, 0.5)
+
+
 def test_arguments_stay_as_they_were():
     a, b, labels = np.array([0, 1, 1]), np.array([1, 1, 0]), np.array([0, 1, 0])
     permutation_test_metric(accuracy, a, b, labels, 20)
