@@ -24,6 +24,12 @@ def test_a_seed_draws_the_same_mutants():
     assert keys[0] == keys[1] != keys[2] and len(set(keys[0])) == 20
 
 
+def test_what_is_argued_away_still_exists():
+    argued = json.loads(mutate.EQUIVALENT.read_text())
+    names = sorted({key.partition(":")[0] for key in argued})
+    assert set(argued) <= {one.key for one in mutate.draw(names, None, 0)}
+
+
 def test_who_reads_a_function_again_reads_the_change(tmp_path, monkeypatch):
     """As AutoGraph does, which would run the code as it was."""
     monkeypatch.setattr(mutate, "ROOT", tmp_path)
