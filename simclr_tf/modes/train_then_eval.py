@@ -50,8 +50,7 @@ def train_then_eval(
     rows = table.summary_rows(
         metrics,
         num_classes=experiment.source.num_classes,
-        before=before,
-        before_name="untrained encoder" if run.checkpoint is None else "before training",
+        before=("untrained encoder" if run.checkpoint is None else "before training", before),
         timings=timings,
         losses={title: means[name] for name, title in _LOSS_ROWS.items() if name in means},
         places=_places(run.model_dir, global_step),

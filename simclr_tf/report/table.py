@@ -38,8 +38,7 @@ def summary_rows(
     metrics: Mapping[str, float],
     *,
     num_classes: int | None = None,
-    before: Mapping[str, float] | None = None,
-    before_name: str = "untrained encoder",
+    before: tuple[str, Mapping[str, float]] | None = None,
     losses: Mapping[str, float] | None = None,
     timings: Mapping[str, float] | None = None,
     places: Mapping[str, str] | None = None,
@@ -50,16 +49,17 @@ def summary_rows(
         metrics: Of the trained encoder, under the names of `simclr_tf.evaluation.evaluate`;
             accuracies that are absent get no row.
         num_classes: Adds the accuracy of guessing, 1 / classes.
-        before: The same metrics of the encoder before training; leave out those of its linear
-            head, which nobody trained.
-        before_name: What that encoder is called.
+        before: What the encoder before training is called, and the same metrics of it; leave out
+            those of its linear head, which nobody trained.
         losses: Figures of the last training steps by name ("Contrastive loss").
         timings: Seconds by name ("Training").
         places: Paths by name ("Checkpoints").
     """
     require(num_classes is None or num_classes >= 1, "num_classes", "must be at least 1",
             num_classes)  # fmt: skip
-    rows = _accuracy_rows(metrics) + _accuracy_rows(before or {}, f", {before_name}")
+    rows = _accuracy_rows(metrics)
+    if before is not None:
+        rows += _accuracy_rows(before[1], f", {before[0]}")
     if num_classes is not None:
         rows.append(("Chance", format_percent(1 / num_classes)))
     rows += [(name, f"{value:.3f}") for name, value in (losses or {}).items()]
