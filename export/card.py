@@ -140,7 +140,9 @@ def _accuracy(record: Mapping[str, Any], history: History) -> str:
     }
     if not trained:
         return "## Accuracy\n\nNo accuracy of this step is recorded here."
-    rows = table.summary_rows(trained, num_classes=record["num_classes"], before=untrained)
+    rows = table.summary_rows(
+        trained, num_classes=record["num_classes"], before=("untrained encoder", untrained)
+    )
     on = f"Measured on {history.evaluated_on}{_part(history)}.\n\n" if history.evaluated_on else ""
     note = (
         "\n\nThe linear head was trained alongside, behind a stop-gradient."

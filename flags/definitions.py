@@ -71,6 +71,10 @@ _DATA = {
     "train_split), auto.",
     "data_service": "grpc://host:port of a tf.data service that prepares the batches.",
     "read_retries": "Failed reads in a row that are tried again, with growing pauses.",
+    "value_range": "LOW:HIGH, what becomes black and white in images of more than 8 bits a "
+    "channel (0:4095). Default: the range of their type.",
+    "antialias": "Average crops larger than twice their view (on), or sample them as the reference "
+    "does (off); auto: on for folders of images.",
 }
 _AUGMENT = {
     "augmentation": "simclr (the paper's policy), one_branch (Fig. 5: transforms on one view only) "

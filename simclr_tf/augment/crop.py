@@ -136,9 +136,46 @@ def center_crop(
     require(0 < proportion <= 1, "proportion", "must lie in (0, 1]", proportion)
     image = images.check_image(image, batched=True)
     lengths = images.lengths(image)  # (2,)
-    side = _round_sides(tf.reduce_min(lengths), proportion)
-    y, x = tf.unstack((lengths - side + 1) // 2)  # the odd pixel goes first, as in the reference
+    (y, x), (side, _) = (tf.unstack(part) for part in center_box(lengths, proportion))
     return images.resize_bicubic(image[..., y : y + side, x : x + side, :], size)
+
+
+def center_box(lengths: tf.Tensor, proportion: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Corner and sides of the central square, int32 (2,) each, in an image of `lengths` (2,)."""
+    side = _round_sides(tf.reduce_min(lengths), proportion)
+    corner = (lengths - side + 1) // 2  # the odd pixel goes first, as in the reference
+    return corner, tf.stack([side, side])
+
+
+def resize_averaged(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor, size: int) -> tf.Tensor:
+    """A box of an image, resized bicubically with a kernel as wide as the pixels of the result.
+
+    Every pixel of the box counts, so that nothing between the samples is lost or aliased.
+
+    Args:
+        image: (H, W, 3), any number type.
+        corner: First row and column of the box, float32 (2,), also between pixels.
+        sides: Its height and width, float32 (2,), inside the image.
+        size: Side of the result in pixels.
+
+    Returns:
+        float32 (size, size, 3), in the image's range but for what the kernel overshoots at edges.
+    """
+    first = tf.floor(corner)
+    end = tf.math.ceil(corner + sides - 1e-3)
+    shape = tf.cast(tf.minimum(end, tf.cast(tf.shape(image)[:2], tf.float32)) - first, tf.int32)
+    start = tf.cast(first, tf.int32)
+    part = tf.slice(image, tf.pad(start, [[0, 1]]), tf.concat([shape, [3]], 0))
+    scale = size / sides
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=part[None],
+        size=[size, size],
+        scale=scale,
+        translation=(first - corner) * scale,
+        kernel_type="keyscubic",
+        antialias=True,
+    )
+    return tf.ensure_shape(resized[0], (size, size, 3))
 
 
 def resized_center(image: tf.Tensor, size: int) -> tf.Tensor:

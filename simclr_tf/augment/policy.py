@@ -69,11 +69,16 @@ def eval_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     Returns:
         float32 (image_size, image_size, 3) in [0, 1].
     """
-    proportion = crop.CENTER_CROP_PROPORTION if image_size > LARGEST_UNCROPPED else 1.0
+    proportion = eval_proportion(image_size)
     image = images.check_image(image)
     if proportion == 1 and image.shape[:2] == (image_size, image_size):
         return _finish(images.unit_range(image), image_size)
     return _finish(crop.center_crop(image, image_size, proportion), image_size)
+
+
+def eval_proportion(image_size: int) -> float:
+    """What `eval_view` shows of the shorter side, as a share of it."""
+    return crop.CENTER_CROP_PROPORTION if image_size > LARGEST_UNCROPPED else 1.0
 
 
 def transfer_view(image: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -93,13 +93,9 @@ def decode_boxes(
 
     def of_jpeg() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         turn = decoders.jpeg_orientation(encoded, reading)
-        lengths = orientation.upright_lengths(_jpeg_lengths(encoded), turn)
+        lengths = orientation.upright_lengths(jpeg_lengths(encoded), turn)
         corners, sides = choose(lengths)
-        first = tf.maximum(tf.reduce_min(corners, 0) - _JPEG_MARGIN, 0)
-        end = tf.minimum(tf.reduce_max(corners + sides, 0) + _JPEG_MARGIN, lengths)
-        window = orientation.stored_window(first, end - first, lengths, turn)
-        image = tf.image.decode_and_crop_jpeg(encoded, window, channels=3)
-        return orientation.upright(image, turn), corners - first, sides
+        return *crop_jpeg(encoded, corners, sides, lengths, turn), sides
 
     def of_any() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         image = decode_image(encoded, reading)
@@ -112,7 +108,29 @@ def decode_boxes(
     return image, corners, sides
 
 
-def _jpeg_lengths(encoded: tf.Tensor) -> tf.Tensor:
+def crop_jpeg(
+    encoded: tf.Tensor, corners: tf.Tensor, sides: tf.Tensor, lengths: tf.Tensor, turn: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """As much of a JPEG as some boxes need.
+
+    Args:
+        encoded: Content of the file, string scalar.
+        corners: Of the V boxes in the upright image, int32 (V, 2), rows first.
+        sides: Their heights and widths, int32 (V, 2).
+        lengths: Height and width of the upright image, int32 (2,).
+        turn: The orientation, int32 scalar.
+
+    Returns:
+        uint8 (H, W, 3), upright, and the corners in it, int32 (V, 2).
+    """
+    first = tf.maximum(tf.reduce_min(corners, 0) - _JPEG_MARGIN, 0)
+    end = tf.minimum(tf.reduce_max(corners + sides, 0) + _JPEG_MARGIN, lengths)
+    window = orientation.stored_window(first, end - first, lengths, turn)
+    image = tf.image.decode_and_crop_jpeg(encoded, window, channels=3)
+    return orientation.upright(image, turn), corners - first
+
+
+def jpeg_lengths(encoded: tf.Tensor) -> tf.Tensor:
     """Height and width that a JPEG declares, int32 (2,); fails where they are too large."""
     lengths = tf.io.extract_jpeg_shape(encoded)[:2]
     with tf.control_dependencies([limits.check_pixels(lengths[0], lengths[1])]):

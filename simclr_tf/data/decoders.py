@@ -12,6 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_tf.data import by_pillow, gif, limits, orientation, pixels, png, webp
+from simclr_tf.data.branches import apart
 from simclr_tf.data.reading import Reading
 
 JPEG_MAGIC = b"\xff\xd8\xff"
@@ -55,7 +56,7 @@ def of_jpeg(encoded: tf.Tensor, reading: Reading) -> tf.Tensor:
         return image
     return tf.cond(
         orientation.jpeg_may_be_turned(encoded),
-        lambda: orientation.upright(image, orientation.of_jpeg(encoded)),
+        apart(lambda: orientation.upright(image, orientation.of_jpeg(encoded))),
         lambda: image,
     )
 
@@ -66,7 +67,7 @@ def jpeg_orientation(encoded: tf.Tensor, reading: Reading) -> tf.Tensor:
         return tf.constant(orientation.UPRIGHT)
     return tf.cond(
         orientation.jpeg_may_be_turned(encoded),
-        lambda: orientation.of_jpeg(encoded),
+        apart(orientation.of_jpeg, encoded),
         lambda: tf.constant(orientation.UPRIGHT),
     )
 
@@ -89,7 +90,7 @@ def of_png(encoded: tf.Tensor, reading: Reading) -> tf.Tensor:
     def with_alpha() -> tf.Tensor:
         return pixels.over_background(tf.io.decode_png(encoded, channels=4))
 
-    return tf.cond(png.is_plain(encoded), lambda: any_of_tensorflow(encoded), other)
+    return tf.cond(png.is_plain(encoded), lambda: any_of_tensorflow(encoded), apart(other))
 
 
 def _deep_png(encoded: tf.Tensor, reading: Reading) -> tf.Tensor:

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from simclr_tf.data import limits
 from simclr_tf.data import splits as split_arithmetic
+from simclr_tf.data.reading import FILES, Reading
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_length
 
@@ -57,6 +58,7 @@ class FolderSource:
     always_cached: bool = False
     image_shape: tuple[int, int] | None = None
     multi_label: bool = False
+    reading: Reading = FILES
 
     @property
     def name(self) -> str:
@@ -126,12 +128,13 @@ class FolderSource:
         return [index[name] for name in split.classes]
 
 
-def open_folder(path: str, setting: str) -> FolderSource:
+def open_folder(path: str, setting: str, reading: Reading = FILES) -> FolderSource:
     """Looks for images below `path`.
 
     Args:
         path: The folder.
         setting: Name of the setting that holds the path, for errors.
+        reading: How the files become pixels.
 
     Raises:
         InputError: No such folder, no image in it, a class in one split only, or what is named like
@@ -144,7 +147,7 @@ def open_folder(path: str, setting: str) -> FolderSource:
     if not files:
         raise InputError(setting, f"must name a folder with images ({', '.join(EXTENSIONS)})", path)
     content = _content(files, setting, path)
-    return FolderSource(root, content, _class_names(content, setting))
+    return FolderSource(root, content, _class_names(content, setting), reading=reading)
 
 
 def _order(parts: tuple[str, ...]) -> bytes:

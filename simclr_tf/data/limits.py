@@ -81,6 +81,11 @@ def png_lengths(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return lengths[..., 5], lengths[..., 4]
 
 
+def is_png(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether files (...,) are PNGs, bool (...,); for graphs."""
+    return tf.strings.substr(encoded, 0, len(_PNG_MAGIC)) == _PNG_MAGIC
+
+
 def check_jpeg(encoded: tf.Tensor) -> tf.Operation:
     """`check_pixels` of a JPEG."""
     lengths = tf.io.extract_jpeg_shape(encoded)
@@ -97,5 +102,4 @@ def replace_large_pngs(encoded: tf.Tensor) -> tf.Tensor:
         string (n,); for graphs.
     """
     height, width = png_lengths(encoded)  # (n,) each
-    is_png = tf.strings.substr(encoded, 0, len(_PNG_MAGIC)) == _PNG_MAGIC  # (n,)
-    return tf.where(is_png & (height * width > MAX_PIXELS), TOO_LARGE, encoded)
+    return tf.where(is_png(encoded) & (height * width > MAX_PIXELS), TOO_LARGE, encoded)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 UPRIGHT = 1
 _EXIF = b"Exif\0\0"
-_APP1, _FIRST_OTHER, _LAST_OTHER = 0xE1, 0xC0, 0xDF  # tables, frames and scans: no Exif follows
+_APP1, _FIRST_NOTE = 0xE1, 0xE0  # below are tables, frames and scans: no Exif follows
 _TAG = 0x0112
 _SHORT, _LONG = 3, 4
 _MOST_ENTRIES = 512
@@ -33,27 +33,22 @@ def jpeg_may_be_turned(encoded: tf.Tensor) -> tf.Tensor:
 def of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     """The orientation of a JPEG, int32 scalar in [1, 8]; 1 where nothing sound is said."""
     length = tf.strings.length(encoded)
-
-    def marker(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Kind of the segment at a place, and its bytes."""
-        four = _numbers(tf.strings.substr(encoded, at, 4), 4)
-        return tf.where(four[0] == 0xFF, four[1], 0), 256 * four[2] + four[3]
-
-    def goes_on(at: tf.Tensor, found: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        return (at > 0) & (found == 0) & (count < _MOST_SEGMENTS)
+    shortest = 4 + len(_EXIF)
 
     def step(at: tf.Tensor, found: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        kind, size = marker(at)
-        named = tf.strings.substr(encoded, tf.minimum(at + 4, length), len(_EXIF)) == _EXIF
-        is_exif = (kind == _APP1) & named
-        ends = (kind < _FIRST_OTHER) | ((kind <= _LAST_OTHER) & (kind >= _FIRST_OTHER))
-        after = tf.where(ends | (size < 2), 0, at + 2 + size)
-        after = tf.where(after >= length, 0, after)
-        return after, tf.where(is_exif, at, found), count + 1
+        start = tf.strings.substr(encoded, at, shortest)
+        first, kind, high, low, *name = tf.unstack(_numbers(start, shortest))
+        size = 256 * high + low
+        is_exif = (kind == _APP1) & tf.reduce_all(tf.stack(name) == list(_EXIF))
+        after = at + 2 + size
+        goes_on = (first == 0xFF) & (kind >= _FIRST_NOTE) & (size >= 2) & (after < length)
+        return tf.where(goes_on & ~is_exif, after, 0), tf.where(is_exif, at, found), count + 1
 
-    first = tf.where(length > 4, 2, 0)
-    start = (first, tf.constant(0), tf.constant(0))
-    _, found, _ = tf.while_loop(goes_on, step, start)
+    # As few operations a segment as can be: many photographs have five or six before their tables.
+    start = (tf.where(length > 4, 2, 0), tf.constant(0), tf.constant(0))
+    _, found, _ = tf.while_loop(
+        lambda at, _, count: (at > 0) & (count < _MOST_SEGMENTS), step, start
+    )
     block = tf.strings.substr(encoded, tf.minimum(found + 4 + len(_EXIF), length), _LONGEST_BLOCK)
     return tf.cond(found > 0, lambda: of_exif(block), lambda: tf.constant(UPRIGHT))
 

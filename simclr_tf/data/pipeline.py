@@ -20,7 +20,8 @@ from simclr_tf.augment.images import unit_range
 from simclr_tf.augment.seeds import example_seed
 from simclr_tf.data import service as service_lib
 from simclr_tf.data import splits
-from simclr_tf.data.decode import decode_image, decode_stored
+from simclr_tf.data.decode import decode_stored
+from simclr_tf.data.reduced import eval_image
 from simclr_tf.data.sources import Source, WrappedSource, require_single_label
 from simclr_tf.data.views import Example, ViewMaker
 from simclr_tf.distribution import Part
@@ -155,7 +156,8 @@ def train_batches(
     share = _share(source, stream, part)
     ordered, read = _ordered(source, stream, share, steps, start_step)
     numbered = stream.service is not None
-    make = _maker(ordered, read, views.of_shape(source.image_shape), stream.seed, numbered)
+    views = views.of_shape(source.image_shape, source.reading)
+    make = _maker(ordered, read, views, stream.seed, numbered)
 
     def piece(index: int, count: int, rows: int) -> tf.data.Dataset:
         return _finish(make(_part_of_batches(ordered, share.batch_size, index, count), rows))
@@ -274,9 +276,9 @@ def eval_batches(
     def to_image(_: tf.Tensor, record: Example) -> Example:
         example = read(record)
         if unchanged:
-            image = decode_stored(example["image"])
+            image = decode_stored(example["image"], source.reading)
         else:
-            image = view_fn(decode_image(example["image"]), image_size)
+            image = eval_image(example["image"], view_fn, image_size, source.reading)
         image = tf.ensure_shape(image, (image_size, image_size, 3))
         return {"image": image, "label": example["label"], "weight": tf.constant(1.0)}
 
@@ -335,8 +337,8 @@ def _records(
     def read(record: Example) -> Example:
         example = source.read(record)
         if decoded:
-            image = tf.ensure_shape(decode_stored(example["image"]), (*(shape or ()), 3))
-            example = {**example, "image": image}
+            image = decode_stored(example["image"], source.reading)
+            example = {**example, "image": tf.ensure_shape(image, (*(shape or ()), 3))}
         return example
 
     records = records.map(read, num_parallel_calls=_CORES).cache()

@@ -30,8 +30,8 @@ class Reading:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the pixels are what TensorFlow's decoders give for three channels."""
-        return self.as_stored and self.dtype == "uint8" and self.channels != 4
+        """Whether what TFDS has encoded is what TensorFlow decodes to three channels."""
+        return self.dtype == "uint8" and self.channels != 4
 
 
 FILES = Reading()  # of any kind, nothing known of them

@@ -9,10 +9,11 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from simclr_tf.data.reading import Reading
 from simclr_tf.data.trust import FOLDER
 from simclr_tf.errors import require
 from simclr_tf.files import check_local, check_reachable
-from simclr_tf.settings.data import DataConfig
+from simclr_tf.settings.data import DataConfig, parse_range
 
 
 class Source(Protocol):
@@ -32,6 +33,7 @@ class Source(Protocol):
         always_cached: Small enough to be kept in memory, still encoded, without being asked.
         image_shape: Height and width that all images share, which TFDS stores; None where they
             differ or may be of any format.
+        reading: How the files become pixels.
     """
 
     @property
@@ -57,6 +59,9 @@ class Source(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, int] | None: ...  # noqa: D102
+
+    @property
+    def reading(self) -> Reading: ...  # noqa: D102
 
     def ranges(self, split: str, setting: str = "train_split") -> list[tuple[str, int, int]]:
         """The images of a split expression as (name of the split, first, end) of each term.
@@ -155,6 +160,11 @@ class WrappedSource:
     def image_shape(self) -> tuple[int, int] | None:
         """Of the wrapped source."""
         return self.base.image_shape
+
+    @property
+    def reading(self) -> Reading:
+        """Of the wrapped source."""
+        return self.base.reading
 
     def ranges(self, split: str, setting: str = "train_split") -> list[tuple[str, int, int]]:
         """The images of a split expression as (name of the split, first, end) of each term."""
@@ -259,6 +269,7 @@ def open_source(config: DataConfig) -> Source:
     """
     # Imported here: reading a folder needs no builder, and TFDS takes seconds to import.
     name, _, path = config.dataset.partition(":")
+    value_range = parse_range(config.value_range)
     if name == FOLDER:
         from simclr_tf.data import folder_source
 
@@ -268,7 +279,8 @@ def open_source(config: DataConfig) -> Source:
                     config.data_dir)  # fmt: skip
         setting = "dataset" if path else "data_dir"
         check_local(path or str(config.data_dir), setting)
-        return folder_source.open_folder(path or str(config.data_dir), setting)
+        reading = Reading(value_range, antialias=config.antialias != "off")
+        return folder_source.open_folder(path or str(config.data_dir), setting, reading)
     if config.data_dir is not None:
         check_reachable(config.data_dir, "data_dir")
         exists = tf.io.gfile.isdir(os.path.expanduser(config.data_dir))
@@ -276,4 +288,5 @@ def open_source(config: DataConfig) -> Source:
                 "sets in it)", config.data_dir)  # fmt: skip
     from simclr_tf.data import tfds_source
 
-    return tfds_source.open_tfds(config.dataset, config.data_dir)
+    reading = Reading(value_range, as_stored=True, antialias=config.antialias == "on")
+    return tfds_source.open_tfds(config.dataset, config.data_dir, reading)

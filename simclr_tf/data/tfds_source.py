@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
@@ -20,12 +21,14 @@ from tensorflow_datasets.core.naming import camelcase_to_snakecase
 
 from simclr_tf.data import embedded, limits, tfrecords, trust
 from simclr_tf.data import splits as split_arithmetic
+from simclr_tf.data.reading import STORED, Reading
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import is_remote
 
 _UNKNOWN_RECORD_BYTES = 100_000  # where the data set does not tell its size: an ImageNet JPEG
 # What TFDS calls the name of an image's file: imagenet2012, oxford_iiit_pet, voc ...
 _FILE_NAMES = ("file_name", "filename", "image/file_name", "image/filename")
+_DTYPES, _CHANNELS = ("uint8", "uint16", "float32"), (1, 3, 4)
 _SMALL_BYTES = 2**28  # on disk: CIFAR has 60 to 200 MB
 
 
@@ -41,6 +44,7 @@ class TfdsSource:
 
     builder: tfds.core.DatasetBuilder
     name: str
+    chosen: Reading = STORED
 
     @property
     def splits(self) -> dict[str, int]:
@@ -72,6 +76,13 @@ class TfdsSource:
         """What the builder declares."""
         height, width = self._features["image"].shape[:2]
         return None if height is None or width is None else (height, width)
+
+    @property
+    def reading(self) -> Reading:
+        """As chosen, with the type and the channels that the feature `image` declares."""
+        feature = self._features["image"]
+        dtype, channels = np.dtype(feature.np_dtype).name, feature.shape[-1]
+        return dataclasses.replace(self.chosen, dtype=dtype, channels=channels)
 
     @property
     def always_cached(self) -> bool:
@@ -176,7 +187,7 @@ class TfdsSource:
         return dict(self.builder.info.features)
 
 
-def open_tfds(dataset: str, data_dir: str | None) -> TfdsSource:
+def open_tfds(dataset: str, data_dir: str | None, reading: Reading = STORED) -> TfdsSource:
     """Opens a data set by its TFDS name, e.g. `cifar10` or `imagenet2012_subset/1pct`.
 
     What is prepared is only read. An embedded set is prepared below `data_dir`, or
@@ -185,6 +196,7 @@ def open_tfds(dataset: str, data_dir: str | None) -> TfdsSource:
     Args:
         dataset: TFDS name with optional config and version.
         data_dir: TFDS folder; None for TFDS's default, which honours $TFDS_DATA_DIR.
+        reading: How images become pixels, but for what the data set itself declares.
 
     Raises:
         InputError: Unknown name, no images in it, a damaged description, or not prepared and not
@@ -202,7 +214,11 @@ def open_tfds(dataset: str, data_dir: str | None) -> TfdsSource:
     require(isinstance(features.get("image"), tfds.features.Image), "dataset",
             "must have a feature `image` that holds an image, "
             f"{dataset} has {', '.join(features)}", dataset)  # fmt: skip
-    return TfdsSource(builder, dataset)
+    feature = features["image"]
+    known = np.dtype(feature.np_dtype).name in _DTYPES and feature.shape[-1] in _CHANNELS
+    require(known, "dataset", "must have images of 1, 3 or 4 channels of uint8, uint16 or float32",
+            f"{dataset}: {feature.np_dtype}, {feature.shape}")  # fmt: skip
+    return TfdsSource(builder, dataset, reading)
 
 
 def is_prepared(dataset: str, data_dir: str | None) -> bool:

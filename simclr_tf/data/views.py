@@ -16,7 +16,9 @@ import tensorflow as tf
 
 from simclr_tf.augment import composed, crop, distortion, images, policy
 from simclr_tf.augment import seeds as random
-from simclr_tf.data.decode import decode_boxes, decode_image, decode_stored
+from simclr_tf.data import reduced
+from simclr_tf.data.decode import decode_image, decode_stored
+from simclr_tf.data.reading import FILES, Reading
 from simclr_tf.settings.augment import AugmentConfig
 
 TrainView: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
@@ -43,8 +45,10 @@ class ViewMaker(Protocol):
         """Whether `of_image` only passes pixels on, as `image`, with their `seeds`."""
         ...
 
-    def of_shape(self, image_shape: tuple[int, int] | None) -> ViewMaker:
-        """For images as TFDS stores them that all have this height and width; else None."""
+    def of_shape(
+        self, image_shape: tuple[int, int] | None, reading: Reading | None = None
+    ) -> ViewMaker:
+        """For images of a source: of this height and width as TFDS stores them, else None."""
         ...
 
     def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
@@ -68,14 +72,19 @@ class ImageViews:
     count: int
     function: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]]
     takes_batches: bool = False
+    reading: Reading = FILES
 
-    def of_shape(self, image_shape: tuple[int, int] | None) -> ImageViews:
-        """The same."""
-        return self
+    def of_shape(
+        self, image_shape: tuple[int, int] | None, reading: Reading | None = None
+    ) -> ImageViews:
+        """The same, for files that are read in this way."""
+        return self if reading is None else dataclasses.replace(self, reading=reading)
 
     def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
         """`view_0`, `view_1`, ... as the function returns them."""
-        made = self.function(decode_image(encoded), tf.ensure_shape(seeds, (self.count, 2)))
+        made = self.function(
+            decode_image(encoded, self.reading), tf.ensure_shape(seeds, (self.count, 2))
+        )
         return {f"view_{i}": view for i, view in enumerate(made)}
 
     def of_batch(self, batch: Example) -> Example:
@@ -144,6 +153,7 @@ class PolicyViews:
             `DEVICE_DTYPE`, and beside each lies what `distortion.input_view` needs, (B, P).
         compiled: Whether XLA may be used.
         image_shape: See `of_shape`.
+        reading: See `of_shape`.
     """
 
     count: int
@@ -153,10 +163,13 @@ class PolicyViews:
     on_device: bool = False
     compiled: bool = True
     image_shape: tuple[int, int] | None = None
+    reading: Reading = FILES
 
-    def of_shape(self, image_shape: tuple[int, int] | None) -> PolicyViews:
+    def of_shape(
+        self, image_shape: tuple[int, int] | None, reading: Reading | None = None
+    ) -> PolicyViews:
         """With this shape; small images of one shape are cropped a batch at a time."""
-        return dataclasses.replace(self, image_shape=image_shape)
+        return dataclasses.replace(self, image_shape=image_shape, reading=reading or self.reading)
 
     @property
     def _small(self) -> bool:
@@ -181,7 +194,8 @@ class PolicyViews:
     def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
         """Large images: the views. Small ones: what `of_batch` needs."""
         if self._crops_batches:
-            image = tf.ensure_shape(decode_stored(encoded), (*(self.image_shape or ()), 3))
+            shape = (*(self.image_shape or ()), 3)
+            image = tf.ensure_shape(decode_stored(encoded, self.reading), shape)
             return {"image": image, "seeds": seeds}
         each = [random.numbers(seed, sum(self._counts)) for seed in tf.unstack(seeds, self.count)]
         numbers = tf.stack(each)  # (V, D)
@@ -244,14 +258,12 @@ class PolicyViews:
         self, encoded: tf.Tensor, for_crop: Sequence[tf.Tensor], flips: tf.Tensor
     ) -> list[tf.Tensor]:
         """The resized crops, float32 (S, S, 3) around [0, 255], mirrored where `flips` (V,)."""
-        image, corners, sides = decode_boxes(encoded, lambda at: self._boxes(at, for_crop))
-        starts = tf.unstack(tf.pad(corners, [[0, 0], [0, 1]]), num=self.count)  # (3,) each
-        sizes = tf.unstack(tf.pad(sides, [[0, 0], [0, 1]], constant_values=3), num=self.count)
+        piece = reduced.decode_piece(
+            encoded, lambda at: self._boxes(at, for_crop), self.image_size, self.reading
+        )
         views = []
-        for i, (start, size) in enumerate(zip(starts, sizes, strict=True)):
-            # The kernel takes half as long again for bytes.
-            cropped = tf.cast(tf.slice(image, start, size), tf.float32)  # (h, w, 3)
-            view = tf.image.resize(cropped, [self.image_size] * 2, method="bicubic")
+        for i in range(self.count):
+            view = reduced.resize_box(piece, i, self.image_size, self.reading)
             mirrored = tf.raw_ops.Reverse(tensor=view, dims=tf.stack([False, flips[i], False]))
             views.append(tf.ensure_shape(mirrored, (self.image_size, self.image_size, 3)))
         return views

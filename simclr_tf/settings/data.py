@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 
 from simclr_tf.cluster import SERVICE_FORM, is_service
-from simclr_tf.errors import require, require_choice
+from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.settings.checks import IMAGE_SIZE, Range, check_settings, limited
 
 DATA_SHARDINGS = ("auto", "batch", "split")
+ANTIALIAS = ("auto", "on", "off")
+_RANGE = re.compile(r"([^:]+):([^:]+)")
+
+
+def parse_range(text: str | None, setting: str = "value_range") -> tuple[float, float] | None:
+    """The bounds that `LOW:HIGH` names, None for None.
+
+    Raises:
+        InputError: They are no two finite numbers, the first below the second.
+    """
+    if text is None:
+        return None
+    form = "must be LOW:HIGH, the values that become black and white, like 0:4095"
+    found = _RANGE.fullmatch(text)
+    require(found is not None, setting, form, text)
+    try:
+        low, high = (float(part) for part in found.groups())  # type: ignore[union-attr]
+    except ValueError as error:
+        raise InputError(setting, form, text) from error
+    require(math.isfinite(high - low) and low < high, setting, form, text)
+    return low, high
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +51,11 @@ class DataConfig:
     where the split does not fit into the shuffle buffer. `data_service` (`grpc://host:port`) moves
     decoding and augmentation to the workers of a tf.data service. Reads that fail for a passing
     reason are tried again up to `read_retries` times in a row, with growing pauses.
+
+    `value_range` (`LOW:HIGH`) tells what becomes black and white where images have more than 8 bits
+    a channel; None takes the range of their type, see `simclr_tf.data.pixels`. `antialias` averages
+    crops of more than twice the side of their view instead of sampling them as the reference does:
+    `auto` for folders, `on` or `off` for any data set.
     """
 
     dataset: str = "imagenet2012"
@@ -41,9 +69,13 @@ class DataConfig:
     data_sharding: str = "auto"
     data_service: str | None = None
     read_retries: int = limited(5, Range(0, 1000))
+    value_range: str | None = None
+    antialias: str = "auto"
 
     def __post_init__(self) -> None:
         check_settings(self)
+        parse_range(self.value_range)
+        require_choice("antialias", self.antialias, ANTIALIAS)
         require(bool(self.dataset), "dataset", "must name a data set", self.dataset)
         require_choice("data_sharding", self.data_sharding, DATA_SHARDINGS)
         service = self.data_service

@@ -123,7 +123,7 @@ def test_seeds_do_not_depend_on_the_batch_size(source):
 def test_image_is_decoded_once_for_all_views(source, monkeypatch):
     traced = []
     decode = views.decode_image
-    monkeypatch.setattr(views, "decode_image", lambda e: traced.append(1) or decode(e))
+    monkeypatch.setattr(views, "decode_image", lambda *a: traced.append(1) or decode(*a))
     _batches(source, 1, views=function_views((value_view, noise_view, noise_view)))
     assert len(traced) == 1
 
@@ -335,7 +335,7 @@ def test_pixels_in_the_cache_give_the_same_batches(embedded_dir, monkeypatch, im
     assert source.image_shape is not None and source.always_cached
     made, decoded = [], []
     decode = pipeline.decode_stored
-    monkeypatch.setattr(pipeline, "decode_stored", lambda e: decoded.append(1) or decode(e))
+    monkeypatch.setattr(pipeline, "decode_stored", lambda *a: decoded.append(1) or decode(*a))
     for limit in (pipeline.DECODED_BYTES, 0):
         monkeypatch.setattr(pipeline, "DECODED_BYTES", limit)
         dataset = streams.training(

@@ -1,11 +1,29 @@
 """How the files of a data set become pixels."""
 
+import pytest
+
 from simclr_tf.data.reading import EXPORTED, FILES, STORED, Reading
+from simclr_tf.settings.data import parse_range
+from simclr_tf.errors import InputError
 
 
 def test_what_is_plain_for_tensorflow():
-    assert STORED.is_plain and not FILES.is_plain and not EXPORTED.is_plain
+    assert STORED.is_plain and FILES.is_plain
     assert Reading(as_stored=True, channels=1).is_plain
     assert not Reading(as_stored=True, channels=4).is_plain
     assert not Reading(as_stored=True, dtype="uint16").is_plain
     assert FILES.with_python and not EXPORTED.with_python
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(None, None), ("0:4095", (0, 4095)), ("-1:1", (-1, 1)),
+                           ("1e-3:2.5", (0.001, 2.5))],
+)  # fmt: skip
+def test_ranges(text, expected):
+    assert parse_range(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "4095", "a:b", "1:1", "2:1", "0:inf", "nan:1", "0:1:2", ":"])
+def test_no_ranges(text):
+    with pytest.raises(InputError, match="value_range must be LOW:HIGH"):
+        parse_range(text)

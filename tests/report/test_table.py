@@ -38,7 +38,8 @@ def test_summary_in_its_order():
     }
     rows = summary_rows(
         metrics, num_classes=10,
-        before={"eval/knn_20_accuracy": 0.21, "eval/linear_probe_accuracy": 0.3},
+        before=("untrained encoder",
+                {"eval/knn_20_accuracy": 0.21, "eval/linear_probe_accuracy": 0.3}),
         timings={"Training": 65}, places={"Checkpoints": "runs/a"},
     )  # fmt: skip
     assert rows == [
