@@ -318,7 +318,9 @@ def _requirements(name: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith("-r ")]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-heic.txt"]
+)
 def test_requirements_are_pinned_from_both_sides(name):
     for requirement in _requirements(name):
         operators = {specifier.operator for specifier in requirement.specifier}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def _parts(source: Source, split: str, setting: str) -> Iterator[str]:
         yield from _parts(source.base, split, setting)
         return
     yield from (f"{name}[{first}:{end}]" for name, first, end in source.ranges(split, setting))
+    if not source.reading.is_published:
+        yield repr(dataclasses.astuple(source.reading))
     if isinstance(source, FolderSource):
         yield from _files(source)
         return

@@ -1,15 +1,15 @@
 """Images in a plain folder.
 
-Layouts, recognised in this order:
+Layouts, recognised in this order (`simclr_tf.data.layout`):
 
-* `train/`, `test/`, `validation/` (or `val/`, `valid/`), each as below; other folders without
-  images may lie beside them.
+* `train/`, `test/`, `validation/` or other names of these (`Training`, `TEST`, `val`), each as
+  below; other folders without images may lie beside them.
 * One sub-folder per class with the images directly in it: one split, `train`.
 * Anything else (images side by side, or nested deeper, or a single sub-folder): one split,
   `train`, without labels.
 
-Files and folders whose name starts with a dot are ignored, and so is every file that does not end
-in one of `EXTENSIONS`, in any case.
+Which files are images, `simclr_tf.data.folder_scan` says; what is left out is said in a line.
+Files and folders whose name starts with a dot are ignored.
 """
 
 from __future__ import annotations
@@ -25,20 +25,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data import limits
+from simclr_tf import console
+from simclr_tf.data import folder_scan, layout
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.data.reading import FILES, Reading
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_length
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
-SPLIT_FOLDERS = {
-    "train": "train",
-    "test": "test",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-}
+from simclr_tf.text import printable_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +70,7 @@ class FolderSource:
 
     def ranges(self, split: str, setting: str = "train_split") -> list[split_arithmetic.Range]:
         """The images of a split expression as (name of the split, first, end) of each term."""
-        renamed = re.sub(r"\bval(id)?\b", "validation", split)
+        renamed = re.sub(r"[A-Za-z_]+", lambda word: layout.split_of(word[0]) or word[0], split)
         return split_arithmetic.ranges(renamed, split_arithmetic.split_infos(self.splits), setting)
 
     def num_examples(self, split: str, setting: str = "train_split") -> int:
@@ -143,62 +136,52 @@ def open_folder(path: str, setting: str, reading: Reading = FILES) -> FolderSour
     root = pathlib.Path(path).expanduser()
     check_length(root, setting)
     require(root.is_dir(), setting, "must name an existing folder", path)
-    files = sorted(_image_files(root), key=_order)
+    found = folder_scan.scan(root)
+    files = sorted(found.images, key=_order)
+    left_out = found.summary(path)
     if not files:
-        raise InputError(setting, f"must name a folder with images ({', '.join(EXTENSIONS)})", path)
-    content = _content(files, setting, path)
+        why = f" ({left_out})" if left_out else ""
+        raise InputError(setting, f"must name a folder with images{why}", path)
+    arranged = layout.arrange(files, setting, path)
+    content = {
+        name: _Split(
+            tuple(os.sep.join(parts) for parts in split.files),
+            None if split.classes is None else tuple(split.classes),
+        )
+        for name, split in arranged.items()
+    }
+    for line in _remarks(found, arranged, left_out, path):
+        _say_once(line)
     return FolderSource(root, content, _class_names(content, setting), reading=reading)
+
+
+def _remarks(
+    found: folder_scan.Scan,
+    arranged: Mapping[str, layout.SplitFiles],
+    left_out: str | None,
+    path: str,
+) -> Iterator[str]:
+    """What a user should know of a folder, in lines."""
+    if left_out is not None:
+        yield left_out
+    lost = layout.lost_classes(found.images, found.folders)
+    if lost:
+        yield f"folders of {path} without an image that is used: {', '.join(lost)}"
+    for name, split in arranged.items():
+        if split.in_the_way is not None:
+            way = printable_name(os.path.join(path, *split.in_the_way))
+            yield f"{name} has no labels: {way} does not lie in a folder of a class"
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """A run opens its folder several times."""
+    console.say(f"note: {line}")
 
 
 def _order(parts: tuple[str, ...]) -> bytes:
     """Sorts by a hash of the path: a slice of a split or its first images hold all classes."""
     return hashlib.sha1(os.fsencode("/".join(parts)), usedforsecurity=False).digest()
-
-
-def _image_files(root: pathlib.Path) -> Iterator[tuple[str, ...]]:
-    """Relative paths as tuples of names; follows links, but never enters a folder twice."""
-    entered = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = pathlib.Path(folder).relative_to(root).parts
-        for name in files:
-            if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
-                path = os.path.join(folder, name)
-                problem = limits.file_problem(path)
-                require(problem is None, path, problem or "", name)
-                yield (*below, name)
-
-
-def _content(files: list[tuple[str, ...]], setting: str, path: str) -> dict[str, _Split]:
-    """Groups the files by split."""
-    strays = [parts for parts in files if len(parts) == 1 or parts[0] not in SPLIT_FOLDERS]
-    in_classes = any(len(parts) > 2 for parts in files if parts[0] in SPLIT_FOLDERS)
-    # Merging strays with labelled splits would put test images into training, and drop all labels.
-    require(not (strays and in_classes), setting, "must hold images in its split folders only",
-            os.path.join(path, *min(strays, default=("",))))  # fmt: skip
-    if strays:
-        return {"train": _split(files, 0)}
-    folders = sorted({parts[0] for parts in files}, key=list(SPLIT_FOLDERS).index)
-    names = [SPLIT_FOLDERS[folder] for folder in folders]
-    require(len(set(names)) == len(names), setting,
-            f"must hold one validation folder only, not {', '.join(folders)}", path)  # fmt: skip
-    return {
-        SPLIT_FOLDERS[folder]: _split([parts for parts in files if parts[0] == folder], 1)
-        for folder in folders
-    }
-
-
-def _split(files: list[tuple[str, ...]], depth: int) -> _Split:
-    """A split whose folder lies `depth` levels below the root."""
-    paths = tuple(os.sep.join(parts) for parts in files)
-    labeled = all(len(parts) == depth + 2 for parts in files)
-    classes = tuple(parts[depth] for parts in files) if labeled else None
-    return _Split(paths, classes)
 
 
 def _class_names(content: Mapping[str, _Split], setting: str) -> tuple[str, ...] | None:

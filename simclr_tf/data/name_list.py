@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from simclr_tf.data.folder_source import EXTENSIONS, FolderSource
+from simclr_tf.data.folder_scan import HEIC_SUFFIXES, SUFFIXES
+from simclr_tf.data.folder_source import FolderSource
 from simclr_tf.data.sources import Source, WrappedSource
 from simclr_tf.errors import InputError, one_line, require
 
@@ -24,7 +25,7 @@ def is_name_list(path: str) -> bool:
     except OSError:
         return False
     first = next((line.strip() for line in lines if line.strip()), b"")
-    return first.lower().endswith(tuple(extension.encode() for extension in EXTENSIONS))
+    return first.lower().endswith(tuple(one.encode() for one in SUFFIXES | HEIC_SUFFIXES))
 
 
 def read_names(path: str) -> list[str]:

@@ -33,6 +33,11 @@ class Reading:
         """Whether what TFDS has encoded is what TensorFlow decodes to three channels."""
         return self.dtype == "uint8" and self.channels != 4
 
+    @property
+    def is_published(self) -> bool:
+        """Whether pixels are those of the reference and of TFDS, as in every release of ours."""
+        return self.as_stored and self.is_plain and not self.antialias
+
 
 FILES = Reading()  # of any kind, nothing known of them
 EXPORTED = Reading(with_python=False)

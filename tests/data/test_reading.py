@@ -12,6 +12,8 @@ def test_what_is_plain_for_tensorflow():
     assert Reading(as_stored=True, channels=1).is_plain
     assert not Reading(as_stored=True, channels=4).is_plain
     assert not Reading(as_stored=True, dtype="uint16").is_plain
+    assert STORED.is_published and Reading(as_stored=True, channels=1).is_published
+    assert not FILES.is_published and not Reading(as_stored=True, antialias=True).is_published
     assert FILES.with_python and not EXPORTED.with_python
 
 
