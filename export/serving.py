@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from export.module import IMAGES, Passes
 from simclr_tf.augment.policy import eval_view
-from simclr_tf.data.decode import decode_image
+from simclr_tf.data.reading import EXPORTED, Reading
+from simclr_tf.data.reduced import eval_image
 
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
@@ -16,12 +17,15 @@ IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 OUTPUTS = {"final_avg_pool": "embedding", "logits_sup": "logits"}
 
 
-def build_signatures(passes: Passes, image_size: int) -> dict[str, Any]:
+def build_signatures(
+    passes: Passes, image_size: int, reading: Reading = EXPORTED
+) -> dict[str, Any]:
     """The signatures of a SavedModel.
 
     Args:
         passes: The traced network.
         image_size: Side in pixels that `from_bytes` brings images to.
+        reading: How `from_bytes` reads files, without Python.
 
     Returns:
         By name. All but the last return `embedding` (N, D) and, where there is a linear head,
@@ -30,8 +34,9 @@ def build_signatures(passes: Passes, image_size: int) -> dict[str, Any]:
         - `serving_default`: of `images` (N, H, W, 3) float32 in [0, 1] of any size.
         - `training_default`: the same, with batch norm in training mode; the
           `call_training_endpoint` of a Keras 3 `TFSMLayer`.
-        - `from_bytes`: of `image_bytes` (N,), encoded JPEG, PNG, GIF or BMP files of any sizes,
-          which become images as in the evaluation of a run.
+        - `from_bytes`: of `image_bytes` (N,), encoded files of any sizes: JPEG, PNG, GIF, WebP of
+          one picture, and BMP of 24 or 32 bits, which become images as in the evaluation of a run
+          but for the orientation in a WebP. Other kinds need Pillow and are refused.
         - `default`: of `images`, as that of the published TF1 modules: every endpoint by its name,
           and `final_avg_pool` once more as `default`.
     """
@@ -46,7 +51,7 @@ def build_signatures(passes: Passes, image_size: int) -> dict[str, Any]:
 
     @tf.function(input_signature=[IMAGE_BYTES], autograph=False)
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _named(passes.inference(images_from_bytes(image_bytes, image_size)))
+        return _named(passes.inference(images_from_bytes(image_bytes, image_size, reading)))
 
     @tf.function(input_signature=[IMAGES], autograph=False)
     def default(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -61,19 +66,22 @@ def build_signatures(passes: Passes, image_size: int) -> dict[str, Any]:
     }
 
 
-def images_from_bytes(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
+def images_from_bytes(
+    image_bytes: tf.Tensor, image_size: int, reading: Reading = EXPORTED
+) -> tf.Tensor:
     """Decodes files and takes their evaluation views.
 
     Args:
         image_bytes: (N,) encoded images.
         image_size: Side of the result in pixels.
+        reading: How files are read, without Python.
 
     Returns:
         float32 (N, image_size, image_size, 3) in [0, 1].
     """
     view = tf.TensorSpec([image_size, image_size, 3], tf.float32)
     return tf.map_fn(
-        lambda encoded: eval_view(decode_image(encoded), image_size),
+        lambda encoded: eval_image(encoded, eval_view, image_size, reading),
         image_bytes,
         fn_output_signature=view,
     )

@@ -246,7 +246,7 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
 
 def _name_bad_image(source: Source, example_id: str, reason: str, error: Exception) -> NoReturn:
     shape = source.image_shape
-    kind = "readable JPEG, PNG, GIF or BMP image"
+    kind = "readable image"
     if shape is not None:
         kind = f"readable image of {shape[0]} x {shape[1]} pixels, as all of {source.name}"
     raise InputError(

@@ -14,19 +14,20 @@ Files and folders whose name starts with a dot are ignored.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from simclr_tf import console
-from simclr_tf.data import folder_scan, layout
+from simclr_tf.data import folder_scan, layout, own_range
 from simclr_tf.data import splits as split_arithmetic
 from simclr_tf.data.reading import FILES, Reading
 from simclr_tf.errors import InputError, require
@@ -143,16 +144,37 @@ def open_folder(path: str, setting: str, reading: Reading = FILES) -> FolderSour
         why = f" ({left_out})" if left_out else ""
         raise InputError(setting, f"must name a folder with images{why}", path)
     arranged = layout.arrange(files, setting, path)
+    shown = _shown_names({name for split in arranged.values() for name in split.classes or ()})
     content = {
         name: _Split(
             tuple(os.sep.join(parts) for parts in split.files),
-            None if split.classes is None else tuple(split.classes),
+            None if split.classes is None else tuple(shown[one] for one in split.classes),
         )
         for name, split in arranged.items()
     }
     for line in _remarks(found, arranged, left_out, path):
         _say_once(line)
+    if reading.value_range is None:
+        used = own_range.own_range(own_range.sample_of(root, files))
+        reading = dataclasses.replace(reading, value_range=used)
+        if used is not None:
+            _say_once(f"the images of 16 bits in {path} use fewer, by a sample: taken as "
+                      f"--value_range={used[0]:.0f}:{used[1]:.0f}")  # fmt: skip
     return FolderSource(root, content, _class_names(content, setting), reading=reading)
+
+
+def _shown_names(folders: Collection[str]) -> dict[str, str]:
+    """Names of classes by their folders': as text, where these are not UTF-8.
+
+    Tables, pages and figures can't show bytes. What would be called like another class keeps its
+    bytes, as escapes.
+    """
+    shown = {name: os.fsencode(name).decode("utf-8", "replace") for name in folders}
+    times = collections.Counter(shown.values())
+    return {
+        name: os.fsencode(name).decode("utf-8", "backslashreplace") if times[text] > 1 else text
+        for name, text in shown.items()
+    }
 
 
 def _remarks(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from simclr_tf.data.branches import apart
+
 UPRIGHT = 1
 _EXIF = b"Exif\0\0"
 _APP1, _FIRST_NOTE = 0xE1, 0xE0  # below are tables, frames and scans: no Exif follows
@@ -105,7 +107,7 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
             tensor=tf.transpose(image, order), dims=tf.stack([down, left, tf.constant(False)])
         )
 
-    return tf.cond(orientation == UPRIGHT, lambda: image, turned)
+    return tf.cond(orientation == UPRIGHT, lambda: image, apart(turned))
 
 
 def upright_lengths(lengths: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,8 @@
 
 Depth: values of 8 bits are kept. Others are mapped linearly so that the range [low, high] becomes
 [0, 255], rounded, and what lies beyond is cut off. The range is the one that is given
-(`--value_range`), else that of the type: 0 to 65,535 for 16 bits, 0 to 1 for floating values.
+(`--value_range`), else the one that a folder's images use (`simclr_tf.data.own_range`), else that
+of the type: 0 to 65,535 for 16 bits, 0 to 1 for floating values.
 Other integers have none, and floating values beyond [0, 1] do not say theirs: they are refused
 until a range is given. What is not a number counts as `low`.
 

@@ -95,7 +95,7 @@ def decode_piece(
     def no_jpeg() -> tuple[tf.Tensor, ...]:
         height, width = limits.png_lengths(encoded)
         small = limits.is_png(encoded) & (height * width <= _SMALL_PIXELS)
-        return tf.cond(small, whole, apart(of_other))
+        return tf.cond(small, whole, apart(of_other)) if reading.with_python else whole()
 
     image, corners, sides, ratio = tf.cond(decoders.is_jpeg(encoded), of_jpeg, apart(no_jpeg))
     image.set_shape((None, None, 3))

@@ -16,6 +16,7 @@ from PIL import Image
 from simclr_tf.data import decode, limits, sources, trust
 from simclr_tf.errors import InputError
 
+_ESCAPED_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _TFDS_ID = re.compile(r"-(?P<split>[^-]+)\.[^.]+-(?P<shard>\d+)-of-\d+__(?P<position>\d+)$")
 
 
@@ -64,7 +65,12 @@ def _inside(folder: pathlib.Path, name: str) -> pathlib.Path | None:
     A file of embeddings may come from anybody. Links below the folder are the user's own.
     """
     path = pathlib.PurePath(name)
-    return None if path.is_absolute() or ".." in path.parts else folder / path
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    if os.path.lexists(folder / path):
+        return folder / path
+    # Files of embeddings hold text: bytes that are not UTF-8 stand there as escapes.
+    return folder / _ESCAPED_BYTE.sub(lambda found: chr(int(found[1], 16)), name)
 
 
 def shrink(image: np.ndarray | None, largest_side: int) -> np.ndarray | None:

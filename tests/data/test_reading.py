@@ -3,8 +3,8 @@
 import pytest
 
 from simclr_tf.data.reading import EXPORTED, FILES, STORED, Reading
-from simclr_tf.settings.data import parse_range
 from simclr_tf.errors import InputError
+from simclr_tf.settings.data import parse_range
 
 
 def test_what_is_plain_for_tensorflow():
