@@ -133,7 +133,7 @@ def prepare(run: RunConfig, trains: bool, say: Say = console.say) -> Experiment:
         tf.config.experimental.enable_op_determinism()
     job = open_job(run.strategy, say)
     run, notes = _settle_precision(run, job, recorded)
-    asked, run = run, _settle_devices(run, job, trains)
+    asked, run = run, _settle_devices(_settle_antialias(run, notes), job, trains)
     whole = sources.open_source(run.data)
     _check_labels(run, whole)
     if run.data.skip_bad_images:
@@ -231,6 +231,19 @@ def _settle_precision(
     low = job.from_chief(int(chosen.precision == "bfloat16"))
     settled = "bfloat16" if low else "float32"
     return _with_precision(run, settled), [f"--precision=auto means {settled}: {chosen.reason}"]
+
+
+def _settle_antialias(run: RunConfig, notes: list[str]) -> RunConfig:
+    """Replaces `antialias=auto`; a run of a folder goes on as it was begun."""
+    data = run.data
+    if data.antialias != "auto":
+        return run
+    begun = run_config.lacks_setting(run.model_dir, "antialias")
+    settled = "on" if sources.is_folder(data) and not begun else "off"
+    if begun and sources.is_folder(data):
+        notes.append("--antialias stays off, as the run was started; --antialias=on in a new run "
+                     "averages large crops")  # fmt: skip
+    return dataclasses.replace(run, data=dataclasses.replace(data, antialias=settled))
 
 
 def _settle_devices(run: RunConfig, job: Job, trains: bool) -> RunConfig:

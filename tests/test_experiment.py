@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import types
 
@@ -317,6 +318,19 @@ def test_nothing_after_prepare_sees_auto(tmp_path, photos):
     assert (record["jit_compile"], record["data_sharding"]) == ("auto", "auto")
     assert record["resolved"] == {
         "stem": "cifar", "precision": found.run.model.precision, "jit_compile": "input",
-        "data_sharding": "batch", "augment_on": "host",
+        "data_sharding": "batch", "augment_on": "host", "antialias": "on",
     }  # fmt: skip
     run_config.check_same_run(found.asked)
+
+
+def test_a_run_of_a_folder_goes_on_with_the_pixels_it_was_begun_with(tmp_path, photos):
+    run = settings(tmp_path, photos)
+    run_config.record_config(run)
+    record = run_folder.read_config(str(tmp_path))
+    assert experiment.prepare(run, trains=True).run.data.antialias == "on"
+    del record["antialias"]  # as records were before there was a choice
+    (tmp_path / run_folder.CONFIG).write_text(json.dumps(record))
+    (tmp_path / "ckpt-1.index").touch()
+    found = experiment.prepare(run, trains=True)
+    assert found.run.data.antialias == "off" and found.source.reading.antialias is False
+    assert any("--antialias stays off, as the run was started" in note for note in found.notes)

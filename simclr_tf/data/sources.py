@@ -259,6 +259,11 @@ def divide_split(
     return splits.divide_ranges(source.ranges(split, setting), fraction, split, setting)
 
 
+def is_folder(config: DataConfig) -> bool:
+    """Whether a folder of images is meant."""
+    return config.dataset.partition(":")[0] == FOLDER
+
+
 def open_source(config: DataConfig) -> Source:
     """Opens the data set of `config`; downloads or prepares it only where it must be.
 

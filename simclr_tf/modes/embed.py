@@ -91,7 +91,7 @@ def _check_endpoint(encoder: encoders.FrozenEncoder, endpoint: str) -> None:
 def _parts(source: sources.Source, data: DataConfig) -> list[_Part]:
     if data.eval_split is not None:
         chosen = [data.eval_split]
-    elif _is_folder(data):
+    elif sources.is_folder(data):
         chosen = list(source.splits)
     else:
         chosen = [data.train_split]
@@ -129,15 +129,11 @@ def _class_names(source: sources.Source) -> Sequence[str] | None:
     return None if source.multi_label else source.class_names
 
 
-def _is_folder(data: DataConfig) -> bool:
-    return data.dataset.partition(":")[0] == sources.FOLDER
-
-
 def _metadata(
     encoder: encoders.FrozenEncoder, endpoint: str, data: DataConfig, splits: Sequence[str]
 ) -> dict[str, Any]:
     """What finds the encoder and the images again, from any folder."""
-    if _is_folder(data):
+    if sources.is_folder(data):
         folder = data.dataset.partition(":")[2] or data.data_dir or ""
         dataset, data_dir = f"{sources.FOLDER}:{_absolute(folder)}", None
     else:

@@ -20,7 +20,8 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
     "train_epochs": ("train_steps",),
     "checkpoint_epochs": ("checkpoint_steps",),
     # Images: splits and folder belong to a data set; a split for validation beats a share.
-    "dataset": ("data_dir", "train_split", "eval_split", "label_subset", "validation_split"),
+    "dataset": ("data_dir", "train_split", "eval_split", "label_subset", "validation_split",
+                "value_range", "antialias"),
     "validation_fraction": ("validation_split",),
     # Evaluation: the bank of neighbours follows from eval_steps unless its size is given.
     "eval_steps": ("knn_bank_size",),

@@ -30,7 +30,7 @@ _FREE_SETTINGS = frozenset(
 _FREE_SECTIONS = ("evaluation", "page", "strategy")
 
 # What `auto` can stand for.
-_RESOLVED = ("stem", "precision", "jit_compile", "data_sharding", "augment_on")
+_RESOLVED = ("stem", "precision", "jit_compile", "data_sharding", "augment_on", "antialias")
 
 # What a checkpoint's reader must agree on with its writer.
 MODEL_SETTINGS = frozenset(
@@ -173,6 +173,14 @@ def check_no_study(model_dir: str) -> None:
     """
     check_reachable(model_dir, "model_dir")
     require(not is_study(model_dir), "model_dir", "must not be the folder of a study", model_dir)
+
+
+def lacks_setting(model_dir: str, name: str) -> bool:
+    """Whether something was learned in a folder before there was a setting of this name."""
+    if newest_checkpoint(model_dir) is None:
+        return False
+    record = run_folder.read_config(model_dir)
+    return record is not None and name not in record
 
 
 def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
