@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from simclr_tf import cluster
+from simclr_tf.absent_workers import naming_absent
 from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.settings.devices import StrategyConfig
 
@@ -124,22 +125,25 @@ def _connect(config: StrategyConfig, address: str | None) -> tf.distribute.Strat
 def _multi_worker_strategy() -> tf.distribute.Strategy:
     resolver = None
     if "TF_CONFIG" in os.environ:
-        require(bool(cluster.read_cluster(os.environ["TF_CONFIG"])), "TF_CONFIG",
-                "must name a cluster with strategy=multi_worker",
+        found = cluster.read_cluster(os.environ["TF_CONFIG"])
+        require(bool(found), "TF_CONFIG", "must name a cluster with strategy=multi_worker",
                 os.environ["TF_CONFIG"])  # fmt: skip
+        addresses = [address for hosts in found.values() for address in hosts]
     else:
         require(cluster.is_slurm_task(os.environ), "strategy",
                 "needs TF_CONFIG, or to be started by srun, to be multi_worker",
                 "multi_worker")  # fmt: skip
+        addresses = cluster.slurm_addresses(os.environ)
         # TensorFlow's own resolver sorts the hosts as text and asks nvidia-smi for the GPUs.
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec({"worker": cluster.slurm_addresses(os.environ)}),
+            tf.train.ClusterSpec({"worker": addresses}),
             task_type="worker",
             task_id=cluster.slurm_rank(os.environ),
             rpc_layer="grpc",
         )
     try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        with naming_absent(addresses):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError("strategy", f"needs a cluster that can be joined ({first_line(error)})",
                          "multi_worker") from None  # fmt: skip

@@ -293,6 +293,8 @@ def _plan(run: RunConfig, source: sources.Source) -> tuple[TrainingPlan, list[st
     if steps.total_steps == theirs:
         notes.append(f"the run ends at step {theirs}, where the reference implementation would end "
                      "it: its learning rates go on")  # fmt: skip
+    other = run_config.other_images_note(run.model_dir, num_examples, steps.total_steps)
+    notes += [other] if other else []
     warning = schedule.schedule_warning(run.optimizer, batch, num_examples, steps.total_steps)
     notes += [warning] if warning else []
     chunk = train.gradient_cache_chunk

@@ -113,6 +113,27 @@ def test_a_job_survives_the_end_of_any_worker(tmp_path):
     assert max(checkpoint_step(prefix) or 0 for prefix in list_checkpoints(str(folder))) >= step
 
 
+def test_a_worker_that_does_not_start_is_named_and_waiting_can_be_ended(tmp_path):
+    """TensorFlow waits in code that hears no signal."""
+    (environment, other), path = workers.environments(2), tmp_path / "log"
+    with open(path, "w") as log_file:
+        command = [sys.executable, "run.py", f"--model_dir={tmp_path}/run", *TINY, "--mode=train"]
+        process = warm.Program(command, cwd=ROOT, env=environment, stdout=log_file, stderr=log_file)
+        end = time.monotonic() + 120
+        while "waiting for 1 of 2 workers" not in path.read_text():
+            assert time.monotonic() < end and process.poll() is None, path.read_text()
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert finish([process], timeout=30) == [-signal.SIGINT]  # 130 in a shell
+    absent = json.loads(other["TF_CONFIG"])["cluster"]["worker"][1]
+    end = time.monotonic() + 10
+    while "ended while waiting" not in path.read_text():
+        assert time.monotonic() < end, path.read_text()
+        time.sleep(0.1)
+    assert f"nobody answers at {absent}" in path.read_text()
+    assert not (tmp_path / "run").exists()
+
+
 def test_several_workers_need_a_folder_to_share(monkeypatch, capsys):
     task = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(task))

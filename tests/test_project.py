@@ -46,6 +46,7 @@ STOREYS = (
     ("json_files", "removal"),
     ("run_folder",),
     ("cluster",),
+    ("absent_workers",),
     ("settings",),
     ("config", "augment", "distribution", "objectives", "optimizers", "addons"),
     ("job", "precision"),

@@ -19,6 +19,7 @@ from simclr_tf.weights.locate import is_study, newest_checkpoint
 from simclr_tf.weights.reference_run import goes_on_from_reference, is_reference
 
 _REFERENCE_STEPS = "reference_steps"
+_TRAIN_IMAGES = "train_images"
 
 # Settings that may change from one start of a run to the next: they do not touch what is learned.
 _FREE_SETTINGS = frozenset(
@@ -57,6 +58,7 @@ def record_config(
     class_names: Sequence[str] | None = None,
     steps: int | None = None,
     settled: RunConfig | None = None,
+    train_images: int | None = None,
 ) -> None:
     """Writes the run's settings and the names of its classes to `model_dir/config.json`.
 
@@ -65,11 +67,14 @@ def record_config(
         class_names: None where unknown.
         steps: From `reference_steps`.
         settled: The same settings without `auto`: what it became is written beside them.
+        train_images: Their number, where the run trains.
     """
     names = None if class_names is None else list(class_names)
     record = {**by_name.flatten(run), "class_names": names}
     if steps is not None:
         record[_REFERENCE_STEPS] = steps
+    if train_images is not None:
+        record[_TRAIN_IMAGES] = train_images
     if settled is not None:
         became = by_name.flatten(settled)
         record["resolved"] = {name: became[name] for name in _RESOLVED}
@@ -175,6 +180,16 @@ def check_no_study(model_dir: str) -> None:
     require(not is_study(model_dir), "model_dir", "must not be the folder of a study", model_dir)
 
 
+def other_images_note(model_dir: str, count: int, last_step: int) -> str | None:
+    """What the user should know where a run goes on with another number of images, else None."""
+    record = run_folder.read_config(model_dir) or {}
+    before = record.get(_TRAIN_IMAGES)
+    if newest_checkpoint(model_dir) is None or not isinstance(before, int) or before == count:
+        return None
+    return (f"the run was started with {before:,} training images and goes on with {count:,}, up "
+            f"to step {last_step}")  # fmt: skip
+
+
 def lacks_setting(model_dir: str, name: str) -> bool:
     """Whether something was learned in a folder before there was a setting of this name."""
     if newest_checkpoint(model_dir) is None:
@@ -215,5 +230,8 @@ def check_same_run(run: RunConfig, only: frozenset[str] | None = None) -> None:
     ]
     if differences:
         listed = "; ".join(differences)
-        constraint = f"must hold a run with the same settings, or be another folder ({listed})"
+        constraint = (
+            f"must hold a run with the same settings, or be another folder ({listed}); "
+            f"--checkpoint={run.model_dir} --model_dir=NEW starts one from its weights"
+        )
         raise InputError("model_dir", constraint, run.model_dir)

@@ -85,6 +85,16 @@ def test_a_run_that_learned_nothing_may_be_corrected(tmp_path):
     run_config.check_same_run(run)
 
 
+def test_other_images_than_those_of_the_start_are_said(tmp_path):
+    run = settings(tmp_path)
+    run_config.record_config(run, train_images=24)
+    assert run_config.other_images_note(str(tmp_path), 24, 8) is None
+    note = run_config.other_images_note(str(tmp_path), 40, 14)
+    assert note == (
+        "the run was started with 24 training images and goes on with 40, up to step 14"
+    )
+
+
 def test_other_classes_are_refused(tmp_path):
     run_config.record_config(settings(tmp_path), ("cat", "dog"))
     run_config.check_same_classes(str(tmp_path), ("cat", "dog"))
