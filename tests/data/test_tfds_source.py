@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_tf.data import embedded, tfds_source
+from simclr_tf.augment import policy
+from simclr_tf.data import decode, embedded, pipeline, tfds_source
+from simclr_tf.data.pixels import to_bytes, to_rgb
 from simclr_tf.errors import InputError
 
 
@@ -236,3 +238,46 @@ def test_prepared_dir(tmp_path):
     assert tfds_source.prepared_dir("some", str(tmp_path)) is None
     assert tfds_source.prepared_dir("other", str(tmp_path)) is None
     assert tfds_source.prepared_dir("other", str(tmp_path / "absent")) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((8, 8, 1), np.uint8), ((8, 8, 4), np.uint8), ((8, 8, 3), np.uint16),
+                         ((None, None, 1), np.uint16), ((8, 8, 1), np.float32)],
+)  # fmt: skip
+def test_images_of_other_types_and_channels(tmp_path, shape, dtype):
+    """Held against the values that were written, by the rule worked out in NumPy."""
+    sides = [8 if side is None else side for side in shape]
+    rng = np.random.default_rng(0)
+    if dtype == np.float32:
+        images = rng.random((5, *sides), np.float32)
+    else:
+        images = rng.integers(0, np.iinfo(dtype).max, (5, *sides), dtype)
+
+    class Strange(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            image = tfds.features.Image(shape=shape, dtype=dtype, encoding_format="png")
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict({"image": image})
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            yield from ((i, {"image": image}) for i, image in enumerate(images))
+
+    builder = Strange(data_dir=str(tmp_path))
+    with embedded.quiet():
+        builder.download_and_prepare()
+    source = tfds_source.TfdsSource(builder, "strange")
+    assert source.reading.dtype == np.dtype(dtype).name and source.reading.channels == shape[-1]
+    expected = sorted(to_rgb(to_bytes(image)).tobytes() for image in images)
+    found = [decode.decode_image(e["image"], source.reading) for e in source.examples("train")]
+    assert sorted(image.numpy().tobytes() for image in found) == expected
+    (batch,) = pipeline.eval_batches(
+        source, "train", batch_size=5, image_size=8, view_fn=policy.eval_view
+    )
+    levels = np.rint(batch["image"].numpy() * 255).astype(np.uint8)
+    assert sorted(image.tobytes() for image in levels) == expected
