@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import tensorflow as tf
 
 from simclr_tf import cluster, console
+from simclr_tf.data import by_pillow  # noqa: F401  # trainers' graphs call it by name in a worker
 from simclr_tf.data.retry import plain_reason
 from simclr_tf.errors import InputError, require
 
