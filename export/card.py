@@ -166,6 +166,9 @@ def _preprocessing(record: Mapping[str, Any], history: History) -> str:
         crop = "takes the central square of 0.875 of the shorter side"
     else:
         crop = "takes the central square"
+    averaged = (
+        ", averaging where it is twice as large or larger," if history.reading.antialias else ""
+    )
     best = _best_size(record, history)
     return f"""\
 ## Input
@@ -173,9 +176,9 @@ def _preprocessing(record: Mapping[str, Any], history: History) -> str:
 RGB images, **float32 in [0, 1]**, shape (batch, height, width, 3), of any size. Values in [0, 255]
 or [-1, 1] give meaningless embeddings, without an error. {best}
 
-The signature `from_bytes` takes encoded files (JPEG, PNG, GIF, BMP) instead and prepares them as in
-the evaluation: it decodes, {crop},
-resizes it bicubically to {size} x {size} pixels and scales it to [0, 1]."""
+The signature `from_bytes` takes encoded files (JPEG, PNG, GIF, WebP of one picture, BMP) instead
+and prepares them as in the evaluation: it decodes, {crop},
+resizes it bicubically to {size} x {size} pixels{averaged} and scales it to [0, 1]."""
 
 
 def _best_size(record: Mapping[str, Any], history: History) -> str:

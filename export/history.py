@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simclr_tf import run_folder
+from simclr_tf.data.reading import FILES, READING, Reading, recorded_reading
 from simclr_tf.errors import InputError
 from simclr_tf.json_files import read_json
 
@@ -27,6 +28,7 @@ class History:
         recipe: The recipe that the run started from.
         metrics: The result of the evaluation at this step, empty without one.
         evaluated_on: The images of that evaluation, in words.
+        reading: How files became pixels in training.
     """
 
     image_size: int | None = None
@@ -37,6 +39,7 @@ class History:
     recipe: str | None = None
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     evaluated_on: str | None = None
+    reading: Reading = FILES
 
 
 def read_history(run_dir: str, known: History, results_dir: str | None = None) -> History:
@@ -67,6 +70,7 @@ def read_history(run_dir: str, known: History, results_dir: str | None = None) -
         recipe=flags.get("recipe"),
         metrics=metrics,
         evaluated_on=known.evaluated_on or _evaluated_on(settings),
+        reading=recorded_reading(settings.get(READING)) or FILES,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
@@ -11,6 +12,7 @@ from export.card import History, model_card
 from export.folders import appearing
 from export.module import build_module, plain_copy, trace_passes
 from export.serving import build_signatures
+from simclr_tf.data.reading import READING
 from simclr_tf.errors import require
 from simclr_tf.files import write_json, write_text_atomically
 from simclr_tf.models.simclr import SimCLR
@@ -61,7 +63,9 @@ def write_saved_model(model: SimCLR, folder: str, history: History | None = None
     tf.saved_model.save(
         build_module(passes),
         folder,
-        signatures=build_signatures(passes, record["image_size"]),
+        signatures=build_signatures(
+            passes, record["image_size"], dataclasses.replace(history.reading, with_python=False)
+        ),
         options=tf.saved_model.SaveOptions(save_debug_info=False),  # it names the writer's files
     )
     write_json(os.path.join(folder, EXPORT_RECORD), record)
@@ -77,8 +81,9 @@ def describe(model: SimCLR, history: History) -> dict[str, Any]:
 
     Returns:
         `format`, the flat settings of the `model`, `num_classes` and `class_names` (None where
-        there are none or nobody knows), `image_size` and `global_step`; for readers of the model
-        card also the number of `parameters` and the channels of each of the `endpoints`.
+        there are none or nobody knows), `image_size` and `global_step`; `reading`, how `from_bytes`
+        sees files; for readers of the model card also the number of `parameters` and the channels
+        of each of the `endpoints`.
     """
     stem = model.config.encoder.stem
     endpoints = model(tf.zeros([1, 32, 32, 3]), training=False)
@@ -91,6 +96,7 @@ def describe(model: SimCLR, history: History) -> dict[str, Any]:
         "class_names": None if names is None else list(names),
         "image_size": history.image_size or USUAL_IMAGE_SIZES[stem],
         "global_step": history.global_step,
+        READING: history.reading.record(),
         "parameters": model.count_params(),
         "endpoints": {name: int(value.shape[-1]) for name, value in endpoints.items()},
     }

@@ -15,8 +15,9 @@ import tf_keras as keras
 from simclr_tf import capacity, console, run_folder
 from simclr_tf import precision as precision_lib
 from simclr_tf.console import Say
-from simclr_tf.data import excluding, labels, pipeline, service, sources, splits, views
+from simclr_tf.data import labels, pipeline, service, sources, splits, views
 from simclr_tf.data.images import Images
+from simclr_tf.data.searches import Searches
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_length, check_reachable, is_remote
 from simclr_tf.job import Job, open_job
@@ -134,10 +135,9 @@ def prepare(run: RunConfig, trains: bool, say: Say = console.say) -> Experiment:
     job = open_job(run.strategy, say)
     run, notes = _settle_precision(run, job, recorded)
     asked, run = run, _settle_devices(_settle_antialias(run, notes), job, trains)
-    whole = sources.open_source(run.data)
+    kept = Searches(os.path.join(run.model_dir, run_folder.BAD_IMAGES), job.is_chief, say)
+    whole = sources.open_source(run.data, job.say, kept)
     _check_labels(run, whole)
-    if run.data.skip_bad_images:
-        whole = excluding.ExcludingSource(whole, job.say)
     labelled = labels.limit_labels(
         whole, run.data.train_split, run.data.label_subset, run.train.seed, run.model.train_mode
     )

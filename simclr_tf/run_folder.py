@@ -14,6 +14,7 @@ REPORT = "report.html"
 CURVES = "curves.png"
 VIEWS = "views.png"
 LABEL_SUBSET = "label_subset.json"
+BAD_IMAGES = "bad_images.json"  # what --skip_bad_images has found
 EXPORTS = "saved_model"  # one SavedModel per step
 LOCK = "run.lock"
 SCOREBOARD = "scoreboard.md"

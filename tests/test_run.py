@@ -211,6 +211,10 @@ def test_a_finished_run_has_the_references_files(finished):
     assert {"checkpoint", "ckpt-3.index", "result.json", "result_3.json", "flags.json",
             "config.json", "curves.png", "views.png", "saved_model"} <= names  # fmt: skip
     assert any(name.startswith("events.out.tfevents") for name in names)
+    reading = {"value_range": None, "antialias": True}  # of a folder
+    record = finished / "saved_model" / "3" / "assets.extra" / "simclr_tf.json"
+    for place in (finished / "config.json", record):
+        assert json.loads(place.read_text())["reading"] == reading
     result = json.loads((finished / "result.json").read_text())
     assert result["global_step"] == 3
     for key in ("eval/label_top_1_accuracy", "eval/label_top_5_accuracy",

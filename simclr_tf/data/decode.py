@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from simclr_tf.data import decoders, limits, orientation
 from simclr_tf.data.reading import FILES, STORED, Reading
-from simclr_tf.data.retry import plain_reason
+from simclr_tf.data.retry import TRANSIENT, Backoff, plain_reason
 from simclr_tf.data.sources import Source, WrappedSource
 from simclr_tf.errors import InputError
 
@@ -24,6 +24,10 @@ _MISSING = (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.
 # TensorFlow quotes a record that is no message in its error, which Python then can't decode.
 _DAMAGED = (tf.errors.DataLossError, UnicodeDecodeError)
 _SCAN_CHUNK, _SCAN_BYTES = 256, 2**28  # images in memory at a time during a scan
+_READ_RETRIES = 3
+# `TRANSIENT` without the errors of one file: EIO is Unknown.
+_STORAGE = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError)
+_SKIP = " (--skip_bad_images leaves such files out)"
 
 
 def decode_image(encoded: tf.Tensor, reading: Reading = FILES) -> tf.Tensor:
@@ -146,63 +150,66 @@ def _is_pixels(image: Any) -> bool:
     return tf.is_tensor(image) and image.dtype == tf.uint8
 
 
-def find_bad_examples(
-    examples: tf.data.Dataset, on_count: Callable[[int], object] | None = None
-) -> list[str]:
-    """Decodes every image once, in threads.
-
-    Args:
-        examples: As from `Source.examples`.
-        on_count: Called now and then with the number of images looked at so far.
-
-    Returns:
-        The ids of the images that cannot be decoded, in the order of the data set.
-    """
-    return [example_id for example_id, _ in bad_examples(examples, on_count=on_count)]
-
-
 def bad_examples(
-    examples: tf.data.Dataset,
-    shape: tuple[int, int] | None = None,
+    source: Source,
+    split: str,
+    setting: str = "train_split",
     on_count: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """Decodes every image once, in threads.
+    """Reads and decodes every image once, in threads.
 
     Args:
-        examples: As from `Source.examples`.
-        shape: Height and width that all images must have, None for any.
+        source: The data set.
+        split: A split expression.
+        setting: Name of the setting that holds it, for errors.
         on_count: Called now and then with the number of images looked at so far.
 
     Yields:
-        The id of each image that cannot be decoded and why, in the order of the data set.
+        The id of each image that cannot be read, cannot be decoded or has not the shape of all
+        others, and why, in the order of the data set.
     """
+    shape = source.image_shape
 
-    def problem(example: dict[str, Any]) -> str | None:
-        if example["image"] == limits.TOO_LARGE:
-            return limits.TOO_MANY_PIXELS
+    def problem(record: dict[str, Any]) -> str | None:
         try:
-            found = tuple(decode_image(tf.constant(example["image"])).shape[:2])
+            encoded = _read(source, record)
+            if encoded.dtype == tf.string and encoded == limits.TOO_LARGE:
+                return limits.TOO_MANY_PIXELS
+            found = tuple(decode_image(encoded, source.reading).shape[:2])
+        except _STORAGE:  # its failure says nothing of the image
+            raise
         except tf.errors.OpError as error:
             return plain_reason(error)
         return None if shape in (None, found) else f"{found[0]} x {found[1]} pixels"
 
     count = 0
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in _chunks(examples.as_numpy_iterator()):
+        for chunk in _chunks(source.records(split, setting).as_numpy_iterator()):
             count += len(chunk)
             if on_count is not None:
                 on_count(count)
-            for example, why in zip(chunk, pool.map(problem, chunk), strict=True):
+            for record, why in zip(chunk, pool.map(problem, chunk), strict=True):
                 if why is not None:
-                    yield os.fsdecode(example["id"]), why
+                    yield os.fsdecode(record["id"]), why
 
 
-def _chunks(examples: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _read(source: Source, record: dict[str, Any]) -> tf.Tensor:
+    """The encoded image of a record; after a failure that may pass, tries again."""
+    tensors = {name: tf.constant(value) for name, value in record.items()}
+    backoff = Backoff(_READ_RETRIES)
+    while True:
+        try:
+            return source.read(tensors)["image"]
+        except TRANSIENT as error:
+            backoff.failed(error)
+
+
+def _chunks(records: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     chunk: list[dict[str, Any]] = []
     size = 0
-    for example in examples:
-        chunk.append(example)
-        size += len(example["image"])
+    for record in records:
+        chunk.append(record)
+        size += len(record.get("image", b""))  # none before a folder's file is read
         if len(chunk) == _SCAN_CHUNK or size >= _SCAN_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -235,7 +242,7 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
         raise
     except tf.errors.InvalidArgumentError as error:
         try:
-            bad = next(bad_examples(source.examples(split, setting), source.image_shape), None)
+            bad = next(bad_examples(source, split, setting), None)
         except (tf.errors.OpError, UnicodeDecodeError):
             _name_bad_record(source, split, error)
             raise error from None
@@ -251,9 +258,16 @@ def _name_bad_image(source: Source, example_id: str, reason: str, error: Excepti
         kind = f"readable image of {shape[0]} x {shape[1]} pixels, as all of {source.name}"
     raise InputError(
         source.location(example_id),
-        f"must be a {kind} (--skip_bad_images leaves such files out)",
+        f"must be a {kind}{_SKIP}",
         reason,
     ) from error
+
+
+def _builder(source: Source) -> Any:
+    """TFDS's builder of a data set; None for a folder, where each image is a file."""
+    while isinstance(source, WrappedSource):
+        source = source.base
+    return getattr(source, "builder", None)
 
 
 def _name_missing_file(source: Source, split: str, setting: str, error: Exception) -> None:
@@ -263,18 +277,17 @@ def _name_missing_file(source: Source, split: str, setting: str, error: Exceptio
             with tf.io.gfile.GFile(path, "rb") as file:
                 file.read(1)
         except tf.errors.OpError as found:
+            hint = _SKIP if _builder(source) is None else ""
             raise InputError(
-                path, f"must be a file that can be read, as a part of {source.name}",
+                path, f"must be a file that can be read, as a part of {source.name}{hint}",
                 plain_reason(found),
             ) from error  # fmt: skip
 
 
 def _name_bad_record(source: Source, split: str, error: Exception) -> None:
     """Raises an error that names the file if a TFRecord file of the split is damaged."""
-    while isinstance(source, WrappedSource):
-        source = source.base
-    builder = getattr(source, "builder", None)
-    if builder is None:  # a folder
+    builder = _builder(source)
+    if builder is None:
         return
     from simclr_tf.data import tfrecords  # TFDS takes seconds to import
 

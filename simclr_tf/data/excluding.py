@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -12,6 +13,9 @@ from simclr_tf.data import decode, pipeline
 from simclr_tf.data.sources import WrappedSource, lookup_table
 from simclr_tf.progress import Progress
 from simclr_tf.text import printable_name
+
+if TYPE_CHECKING:
+    from simclr_tf.data.searches import Searches
 
 _SHOWN = 5
 
@@ -27,9 +31,11 @@ class ExcludingSource(WrappedSource):
     Attributes:
         base: The whole data set; damage to its files, rather than images, is not left out.
         say: Hears what is left out.
+        searches: Where the results of searches are kept; None to search in every process.
     """
 
     say: Say = silent
+    searches: Searches | None = None
     # Searched ranges: (split, first, end) -> places and ids of what is left out.
     _searched: dict[tuple[str, int, int], dict[int, str]] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
@@ -60,7 +66,13 @@ class ExcludingSource(WrappedSource):
         for (other, low, high), places in self._searched.items():
             if other == name and low <= first and end <= high:
                 return {at: one for at, one in places.items() if first <= at < end}
-        found = self._search(name, first, end)
+        found = None
+        if self.searches is not None:
+            found = self.searches.find(self.base, name, first, end)
+        if found is None:
+            found = self._search(name, first, end)
+            if self.searches is not None:
+                self.searches.add(self.base, name, first, end, found)
         self._searched[name, first, end] = found
         if found:
             listed = ", ".join(printable_name(self.base.location(one))
@@ -75,9 +87,10 @@ class ExcludingSource(WrappedSource):
             decode.naming_bad_image(self.base, split),
             Progress(end - first, label=f"looking at {name}", unit="images") as progress,
         ):
-            bad = decode.find_bad_examples(
-                self.base.examples(split), lambda count: progress.update(count, count, {})
+            looked = decode.bad_examples(
+                self.base, split, on_count=lambda count: progress.update(count, count, {})
             )
+            bad = [example_id for example_id, _ in looked]
         if not bad:
             return {}
         ids = pipeline.example_ids(self.base, pipeline.Selection(split))

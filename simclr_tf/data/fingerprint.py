@@ -63,5 +63,9 @@ def _parts(source: Source, split: str, setting: str) -> Iterator[str]:
 def _files(source: FolderSource) -> Iterator[str]:
     for split in source.content.values():
         for path in split.paths:
-            state = os.stat(source.root / path)
-            yield f"{path} {state.st_size} {state.st_mtime_ns}"
+            try:
+                state = os.stat(source.root / path)
+            except OSError:  # gone since the folder was looked through
+                yield f"{path} gone"
+            else:
+                yield f"{path} {state.st_size} {state.st_mtime_ns}"

@@ -36,6 +36,8 @@ NO_IMAGES = frozenset(
     ).split()
 )
 _HIDDEN, _OTHER, _HEIC = "hidden", "no images", "need pillow-heif: pip install 'simclr_tf[heic]'"
+_NO_FILE = "no files, or too long"
+_SKIP = "--skip_bad_images leaves such files out"
 _MOST_NAMED = 8
 
 Parts = tuple[str, ...]
@@ -70,12 +72,16 @@ class Scan:
         return f"{files} of {printable_name(folder)} left out: {listed}"
 
 
-def scan(root: pathlib.Path) -> Scan:
+def scan(root: pathlib.Path, skip_bad: bool = False) -> Scan:
     """Looks through a folder; follows links, but enters no folder twice.
 
+    Args:
+        root: The folder.
+        skip_bad: Whether what is named like an image but can't be one (see `limits.file_problem`)
+            is left out, not refused.
+
     Raises:
-        InputError: A folder can't be read, or what is named like an image can't be one (see
-            `limits.file_problem`).
+        InputError: A folder can't be read, or what is named like an image can't be one.
     """
     images: list[Parts] = []
     left_out: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -84,7 +90,9 @@ def scan(root: pathlib.Path) -> Scan:
         if names and below and not hidden:
             folders.append(below)
         for name in names:
-            reason = _HIDDEN if hidden or name.startswith(".") else _reason(root, below, name)
+            reason: str | None = _HIDDEN
+            if not (hidden or name.startswith(".")):
+                reason = _reason(root, below, name, skip_bad)
             if reason is None:
                 images.append((*below, name))
             else:
@@ -119,7 +127,7 @@ def _is_hidden(below: Parts) -> bool:
     return any(part.startswith(".") and part != "." for part in below)
 
 
-def _reason(root: pathlib.Path, below: Parts, name: str) -> str | None:
+def _reason(root: pathlib.Path, below: Parts, name: str, skip_bad: bool) -> str | None:
     """Why a file is no image, None for one that is."""
     suffix = os.path.splitext(name)[1].lower()
     if suffix in NO_IMAGES:
@@ -127,8 +135,8 @@ def _reason(root: pathlib.Path, below: Parts, name: str) -> str | None:
     path = os.path.join(root, *below, name)
     problem = limits.file_problem(path)
     if suffix in SUFFIXES:
-        require(problem is None, path, problem or "", name)
-        return None
+        require(problem is None or skip_bad, path, f"{problem} ({_SKIP})", name)
+        return None if problem is None else _NO_FILE
     if suffix not in HEIC_SUFFIXES:
         kind = None if problem else _kind(path)
         if kind != formats.HEIC:

@@ -122,22 +122,26 @@ class FolderSource:
         return [index[name] for name in split.classes]
 
 
-def open_folder(path: str, setting: str, reading: Reading = FILES) -> FolderSource:
+def open_folder(
+    path: str, setting: str, reading: Reading = FILES, skip_bad: bool = False
+) -> FolderSource:
     """Looks for images below `path`.
 
     Args:
         path: The folder.
         setting: Name of the setting that holds the path, for errors.
         reading: How the files become pixels.
+        skip_bad: Whether what is named like an image but can't be one (see `limits.file_problem`)
+            is left out, not refused.
 
     Raises:
         InputError: No such folder, no image in it, a class in one split only, or what is named like
-            an image but can't be one (see `limits.file_problem`).
+            an image but can't be one.
     """
     root = pathlib.Path(path).expanduser()
     check_length(root, setting)
     require(root.is_dir(), setting, "must name an existing folder", path)
-    found = folder_scan.scan(root)
+    found = folder_scan.scan(root, skip_bad)
     files = sorted(found.images, key=_order)
     left_out = found.summary(path)
     if not files:

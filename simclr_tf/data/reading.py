@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
+
+READING = "reading"  # the name of `Reading.record` in files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,30 @@ class Reading:
     def is_published(self) -> bool:
         """Whether pixels are those of the reference and of TFDS, as in every release of ours."""
         return self.as_stored and self.is_plain and not self.antialias
+
+    def record(self) -> dict[str, Any]:
+        """What tells how to read other files in the same way, for JSON."""
+        bounds = None if self.value_range is None else list(self.value_range)
+        return {"value_range": bounds, "antialias": self.antialias}
+
+
+def recorded_reading(found: Any) -> Reading | None:
+    """How files are read by a `Reading.record`; None if it is none.
+
+    Args:
+        found: As in a file, which may be anybody's; None for files older than such records, whose
+            images were sampled.
+    """
+    match found:
+        case None:
+            return FILES
+        case {"value_range": None, "antialias": bool(antialias)}:
+            return Reading(antialias=antialias)
+        case {"value_range": [low, high], "antialias": bool(antialias)}:
+            numbers = all(type(bound) in (int, float) for bound in (low, high))
+            if numbers and -math.inf < low < high < math.inf:
+                return Reading((float(low), float(high)), antialias=antialias)
+    return None
 
 
 FILES = Reading()  # of any kind, nothing known of them

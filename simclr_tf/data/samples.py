@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simclr_tf.augment import description, policy
-from simclr_tf.data import decode, pipeline
+from simclr_tf.data import decode, pipeline, reduced
 from simclr_tf.data.images import Batches, Images
 from simclr_tf.data.sources import Source
 from simclr_tf.data.spread import spread
@@ -35,8 +35,9 @@ def sample_views(
     make, size = recipe.of_image(), recipe.image_size
     originals, augmented, described = [], [], []
     for example in source.examples(stream.split).take(count):
-        image = decode.decode_image(example["image"])
-        originals.append(policy.eval_view(image, size))
+        encoded = example["image"]
+        image = decode.decode_image(encoded, source.reading)
+        originals.append(reduced.eval_image(encoded, policy.eval_view, size, source.reading))
         seeds = pipeline.view_seeds(stream.seed, epoch, example["id"], recipe.count)
         augmented.append(make(image, seeds))
         height, width = image.shape[:2]

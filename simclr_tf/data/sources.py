@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import tensorflow as tf
 
+from simclr_tf import console
+from simclr_tf.console import Say
 from simclr_tf.data.reading import Reading
 from simclr_tf.data.trust import FOLDER
 from simclr_tf.errors import require
 from simclr_tf.files import check_local, check_reachable
 from simclr_tf.settings.data import DataConfig, parse_range
+
+if TYPE_CHECKING:
+    from simclr_tf.data.searches import Searches
 
 
 class Source(Protocol):
@@ -264,14 +269,31 @@ def is_folder(config: DataConfig) -> bool:
     return config.dataset.partition(":")[0] == FOLDER
 
 
-def open_source(config: DataConfig) -> Source:
+def open_source(
+    config: DataConfig, say: Say = console.say, searches: Searches | None = None
+) -> Source:
     """Opens the data set of `config`; downloads or prepares it only where it must be.
 
-    A `data_dir` that is given has to exist: a mistyped one would be made, and filled.
+    A `data_dir` that is given has to exist: a mistyped one would be made, and filled. With
+    `skip_bad_images` what can't be decoded is left out, once it is asked for.
+
+    Args:
+        config: The data set.
+        say: Hears what is left out.
+        searches: Where what was found to be undecodable is kept; None to search anew.
 
     Raises:
         InputError: Unknown data set, absent folder, no images, no network when it is needed.
     """
+    whole = _open_whole(config)
+    if not config.skip_bad_images:
+        return whole
+    from simclr_tf.data import excluding  # it is a wrapper of this module's
+
+    return excluding.ExcludingSource(whole, say, searches)
+
+
+def _open_whole(config: DataConfig) -> Source:
     # Imported here: reading a folder needs no builder, and TFDS takes seconds to import.
     name, _, path = config.dataset.partition(":")
     value_range = parse_range(config.value_range)
@@ -285,7 +307,9 @@ def open_source(config: DataConfig) -> Source:
         setting = "dataset" if path else "data_dir"
         check_local(path or str(config.data_dir), setting)
         reading = Reading(value_range, antialias=config.antialias != "off")
-        return folder_source.open_folder(path or str(config.data_dir), setting, reading)
+        return folder_source.open_folder(
+            path or str(config.data_dir), setting, reading, config.skip_bad_images
+        )
     if config.data_dir is not None:
         check_reachable(config.data_dir, "data_dir")
         exists = tf.io.gfile.isdir(os.path.expanduser(config.data_dir))

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from simclr_tf.data import folder_source, sources
+from simclr_tf.data.reading import Reading
 from simclr_tf.errors import InputError, did_you_mean, require
 
 TOP_1 = "top-1 accuracy"
@@ -241,7 +242,7 @@ def _open(dataset: TransferDataset, place: _Place) -> sources.Source:
     from simclr_tf.data.tfds_source import open_tfds
 
     if place.is_folder:
-        return folder_source.open_folder(place.path, "data_dir")
+        return folder_source.open_folder(place.path, "data_dir", Reading(antialias=True))
     return open_tfds(dataset.tfds_name, place.path)
 
 

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 import simclr_tf
 from simclr_tf import capacity
-from simclr_tf.data import decode, excluding, pipeline, sources
+from simclr_tf.data import decode, pipeline, sources
 from simclr_tf.data.images import Images
+from simclr_tf.data.reading import READING
 from simclr_tf.errors import require, require_choice
 from simclr_tf.evaluation import encoders, features
 from simclr_tf.files import is_remote
@@ -55,9 +56,7 @@ def embed(command: Embed, job: Job | None = None) -> str:
     job = job or Job()
     job.check_divisible("eval_batch_size", batch_size)
     capacity.check_images(batch_size, command.image_size or 1)
-    source = sources.open_source(data)
-    if data.skip_bad_images:
-        source = excluding.ExcludingSource(source, job.say)
+    source = sources.open_source(data, job.say)
     encoder = encoders.open_encoder(
         command.checkpoint, command.image_size, command.allow_foreign_graph
     )
@@ -67,7 +66,10 @@ def embed(command: Embed, job: Job | None = None) -> str:
     if source.multi_label:
         job.say("note: images have several labels each: labels are left out")
     total = sum(len(part.ids) for part in parts)
-    metadata = _metadata(encoder, endpoint, data, [part.split for part in parts])
+    metadata = {
+        **_metadata(encoder, endpoint, data, [part.split for part in parts]),
+        READING: source.reading.record(),
+    }
     with (
         Progress(total, label="embed", unit="images") as progress,
         EmbeddingWriter(target, metadata, _class_names(source)) as writer,

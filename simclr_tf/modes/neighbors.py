@@ -14,7 +14,9 @@ import tensorflow as tf
 from simclr_tf import console
 from simclr_tf.augment import policy
 from simclr_tf.console import Say
-from simclr_tf.data import sources
+from simclr_tf.data import limits, reduced, sources
+from simclr_tf.data.reading import READING, recorded_reading
+from simclr_tf.data.retry import plain_reason
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import encoders
 from simclr_tf.files import check_length, check_local
@@ -188,15 +190,23 @@ def _row_of_moved_file(path: pathlib.Path, vector: np.ndarray, content: Embeddin
 
 def _embed_file(path: pathlib.Path, content: Embeddings, open_encoder: _Opener) -> np.ndarray:
     """(D,) float32: the embedding of an image file, by the encoder of the file."""
-    image = images.read_image(path)
-    require(image is not None, str(path), "must be a readable JPEG, PNG, GIF or BMP image",
-            path.name)  # fmt: skip
+    encoded = limits.read_file(path)
+    require(encoded is not None, str(path), "must be a readable image", path.name)
     metadata = content.metadata
+    reading = recorded_reading(metadata.get(READING))
+    require(reading is not None, "embeddings", f"must say how images were read in {READING}",
+            metadata.get(READING))  # fmt: skip
     missing = [key for key in ("fingerprint", "endpoint", "image_size") if key not in metadata]
     require(not missing, "embeddings", "must say which encoder wrote it to compare an image file; "
             f"its metadata lacks {', '.join(missing)}", sorted(metadata))  # fmt: skip
     encoder = open_encoder()
-    view = policy.eval_view(tf.constant(image), encoder.image_size)  # (S, S, 3)
+    assert reading is not None
+    try:
+        view = reduced.eval_image(
+            tf.constant(encoded), policy.eval_view, encoder.image_size, reading
+        )  # (S, S, 3)
+    except tf.errors.OpError as error:
+        raise InputError(str(path), "must be a readable image", plain_reason(error)) from error
     batches = tf.data.Dataset.from_tensors({"image": view[None]})
     endpoint = metadata["endpoint"]
     batch = next(encoder.extractor(Job(), endpoint).iterate(batches))

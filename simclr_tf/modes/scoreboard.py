@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from simclr_tf import console, run_folder
 from simclr_tf.console import Say
-from simclr_tf.data import excluding, sources
+from simclr_tf.data import sources
 from simclr_tf.data.images import Images
 from simclr_tf.errors import require
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
@@ -39,9 +39,7 @@ def evaluate(command: Evaluate, say: Say = console.say) -> dict[str, Section]:
     if command.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     job = open_job(command.strategy, say)
-    source = sources.open_source(command.data)
-    if command.data.skip_bad_images:
-        source = excluding.ExcludingSource(source, job.say)
+    source = sources.open_source(command.data, job.say)
     with job.scope():
         encoder = open_encoder(
             command.checkpoint or command.model_dir, command.image_size, command.allow_foreign_graph

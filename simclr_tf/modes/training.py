@@ -158,7 +158,9 @@ def _record(experiment: Experiment, flags: Flags | None) -> None:
         require_ours(os.path.join(run.model_dir, run_folder.REPORT), page.MARK, "model_dir")
     steps = run_config.reference_steps(run, experiment.source)
     count = None if experiment.plan is None else experiment.plan.num_examples
-    run_config.record_config(experiment.asked, experiment.class_names, steps, run, count)
+    run_config.record_config(
+        experiment.asked, experiment.class_names, steps, run, count, experiment.source.reading
+    )
     if experiment.labelled.subset is not None:
         # Which labels were used; the file can be given back as label_subset.
         subset.write_subset(

@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from simclr_tf.data import decode, limits, sources, trust
+from simclr_tf.data.reading import FILES, Reading
 from simclr_tf.errors import InputError
 
 _ESCAPED_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
@@ -107,14 +108,14 @@ def _read_example(source: Any, example_id: str) -> np.ndarray | None:
         examples = source.examples(f"{found['split']}[{position}:{position + 1}]")
         for example in examples.take(1).as_numpy_iterator():
             same = os.fsdecode(example["id"]) == example_id
-            return _decoded(example["image"]) if same else None
+            return _decoded(example["image"], source.reading) if same else None
     except (InputError, tf.errors.OpError):
         pass
     return None
 
 
-def _decoded(encoded: bytes) -> np.ndarray | None:
+def _decoded(encoded: bytes, reading: Reading = FILES) -> np.ndarray | None:
     try:
-        return decode.decode_image(tf.constant(encoded)).numpy()  # (H, W, 3)
+        return decode.decode_image(tf.constant(encoded), reading).numpy()  # (H, W, 3)
     except tf.errors.OpError:
         return None

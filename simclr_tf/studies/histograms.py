@@ -57,7 +57,7 @@ def sample_crops(run: RunConfig) -> np.ndarray:
     ]
     rows = []
     for example in source.examples(split).take(_IMAGES):
-        image = decode.decode_image(example["image"])
+        image = decode.decode_image(example["image"], source.reading)
         seeds = pipeline.view_seeds(run.train.seed, 0, example["id"], _CROPS)
         rows.append([
             [policy.pretrain_view(image, seed, run.data.image_size, one).numpy()

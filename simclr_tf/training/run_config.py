@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from simclr_tf import run_folder
+from simclr_tf.data.reading import READING, Reading
 from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_reachable, write_json
@@ -59,6 +60,7 @@ def record_config(
     steps: int | None = None,
     settled: RunConfig | None = None,
     train_images: int | None = None,
+    reading: Reading | None = None,
 ) -> None:
     """Writes the run's settings and the names of its classes to `model_dir/config.json`.
 
@@ -68,6 +70,7 @@ def record_config(
         steps: From `reference_steps`.
         settled: The same settings without `auto`: what it became is written beside them.
         train_images: Their number, where the run trains.
+        reading: How the files of its data set are read.
     """
     names = None if class_names is None else list(class_names)
     record = {**by_name.flatten(run), "class_names": names}
@@ -75,6 +78,8 @@ def record_config(
         record[_REFERENCE_STEPS] = steps
     if train_images is not None:
         record[_TRAIN_IMAGES] = train_images
+    if reading is not None:
+        record[READING] = reading.record()
     if settled is not None:
         became = by_name.flatten(settled)
         record["resolved"] = {name: became[name] for name in _RESOLVED}

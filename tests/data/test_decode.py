@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import pathlib
 import re
@@ -16,9 +17,11 @@ from PIL import Image
 from simclr_tf.data import (
     decode,
     embedded,
+    excluding,
     folder_source,
     labels,
     limits,
+    retry,
     tfds_source,
 )
 from simclr_tf.data.views import function_views
@@ -181,14 +184,17 @@ def test_the_file_that_declares_too_much_is_named(write_images):
         list(images)
     assert caught.value.name == str(root / "bomb.png")
     assert caught.value.received == "it declares more than 134,217,728 pixels"
-    assert decode.find_bad_examples(source.examples("train")) == ["bomb.png"]
+    assert [name for name, _ in decode.bad_examples(source, "train")] == ["bomb.png"]
 
 
 def test_a_file_that_vanished_is_named(write_images):
     root = write_images([f"{i}.png" for i in range(3)])
     source = folder_source.open_folder(str(root), "data_dir")
     (root / "1.png").unlink()
-    with pytest.raises(InputError) as caught, decode.naming_bad_image(source, "train"):
+    with (
+        pytest.raises(InputError, match="--skip_bad_images") as caught,
+        decode.naming_bad_image(source, "train"),
+    ):
         list(source.examples("train"))
     assert caught.value.name == str(root / "1.png")
 
@@ -201,15 +207,35 @@ def _folder_with_truncated(write_images):
     return folder_source.open_folder(str(root), "data_dir")
 
 
-def test_find_bad_examples(write_images):
+def test_bad_examples_can_not_be_decoded_or_not_be_read(write_images):
     source = _folder_with_truncated(write_images)
-    examples = source.examples("train")
-    bad = ["2.jpg", "4b.png"]
-    assert sorted(decode.find_bad_examples(examples)) == bad
-    first, why = next(decode.bad_examples(examples))
-    assert first in bad and re.match("jpeg::Uncompress|it is empty", why)
-    sound = examples.filter(lambda e: (e["id"] != bad[0]) & (e["id"] != bad[1]))
-    assert decode.find_bad_examples(sound) == []
+    (source.root / "5.png").unlink()
+    found = dict(decode.bad_examples(source, "train"))
+    assert set(found) == {"2.jpg", "4b.png", "5.png"}
+    assert found["2.jpg"].startswith("jpeg::Uncompress") and found["4b.png"] == "it is empty"
+    assert found["5.png"].endswith("No such file or directory")
+    sound = excluding.ExcludingSource(source)
+    assert not list(decode.bad_examples(sound, "train"))
+
+
+def test_a_storage_that_fails_for_a_while_makes_no_image_bad(write_images, monkeypatch):
+    source = folder_source.open_folder(str(write_images(["0.png"])), "data_dir")
+    failures = [tf.errors.UnavailableError(None, None, "away")] * 2
+    read = type(source).read
+
+    def unreliable(self, record):
+        if failures:
+            raise failures.pop()
+        return read(self, record)
+
+    monkeypatch.setattr(type(source), "read", unreliable)
+    monkeypatch.setattr(
+        decode, "Backoff", functools.partial(retry.Backoff, sleep=lambda seconds: None)
+    )
+    assert not list(decode.bad_examples(source, "train"))
+    failures += [tf.errors.UnavailableError(None, None, "away")] * 9
+    with pytest.raises(tf.errors.UnavailableError):
+        list(decode.bad_examples(source, "train"))
 
 
 def test_failure_names_the_file(write_images):

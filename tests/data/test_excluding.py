@@ -58,13 +58,13 @@ def test_a_sound_data_set_stays_itself(folder):
 
 def test_every_image_is_looked_at_once_and_only_when_it_is_asked_for(folder, monkeypatch):
     looked, said = [], []
-    find = decode.find_bad_examples
+    find = decode.bad_examples
 
-    def counting(examples, on_count):
-        looked.append(len(list(examples)))
-        return find(examples, on_count)
+    def counting(source, split, on_count):
+        looked.append(source.num_examples(split))
+        return find(source, split, on_count=on_count)
 
-    monkeypatch.setattr(decode, "find_bad_examples", counting)
+    monkeypatch.setattr(decode, "bad_examples", counting)
     source = excluding.ExcludingSource(folder, said.append)
     for split in ("train[2:5]", "train[3:5]", "test", "test[1:]", "test"):
         source.num_examples(split)

@@ -83,6 +83,17 @@ def test_the_line(write):
     assert folder_scan.scan(write({})).summary("DATA").startswith("6 files")
 
 
+def test_what_is_no_file_is_left_out_where_that_is_asked_for(write):
+    root = write({"a/0.png": PNG})
+    (root / "a" / "1.png").symlink_to(root / "gone")
+    (root / "a" / "2.png").mkdir()
+    with pytest.raises(InputError, match="broken link.*--skip_bad_images"):
+        folder_scan.scan(root)
+    found = folder_scan.scan(root, skip_bad=True)
+    assert found.images == [("a", "0.png")]
+    assert found.summary("DATA") == "1 file of DATA left out: 1 .png (no files, or too long)"
+
+
 def test_a_class_that_lost_everything_is_named(write, capsys):
     root = write(FOLDERS["a class of HEIC"][0])
     assert folder_source.open_folder(str(root), "data_dir").class_names == ("a", "b")

@@ -1,8 +1,10 @@
 """How the files of a data set become pixels."""
 
+import json
+
 import pytest
 
-from simclr_tf.data.reading import EXPORTED, FILES, STORED, Reading
+from simclr_tf.data.reading import EXPORTED, FILES, STORED, Reading, recorded_reading
 from simclr_tf.errors import InputError
 from simclr_tf.settings.data import parse_range
 
@@ -29,3 +31,19 @@ def test_ranges(text, expected):
 def test_no_ranges(text):
     with pytest.raises(InputError, match="value_range must be LOW:HIGH"):
         parse_range(text)
+
+
+@pytest.mark.parametrize("reading", [FILES, Reading(antialias=True), Reading((0.0, 4095.0))])
+def test_a_record_gives_the_same_reading(reading):
+    assert recorded_reading(json.loads(json.dumps(reading.record()))) == reading
+
+
+def test_what_is_no_record():
+    assert recorded_reading(None) == FILES
+    sound = {"value_range": [0, 1], "antialias": True}
+    for wrong in (
+        7, {}, {"value_range": None}, {**sound, "antialias": 1}, {**sound, "value_range": [1, 0]},
+        {**sound, "value_range": [0, float("inf")]}, {**sound, "value_range": ["0", "1"]},
+        {**sound, "value_range": [0, 1, 2]}, {**sound, "value_range": [False, True]},
+    ):  # fmt: skip
+        assert recorded_reading(wrong) is None, wrong

@@ -166,7 +166,7 @@ def test_an_existing_file_is_replaced_when_all_went_well(mean_color, photos, tmp
     data = DataConfig(dataset=f"folder:{photos}")
     path = tmp_path / "x.npz"
     path.write_text("old")
-    with pytest.raises(InputError, match="readable JPEG"):
+    with pytest.raises(InputError, match="readable image"):
         (photos / "bad.png").write_bytes(b"nothing")
         embed(data, mean_color, str(path), image_size=32, say=[].append)
     assert path.read_text() == "old"
