@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.optimizers.lars import LARS
-from simclr_tf.optimizers.role_lookup import find_roles, normalize_roles
+from simclr_tf.optimizers.role_lookup import UNDECAYED_ROLES, find_roles, normalize_roles
 from simclr_tf.settings.optimizer import OptimizerConfig
 
 
@@ -46,7 +46,8 @@ def weight_decay_loss(
     """The L2 term of the loss: weight_decay times half the squared length of what is decayed.
 
     With LARS, which decays all else itself, that is the linear head's kernel alone. With other
-    optimizers it is every variable except batch norm's (biases included, as in the reference).
+    optimizers it is every variable except scales, embeddings and those of batch norm and other
+    normalisation (biases included, as in the reference).
 
     Args:
         variables: The model's trainable variables.
@@ -73,4 +74,4 @@ def weight_decay_loss(
 def _is_decayed(role: str, optimizer: str) -> bool:
     if optimizer == "lars":
         return role == "linear_head_kernel"
-    return role != "batch_norm"
+    return role not in UNDECAYED_ROLES

@@ -18,10 +18,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import require
-from simclr_tf.optimizers.role_lookup import find_roles, normalize_roles, role_name
+from simclr_tf.optimizers.role_lookup import UNDECAYED_ROLES, find_roles, normalize_roles, role_name
 
 # Vectors without a length worth preserving, and the linear head, whose own L2 term is in the loss.
-EXCLUDED_ROLES = ("bias", "batch_norm", "linear_head_kernel", "linear_head_bias")
+EXCLUDED_ROLES = ("bias", *UNDECAYED_ROLES, "linear_head_kernel", "linear_head_bias")
 
 
 @keras.utils.register_keras_serializable(package="simclr_tf")

@@ -12,7 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-KNOWN_ROLES = ("kernel", "bias", "batch_norm", "linear_head_kernel", "linear_head_bias")
+UNDECAYED_ROLES = ("batch_norm", "normalization", "scale", "embedding")
+KNOWN_ROLES = ("kernel", "bias", *UNDECAYED_ROLES, "linear_head_kernel", "linear_head_bias")
 
 
 def role_name(role: str | enum.Enum) -> str:

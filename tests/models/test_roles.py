@@ -48,11 +48,100 @@ def test_description_counts_parameters():
     assert "linear head bias 1 variables (3 parameters)" in text
 
 
-def test_unknown_layer_type_is_refused():
-    model = keras.Sequential([keras.layers.LayerNormalization()])
-    model(tf.zeros([1, 3]))
-    with pytest.raises(ValueError, match="known layer type"):
+def roles_of(*layers, shape=(1, 4, 4, 3)):
+    """Role by the last part of each variable's name."""
+    model = keras.Sequential(layers)
+    model(tf.zeros(shape))
+    return {
+        name.split("/")[-1].removesuffix(":0"): role.value
+        for name, role in variable_roles(model).items()
+    }
+
+
+@pytest.mark.parametrize(("layer", "shape", "expected"), [
+    (keras.layers.DepthwiseConv2D(3), (1, 4, 4, 3), {"depthwise_kernel": "kernel", "bias": "bias"}),
+    (keras.layers.SeparableConv2D(2, 3), (1, 4, 4, 3),
+     {"depthwise_kernel": "kernel", "pointwise_kernel": "kernel", "bias": "bias"}),
+    (keras.layers.Conv2DTranspose(2, 3), (1, 4, 4, 3), {"kernel": "kernel", "bias": "bias"}),
+    (keras.layers.EinsumDense("abc,cd->abd", (4, 6), bias_axes="bd"), (1, 4, 3),
+     {"kernel": "kernel", "bias": "bias"}),  # a bias long in two axes
+    (keras.layers.experimental.SyncBatchNormalization(), (1, 4, 4, 3),
+     {"gamma": "batch_norm", "beta": "batch_norm"}),
+    (keras.layers.LayerNormalization(axis=[1, 2]), (1, 4, 4, 3),
+     {"gamma": "normalization", "beta": "normalization"}),
+    (keras.layers.GroupNormalization(3), (1, 4, 4, 3),
+     {"gamma": "normalization", "beta": "normalization"}),
+    (keras.layers.Embedding(5, 3), (1, 4), {"embeddings": "embedding"}),
+    (keras.layers.PReLU(), (1, 4, 4, 3), {"alpha": "scale"}),
+    (keras.layers.LSTM(2), (1, 4, 3),
+     {"kernel": "kernel", "recurrent_kernel": "kernel", "bias": "bias"}),
+])  # fmt: skip
+def test_layers_of_keras_say_what_their_variables_are_for(layer, shape, expected):
+    assert roles_of(layer, shape=shape) == expected
+
+
+def test_attention():
+    queries = keras.Input((9, 8))
+    model = keras.Model(queries, keras.layers.MultiHeadAttention(2, 4)(queries, queries))
+    by_role = {Role.KERNEL: 0, Role.BIAS: 0}
+    for name, role in variable_roles(model).items():
+        assert (role is Role.KERNEL) == name.endswith("kernel:0")
+        by_role[role] += 1
+    assert by_role == {Role.KERNEL: 4, Role.BIAS: 4}
+
+
+class Tokens(keras.layers.Layer):
+    """A layer of a user's own."""
+
+    def build(self, shape):
+        self.grid = self.add_weight("grid", (1, *shape[1:]))
+        self.first = self.add_weight("first", (1, 1, shape[-1]))
+        self.gain = self.add_weight("gain", ())
+
+    def call(self, inputs):
+        return (inputs + self.grid + self.first) * self.gain
+
+
+def test_variables_of_other_layers_are_judged_by_their_shape_and_named():
+    assert roles_of(Tokens(), shape=(1, 4, 3)) == {
+        "grid": "kernel", "first": "scale", "gain": "scale",
+    }  # fmt: skip
+    model = keras.Sequential([keras.layers.Dense(3), Tokens(name="tokens")])
+    model(tf.zeros((1, 4, 3)))
+    said = describe_roles(model)
+    assert said.endswith(
+        "; by their shape: tokens/grid as kernel, tokens/first as scale, tokens/gain as scale"
+    )
+    assert "by their shape" not in describe_roles(_model())
+
+
+def test_a_variable_outside_layers_is_refused():
+    class Owner(tf.Module):
+        def __init__(self):
+            self.kernel = tf.Variable([[1.0]])
+
+    class Holder(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.owner = Owner()
+
+        def call(self, inputs):
+            return inputs @ self.owner.kernel
+
+    model = Holder()
+    model(tf.zeros((1, 1)))
+    with pytest.raises(ValueError, match="belong to a layer"):
         variable_roles(model)
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0", "ConvNeXtTiny"])
+def test_networks_of_keras_have_roles(name):
+    network = getattr(keras.applications, name)
+    model = network(include_top=False, weights=None, input_shape=(32, 32, 3))
+    roles = variable_roles(model)
+    assert set(roles) == {variable.name for variable in model.trainable_variables}
+    kernels = [name for name, role in roles.items() if role is Role.KERNEL]
+    assert kernels and all(name.endswith("kernel:0") for name in kernels)
 
 
 def test_shared_names_are_refused():
