@@ -23,7 +23,7 @@ ELSEWHERE = {
     "--output": "report/__main__.py", "run": "report/", "export": "export/",
     "image_size, global_step": "weights/network.py", "class_names": "weights/",
     "query_block, bank_block": "evaluation/knn.py", "validation labels": "evaluation/logistic.py",
-    "label": "evaluation/features.py",
+    "label": "evaluation/features.py", "replicas": "data/pipeline.py",
 }  # fmt: skip
 # Where settings are read and checked: here a literal name is one of them.
 AT_THE_DOOR = ("modes", "studies", "protocols", "training")

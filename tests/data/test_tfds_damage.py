@@ -9,7 +9,6 @@ import os
 import pathlib
 import shutil
 import struct
-import types
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from simclr_tf.config import DataConfig
 from simclr_tf.data import decode, embedded, sources
 from simclr_tf.data.views import function_views
 from simclr_tf.errors import InputError
+from simclr_tf.evaluation import encoders
 from simclr_tf.modes import embed as embed_mode
 from tests.data import streams
 from tests.modes.asked import embed
@@ -334,10 +334,9 @@ def _embed(config):
 @pytest.fixture(autouse=True)
 def an_encoder(monkeypatch):
     """Stands for every checkpoint."""
-    encoder = types.SimpleNamespace(
-        encode=lambda images: {"mean": tf.reduce_mean(images, axis=(1, 2))}, image_size=4,
-        fingerprint="", global_step=None, path=None, run_dir=None, name="mean",
-    )  # fmt: skip
+    encoder = encoders.FrozenEncoder(
+        "mean", lambda images: {"mean": tf.reduce_mean(images, axis=(1, 2))}, image_size=4
+    )
     monkeypatch.setattr(embed_mode.encoders, "open_encoder", lambda *arguments: encoder)
 
 
