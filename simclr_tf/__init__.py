@@ -40,6 +40,7 @@ _HOME = {
     "evaluate_protocols": "simclr_tf.protocols.library",
     "eval_view": "simclr_tf.augment.policy",
     "finetune_view": "simclr_tf.augment.policy",
+    "from_arrays": "simclr_tf.data.array_source",
     "from_model": "simclr_tf.evaluation.encoders",
     "load_encoder": "simclr_tf.encoder",
     "load_model": "simclr_tf.weights.load",

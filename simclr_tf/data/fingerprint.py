@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 
+from simclr_tf.data.array_source import ArraySource
 from simclr_tf.data.excluding import ExcludingSource
 from simclr_tf.data.folder_source import FolderSource
 from simclr_tf.data.sources import Source, WrappedSource
@@ -52,6 +53,9 @@ def _parts(source: Source, split: str, setting: str) -> Iterator[str]:
         yield repr(dataclasses.astuple(source.reading))
     if isinstance(source, FolderSource):
         yield from _files(source)
+        return
+    if isinstance(source, ArraySource):
+        yield source.digest
         return
     builder = getattr(source, "builder", None)
     yield source.name if builder is None else builder.info.full_name

@@ -26,7 +26,7 @@ _CONTEXT = frozenset({"augment", "optimizer", "train", "eval_batch_size", "ft_pr
 
 def evaluate_protocols(
     encoder: FrozenEncoder | str | os.PathLike[str],
-    dataset: str,
+    dataset: str | sources.Source,
     *,
     data_dir: str | None = None,
     train_split: str = "train",
@@ -44,7 +44,7 @@ def evaluate_protocols(
 
     Args:
         encoder: From `open_encoder` or `from_model`, or a path for the former.
-        dataset: TFDS name, embedded set, or `folder:PATH`.
+        dataset: TFDS name, embedded set, `folder:PATH`, or a data set, e.g. from `from_arrays`.
         data_dir: Where it is prepared.
         train_split: Split expression with the labelled training images.
         test_split: Split expression that counts.
@@ -72,10 +72,12 @@ def evaluate_protocols(
     if not isinstance(opened, FrozenEncoder):
         opened = open_encoder(opened, allow_foreign_graph=allow_foreign_graph)
     job = Job(strategy or tf.distribute.get_strategy(), say)
-    data = DataConfig(dataset=dataset, data_dir=data_dir, image_size=opened.image_size)
-    images = Images(
-        sources.open_source(data), opened.image_size, others.pop("eval_batch_size", 256), job
-    )
+    source = dataset
+    if isinstance(source, str):
+        source = sources.open_source(
+            DataConfig(dataset=source, data_dir=data_dir, image_size=opened.image_size)
+        )
+    images = Images(source, opened.image_size, others.pop("eval_batch_size", 256), job)
     with tempfile.TemporaryDirectory() as temporary:
         context = Context(
             encoder=opened,
