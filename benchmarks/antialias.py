@@ -8,7 +8,6 @@ original (cosine of the views, each less its mean).
 
 from __future__ import annotations
 
-import argparse
 import io
 import pathlib
 from collections.abc import Iterator
@@ -17,9 +16,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from benchmarks import command
 from simclr_tf.augment import policy
 from simclr_tf.data import reduced
 from simclr_tf.data.reading import Reading
+from simclr_tf.errors import require
 
 SHIFT, SIMILAR = 3, 0.95
 SIZES = (32, 64, 224)
@@ -50,9 +51,10 @@ def views(folder: pathlib.Path, size: int, reading: Reading) -> dict[str, np.nda
 
 def main() -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.antialias", description=__doc__)
+    parser = command.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path)
     folder = parser.parse_args().folder
+    require(any(folder.rglob("*.jpg")), "folder", "must hold JPEGs (*.jpg)", str(folder))
     print("| view | copy | levels, sampled | averaged | similar, sampled | averaged |")
     print("|---|---|---|---|---|---|")
     for size in SIZES:
@@ -69,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end(main)

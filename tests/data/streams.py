@@ -15,7 +15,7 @@ def without(source, excluded_ids):
         return source
     places = {name: at for at, name in enumerate(ids(source, "train"))}
     found = {places[name]: name for name in excluded_ids}
-    return ExcludingSource(source, silent, {("train", 0, len(places)): found})
+    return ExcludingSource(source, silent, None, {("train", 0, len(places)): found})
 
 
 def training(

@@ -276,8 +276,6 @@ def test_images_of_other_types_and_channels(tmp_path, shape, dtype):
     expected = sorted(to_rgb(to_bytes(image)).tobytes() for image in images)
     found = [decode.decode_image(e["image"], source.reading) for e in source.examples("train")]
     assert sorted(image.numpy().tobytes() for image in found) == expected
-    (batch,) = pipeline.eval_batches(
-        source, "train", batch_size=5, image_size=8, view_fn=policy.eval_view
-    )
+    (batch,) = pipeline.eval_batches(source, pipeline.Selection("train"), 5, 8, policy.eval_view)
     levels = np.rint(batch["image"].numpy() * 255).astype(np.uint8)
     assert sorted(image.tobytes() for image in levels) == expected
