@@ -125,12 +125,17 @@ def test_a_cell_that_another_process_holds_is_left_to_it(finished, undrawn, tmp_
 
 
 _SHARING = """
-import sys, time
+import os, pathlib, sys, time
 from simclr_tf.studies import study
 from tests.studies.conftest import tiny
 
+beside = pathlib.Path(sys.argv[1]).parent
+
 def run_cell(run, say):
-    time.sleep(0.2)
+    # The first one waits for the other process, which may be slow to start.
+    (beside / f"started.{os.getpid()}").touch()
+    while len(list(beside.glob("started.*"))) < 2:
+        time.sleep(0.1)
     return {"metrics": {"eval/linear_probe_accuracy": 0.5}, "steps": 2, "seconds": 0.2}
 
 study.run_cell = run_cell
