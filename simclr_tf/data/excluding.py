@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from typing import TYPE_CHECKING
 
@@ -66,13 +67,11 @@ class ExcludingSource(WrappedSource):
         for (other, low, high), places in self._searched.items():
             if other == name and low <= first and end <= high:
                 return {at: one for at, one in places.items() if first <= at < end}
-        found = None
-        if self.searches is not None:
-            found = self.searches.find(self.base, name, first, end)
-        if found is None:
-            found = self._search(name, first, end)
-            if self.searches is not None:
-                self.searches.add(self.base, name, first, end, found)
+        look = functools.partial(self._search, name, first, end)
+        if self.searches is None:
+            found = look()
+        else:
+            found = self.searches.search(self.base, name, first, end, look)
         self._searched[name, first, end] = found
         if found:
             listed = ", ".join(printable_name(self.base.location(one))

@@ -6,6 +6,7 @@ A search reads and decodes every image. A run that is started again need not do 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import PIL
@@ -32,30 +33,31 @@ class Searches:
     def __init__(self, path: str, writes: bool, say: Say):
         self._path, self._writes, self._say = path, writes, say
 
-    def find(self, source: Source, name: str, first: int, end: int) -> dict[int, str] | None:
-        """Places and ids of the undecodable images of a range, None where it was not searched."""
+    def search(
+        self, source: Source, name: str, first: int, end: int, look: Callable[[], dict[int, str]]
+    ) -> dict[int, str]:
+        """Places and ids of the undecodable images of a range, as kept or else found by `look`.
+
+        What is found is kept, and what was found in the range before is forgotten.
+        """
+        # Before anything is looked at: a file that changes meanwhile is to be looked at again.
         wanted = _key(source, name, first, end)
-        for search in self._read():
-            if isinstance(search, dict) and all(search.get(key) == wanted[key] for key in wanted):
-                return _places(search.get("left_out"), first, end)
-        return None
+        for kept in self._read():
+            if all(kept.get(key) == wanted[key] for key in wanted):
+                places = _places(kept.get("left_out"), first, end)
+                if places is not None:
+                    return places
+        found = look()
+        if self._writes:
+            others = [kept for kept in self._read() if kept.get("images") != wanted["images"]]
+            left_out = [[at, example_id] for at, example_id in found.items()]
+            tf.io.gfile.makedirs(os.path.dirname(self._path))
+            write_json(self._path, {_SEARCHES: [*others, {**wanted, "left_out": left_out}]})
+        return found
 
-    def add(self, source: Source, name: str, first: int, end: int, found: dict[int, str]) -> None:
-        """Keeps what a search has found; what was found in the range before is forgotten."""
-        if not self._writes:
-            return
-        new = _key(source, name, first, end)
-        others = [
-            search for search in self._read()
-            if isinstance(search, dict) and search.get("images") != new["images"]
-        ]  # fmt: skip
-        left_out = [[at, example_id] for at, example_id in found.items()]
-        tf.io.gfile.makedirs(os.path.dirname(self._path))
-        write_json(self._path, {_SEARCHES: [*others, {**new, "left_out": left_out}]})
-
-    def _read(self) -> list[Any]:
+    def _read(self) -> list[dict[str, Any]]:
         found = find_or_set_aside(self._path, self._say, {_SEARCHES: list})
-        return found.get(_SEARCHES, [])
+        return [kept for kept in found.get(_SEARCHES, []) if isinstance(kept, dict)]
 
 
 def _key(source: Source, name: str, first: int, end: int) -> dict[str, str]:

@@ -70,3 +70,17 @@ def test_what_can_not_be_a_result_is_searched_anew(runs, change):
     runs.path.write_text(change(runs.path.read_text()))
     assert runs.left_out("train") == ["b.png"] and runs.searched == 2
     assert runs.left_out("train") == ["b.png"] and runs.searched == 2
+
+
+def test_a_file_that_changes_during_a_search_is_looked_at_again(root, runs, monkeypatch):
+    find = decode.bad_examples
+
+    def overtaken(*args, **kwargs):
+        found = list(find(*args, **kwargs))
+        (root / "c.png").write_bytes(b"no image any more")
+        return iter(found)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decode, "bad_examples", overtaken)
+        assert runs.left_out("train") == ["b.png"]
+    assert sorted(runs.left_out("train")) == ["b.png", "c.png"] and runs.searched == 2
