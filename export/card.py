@@ -8,6 +8,7 @@ from typing import Any
 
 from export.history import History, data_name
 from simclr_tf.report import table
+from simclr_tf.settings.model import OWN, RESNET
 
 _ENDPOINT_MEANINGS = {
     "initial_conv": "the first convolution, before batch norm and ReLU",
@@ -94,6 +95,8 @@ def _title(record: Mapping[str, Any], history: History) -> str:
 
 def network_name(model: Mapping[str, Any]) -> str:
     """An architecture in words: `ResNet-50, 2x wide, SK 0.0625, ImageNet stem`."""
+    if model.get("encoder", RESNET) != RESNET:
+        return str(model["encoder"]).rpartition("/")[2].removeprefix(OWN).removesuffix(".keras")
     parts = [f"ResNet-{model['resnet_depth']}"]
     if model["width_multiplier"] != 1:
         parts.append(f"{model['width_multiplier']:g}x wide")

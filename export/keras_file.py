@@ -26,12 +26,16 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from export.module import images_spec
 from simclr_tf.errors import require
 from simclr_tf.models.batch_norm import BatchNorm
 from simclr_tf.models.conv import FixedPaddingConv, SelectiveKernelConv, SqueezeExcite
+from simclr_tf.models.endpoints import endpoints_of
 from simclr_tf.models.heads import ProjectionHead
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.resnet import BottleneckBlock, ResidualBlock, ResNet, Shortcut, Stem
 from simclr_tf.models.simclr import SimCLR
+from simclr_tf.weights import keras_encoders
 
 CONFIG_MEMBER = "config.json"  # the description of the model inside the archive
 SEPARATOR = "__"  # stands for the "/" of our variable names, which Keras 3 refuses in layer names
@@ -143,8 +147,12 @@ def stock_model(model: SimCLR) -> keras.Model:
     require(not tf.distribute.has_strategy(), "export",
             "must be called outside a strategy's scope",
             type(tf.distribute.get_strategy()).__name__)  # fmt: skip
-    images = keras.Input([None, None, 3], dtype="float32", name="images")
-    endpoints = _encoder(images, model.encoder)
+    spec = images_spec(model)
+    images = keras.Input(spec.shape[1:], dtype="float32", name=spec.name)
+    if isinstance(model.encoder, KerasEncoder):
+        endpoints = _keras_encoder(images, model.encoder)
+    else:
+        endpoints = _encoder(images, model.encoder)
     features = endpoints["final_avg_pool"]  # (N, D)
     hiddens = [features]
     if model.projection_head is not None:
@@ -156,6 +164,16 @@ def stock_model(model: SimCLR) -> keras.Model:
         classified = hiddens[model.config.linear_head_layer]
         endpoints["logits_sup"] = _dense(classified, model.linear_head)  # (N, classes)
     return keras.Model(images, endpoints, name=model.name)
+
+
+def _keras_encoder(images: tf.Tensor, encoder: KerasEncoder) -> dict[str, tf.Tensor]:
+    x = images
+    if encoder.image_scale != 1:
+        scaled = f"{encoder.name}{SEPARATOR}in_bytes"
+        x = _stock(keras.layers.Rescaling, x, scaled, scale=encoder.image_scale)
+    body = keras_encoders.copy_of(encoder.body, encoder.example_shape)
+    body._name = _path(encoder.name, "body")
+    return endpoints_of(body(x))
 
 
 def _encoder(images: tf.Tensor, encoder: ResNet) -> dict[str, tf.Tensor]:

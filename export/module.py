@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from simclr_tf.models.batch_norm import local_value
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.simclr import SimCLR
-
-IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
-INPUTS = tf.TensorSpec([None, None, None, 3], tf.float32, name="inputs")
+from simclr_tf.weights import keras_encoders
 
 
 class Passes(NamedTuple):
@@ -42,13 +41,25 @@ def plain_copy(model: SimCLR) -> SimCLR:
     `logits_sup` means to train the encoder.
     """
     config = dataclasses.replace(model.config, precision="float32", fine_tune_after_block=-1)
-    copy = SimCLR(config, model.num_classes, whole_head=model.whole_head)
+    encoder = None
+    if isinstance(model.encoder, KerasEncoder):
+        shape = model.encoder.example_shape
+        body = keras_encoders.copy_of(model.encoder.body, shape)
+        encoder = KerasEncoder(body, shape[0], shape[-1])
+    copy = SimCLR(config, model.num_classes, whole_head=model.whole_head, encoder=encoder)
     copy.detach_linear_head = False
-    sources = {variable.name: variable for variable in model.variables}
-    for variable in copy.variables:
+    # Both list them in the same order; names of a Keras model are its author's.
+    for source, variable in zip(model.variables, copy.variables, strict=True):
         # Of several replicas any has the same value; to ask all would take all workers.
-        variable.assign(local_value(sources[variable.name]))
+        variable.assign(local_value(source))
     return copy
+
+
+def images_spec(network: SimCLR, name: str = "images") -> tf.TensorSpec:
+    """The images (N, H, W, C) that a network takes, of any size where it takes any."""
+    channels = network.encoder.example_shape[-1]
+    sides = network.encoder.fixed_sides if isinstance(network.encoder, KerasEncoder) else None
+    return tf.TensorSpec([None, *(sides or (None, None)), channels], tf.float32, name=name)
 
 
 def trace_passes(network: SimCLR) -> Passes:
@@ -62,7 +73,7 @@ def trace_passes(network: SimCLR) -> Passes:
         def endpoints(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return network(images, training=training)
 
-        return endpoints.get_concrete_function(IMAGES)
+        return endpoints.get_concrete_function(images_spec(network))
 
     return Passes(network, trace(False), trace(True))
 
@@ -90,10 +101,11 @@ def build_module(passes: Passes) -> tf.train.Checkpoint:
         given = inputs if images is None else images
         return (passes.training if trainable or training else passes.inference)(given)
 
+    images, inputs = (images_spec(passes.network, name) for name in ("images", "inputs"))
     for trainable in (False, True):
         for training in (False, True):
-            call.get_concrete_function(IMAGES, trainable=trainable, training=training)
-            call.get_concrete_function(inputs=INPUTS, trainable=trainable, training=training)
+            call.get_concrete_function(images, trainable=trainable, training=training)
+            call.get_concrete_function(inputs=inputs, trainable=trainable, training=training)
     module = tf.train.Checkpoint()
     module.__call__ = call
     module.variables = list(passes.network.variables)

@@ -113,6 +113,10 @@ def check_possible(config: ModelConfig, path: str) -> None:
     Raises:
         InputError: Names what it lacks.
     """
+    require(config.encoder.is_resnet, "checkpoint", "must have a ResNet as its encoder, as the "
+            f"reference has ({config.encoder.encoder})", path)  # fmt: skip
+    require(config.encoder.channels == 3, "checkpoint", "must be for 3 channels, as all of the "
+            f"reference's ({config.encoder.channels})", path)  # fmt: skip
     width = config.encoder.width_multiplier
     require(width == int(width), "checkpoint", "must have a whole width_multiplier, as the "
             f"reference's flag takes it (it has {width:g})", path)  # fmt: skip

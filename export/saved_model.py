@@ -15,8 +15,10 @@ from export.serving import build_signatures
 from simclr_tf.data.reading import READING
 from simclr_tf.errors import require
 from simclr_tf.files import write_json, write_text_atomically
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.settings import by_name
+from simclr_tf.weights import keras_encoders, load_keras
 from simclr_tf.weights.load import USUAL_IMAGE_SIZES
 from simclr_tf.weights.network import EXPORT_RECORD, WHOLE_HEAD
 
@@ -69,6 +71,9 @@ def write_saved_model(model: SimCLR, folder: str, history: History | None = None
         options=tf.saved_model.SaveOptions(save_debug_info=False),  # it names the writer's files
     )
     write_json(os.path.join(folder, EXPORT_RECORD), record)
+    if isinstance(network.encoder, KerasEncoder):
+        config = keras_encoders.config_of(network.encoder.body)
+        write_json(os.path.join(folder, load_keras.EXPORT_CONFIG), config)
     write_text_atomically(os.path.join(folder, CARD_FILE), model_card(record, history))
 
 
@@ -83,10 +88,10 @@ def describe(model: SimCLR, history: History) -> dict[str, Any]:
         `format`, the flat settings of the `model`, `num_classes` and `class_names` (None where
         there are none or nobody knows), `image_size` and `global_step`; `reading`, how `from_bytes`
         sees files; for readers of the model card also the number of `parameters` and the channels
-        of each of the `endpoints`.
+        of each of the `endpoints`. Of a Keras model also the names of its variables in their
+        order; its configuration lies beside the record.
     """
-    stem = model.config.encoder.stem
-    endpoints = model(tf.zeros([1, 32, 32, 3]), training=False)
+    endpoints = model(tf.zeros([1, *model.encoder.example_shape]), training=False)
     names = history.class_names
     return {
         "format": RECORD_FORMAT,
@@ -94,12 +99,23 @@ def describe(model: SimCLR, history: History) -> dict[str, Any]:
         WHOLE_HEAD: model.whole_head,
         "num_classes": model.num_classes,
         "class_names": None if names is None else list(names),
-        "image_size": history.image_size or USUAL_IMAGE_SIZES[stem],
+        "image_size": history.image_size or _usual_size(model),
         "global_step": history.global_step,
         READING: history.reading.record(),
         "parameters": model.count_params(),
         "endpoints": {name: int(value.shape[-1]) for name, value in endpoints.items()},
+        **(load_keras.describe(model) if _is_keras(model) else {}),
     }
+
+
+def _is_keras(model: SimCLR) -> bool:
+    return isinstance(model.encoder, KerasEncoder)
+
+
+def _usual_size(model: SimCLR) -> int:
+    if isinstance(model.encoder, KerasEncoder):
+        return model.encoder.example_shape[0]
+    return USUAL_IMAGE_SIZES[model.config.encoder.stem]
 
 
 def _check_no_scope() -> None:

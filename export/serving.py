@@ -6,11 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from export.module import IMAGES, Passes
+from export.module import Passes, images_spec
 from simclr_tf.augment.policy import eval_view
 from simclr_tf.data.reading import EXPORTED, Reading
 from simclr_tf.data.reduced import eval_image
 
+FILE_CHANNELS = 3
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 # Endpoint -> output of a signature.
@@ -36,16 +37,18 @@ def build_signatures(
           `call_training_endpoint` of a Keras 3 `TFSMLayer`.
         - `from_bytes`: of `image_bytes` (N,), encoded files of any sizes: JPEG, PNG, GIF, WebP of
           one picture, and BMP of 24 or 32 bits, which become images as in the evaluation of a run
-          but for the orientation in a WebP. Other kinds need Pillow and are refused.
+          but for the orientation in a WebP. Other kinds need Pillow and are refused. Only of
+          networks for three channels, as files have them.
         - `default`: of `images`, as that of the published TF1 modules: every endpoint by its name,
           and `final_avg_pool` once more as `default`.
     """
+    spec = images_spec(passes.network)
 
-    @tf.function(input_signature=[IMAGES], autograph=False)
+    @tf.function(input_signature=[spec], autograph=False)
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return _named(passes.inference(images))
 
-    @tf.function(input_signature=[IMAGES], autograph=False)
+    @tf.function(input_signature=[spec], autograph=False)
     def training_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return _named(passes.training(images))
 
@@ -53,17 +56,20 @@ def build_signatures(
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return _named(passes.inference(images_from_bytes(image_bytes, image_size, reading)))
 
-    @tf.function(input_signature=[IMAGES], autograph=False)
+    @tf.function(input_signature=[spec], autograph=False)
     def default(images: tf.Tensor) -> dict[str, tf.Tensor]:
         endpoints = passes.inference(images)
         return {**endpoints, "default": endpoints["final_avg_pool"]}
 
-    return {
+    signatures = {
         "serving_default": serving_default,
         "training_default": training_default,
         "from_bytes": from_bytes,
         "default": default,
     }
+    if passes.network.config.encoder.channels != FILE_CHANNELS:
+        del signatures["from_bytes"]
+    return signatures
 
 
 def images_from_bytes(

@@ -89,6 +89,9 @@ _AUGMENT = {
     "(training step), auto (device on GPUs and TPUs).",
 }
 _MODEL = {
+    "encoder": "resnet, applications/NAME (of keras.applications, from random weights), the path "
+    "of a .keras file, or package.module:function (of the image size; returns a Keras model).",
+    "channels": "Channels of the images.",
     "resnet_depth": "18, 34, 50, 101, 152 or 200.",
     "width_multiplier": "Width of the ResNet; fractions are allowed.",
     "sk_ratio": "Above 0: selective kernels and ResNet-D (SimCLRv2: 0.0625).",

@@ -17,6 +17,7 @@ from simclr_tf import cluster, run_folder
 from simclr_tf.config import (
     AugmentConfig,
     DataConfig,
+    EncoderConfig,
     OptimizerConfig,
     StrategyConfig,
     TrainConfig,
@@ -122,6 +123,10 @@ def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
         without = name in cluster.TPU_NAMES and given["use_tpu"].present and not given.use_tpu
         require(not reaches or given[name].present or without, name, "must be given again: the "
                 "record of a run leads to no other machine by itself", value)  # fmt: skip
+    encoder = recorded.get("encoder")
+    runs_code = isinstance(encoder, str) and EncoderConfig(encoder=encoder).is_function
+    require(not runs_code or given["encoder"].present, "encoder", "must be given again: the record "
+            "of a run imports no code by itself", encoder)  # fmt: skip
 
 
 def _words_for_protocols(given: flags.FlagValues) -> list[str]:

@@ -43,11 +43,15 @@ def feature_width(encoder: EncoderConfig) -> int:
 def least_parameters(config: ModelConfig, num_classes: int | None) -> int:
     """The parameters of a network's kernels, without those of stem, selective kernels and gates.
 
+    0 where the encoder is no ResNet, of which nothing is known before it is made.
+
     Args:
         config: Its settings.
         num_classes: Width of the linear head, None without one.
     """
     encoder = config.encoder
+    if not encoder.is_resnet:
+        return 0
     deep = encoder.resnet_depth >= 50
     count, inputs = 0, channels(encoder)[0]
     for filters, blocks in zip(
@@ -145,6 +149,8 @@ def _image_bytes(count: int, size: int) -> int:
 
 def _first_output_bytes(config: ModelConfig, count: int, size: int) -> int:
     """What the gradient needs of the first convolution, half of it in bfloat16."""
+    if not config.encoder.is_resnet:
+        return 0
     side = -(-size // 2) if config.encoder.stem == "imagenet" else size
     width = channels(config.encoder)[0] // 2 or 1  # of the deep stem
     return count * side**2 * width * _FLOAT_BYTES // 2

@@ -45,7 +45,7 @@ class Encoder(keras.Model):
         self.network = network if heads else network.encoder
         self.image_size = image_size
         self.endpoint = endpoint
-        names = list(self.network(tf.zeros([1, 32, 32, 3])))
+        names = list(self.network(tf.zeros([1, *network.encoder.example_shape])))
         if endpoint is not None:
             require_choice("endpoint", endpoint, names)
 

@@ -21,6 +21,7 @@ from simclr_tf.data.searches import Searches
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_length, check_reachable, is_remote
 from simclr_tf.job import Job, open_job
+from simclr_tf.models.resnet import ResNet
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import schedule
 from simclr_tf.settings.data import DataConfig
@@ -29,7 +30,23 @@ from simclr_tf.training import compilation, lengths, run_config, teachers
 from simclr_tf.training.fit import TrainingPlan
 from simclr_tf.training.gradient_cache import Chunks
 from simclr_tf.training.tasks import Classify, Contrast, Distill, Task
-from simclr_tf.weights import load, locate
+from simclr_tf.weights import keras_encoders, load, locate
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a caller in Python hands over as an object, where a command line has a name.
+
+    Attributes:
+        source: The images.
+        encoder: The encoder; the settings call it `keras:NAME`.
+    """
+
+    source: sources.Source | None = None
+    encoder: keras.Model | None = None
+
+
+NOTHING = Given()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +63,7 @@ class Experiment:
         notes: What the user should know: skipped evaluations, an odd schedule.
         plan: How long and how fast it trains; None when nothing trains.
         teacher: Frozen, with `train_mode=distill` and training; else None.
+        given: What was handed over as objects.
     """
 
     run: RunConfig
@@ -57,6 +75,7 @@ class Experiment:
     notes: tuple[str, ...]
     plan: TrainingPlan | None = None
     teacher: load.LoadedModel | None = None
+    given: Given = NOTHING
 
     @property
     def source(self) -> sources.Source:
@@ -111,13 +130,16 @@ class Experiment:
         return not _shares_images(self.source, self.run.data.train_split, self.eval_split)
 
 
-def prepare(run: RunConfig, trains: bool, say: Say = console.say) -> Experiment:
+def prepare(
+    run: RunConfig, trains: bool, say: Say = console.say, given: Given = NOTHING
+) -> Experiment:
     """Opens the data, chooses the devices, and checks what depends on both.
 
     Args:
         run: The settings.
         trains: Whether the run trains, or only evaluates.
         say: Receives lines for the user.
+        given: What was handed over as objects.
 
     Raises:
         InputError: The settings don't fit the data, the devices or the run's folder.
@@ -136,7 +158,8 @@ def prepare(run: RunConfig, trains: bool, say: Say = console.say) -> Experiment:
     run, notes = _settle_precision(run, job, recorded)
     asked, run = run, _settle_devices(_settle_antialias(run, notes), job, trains)
     kept = Searches(os.path.join(run.model_dir, run_folder.BAD_IMAGES), job.is_chief, say)
-    whole = sources.open_source(run.data, job.say, kept)
+    whole = given.source or sources.open_source(run.data, job.say, kept)
+    _check_encoder(run, given, trains)
     _check_labels(run, whole)
     labelled = labels.limit_labels(
         whole, run.data.train_split, run.data.label_subset, run.train.seed, run.model.train_mode
@@ -148,7 +171,7 @@ def prepare(run: RunConfig, trains: bool, say: Say = console.say) -> Experiment:
     notes += _label_notes(run, source, eval_split)
     notes += [labelled.note] if labelled.note else []
     images = Images(source, run.data.image_size, run.evaluation.eval_batch_size, job)
-    made = Experiment(run, asked, job, images, labelled, eval_split, tuple(notes))
+    made = Experiment(run, asked, job, images, labelled, eval_split, tuple(notes), given=given)
     if not trains:
         if run_config.lacks_record(run.model_dir):
             notes.append(f"{run.model_dir} has no {run_folder.CONFIG} any more: whether it was "
@@ -330,12 +353,59 @@ def last_step(experiment: Experiment) -> int | None:
         return None
 
 
-def make_model(experiment: Experiment) -> SimCLR:
-    """The model with its initial weights, which depend on the seed alone."""
-    run = experiment.run
+def make_model(experiment: Experiment, like: keras.Model | None = None) -> SimCLR:
+    """The model with its initial weights, which depend on the seed alone.
+
+    Args:
+        experiment: The run.
+        like: An encoder of the run whose weights are not touched; None takes the one that was
+            handed over, if any, and trains it itself where it lives on the run's device.
+    """
+    run, given = experiment.run, experiment.given.encoder
+    make_body = None
+    if not run.model.encoder.is_resnet:
+        make_body = _body_maker(experiment, given if like is None else None, like)
     with experiment.job.scope():
         # Initialisers draw from Keras's generator; the same seed gives the same weights.
         keras.utils.set_random_seed(run.train.seed)
-        model = build_model(run.model, experiment.num_classes, run.data.image_size)
-    model.encoder.recompute_blocks(run.train.remat)
+        model = build_model(run.model, experiment.num_classes, run.data.image_size, make_body)
+    if isinstance(model.encoder, ResNet):
+        model.encoder.recompute_blocks(run.train.remat)
     return model
+
+
+def _body_maker(
+    experiment: Experiment, given: keras.Model | None, like: keras.Model | None
+) -> keras_encoders.MakeBody:
+    """What makes the encoder of a run that is no ResNet, with its first weights or those given."""
+    run, job = experiment.run, experiment.job
+    known = given if like is None else like
+    classes = {} if known is None else keras_encoders.own_classes(known)
+
+    def make() -> keras.Model:
+        kept = keras_encoders.run_body(run.model_dir, classes)
+        if kept is not None and given is not None:
+            keras_encoders.require_same(kept, given)
+        body = kept
+        if kept is None or given is not None:
+            body = keras_encoders.body_maker(
+                run.model.encoder, run.data.image_size, run.model.precision, given,
+                copies=job.replicas > 1,
+            )()  # fmt: skip
+        keras.utils.set_random_seed(run.train.seed)  # the heads start the same from any body
+        return body
+
+    return make
+
+
+def _check_encoder(run: RunConfig, given: Given, trains: bool) -> None:
+    """Refuses, before anything is built, an encoder that there is not."""
+    config = run.model.encoder
+    if config.is_resnet:
+        require(given.encoder is None, "encoder", "must be named keras:NAME in the settings beside "
+                "a model", config.encoder)  # fmt: skip
+        return
+    if not tf.io.gfile.exists(os.path.join(run.model_dir, run_folder.ENCODER)):
+        keras_encoders.body_maker(config, run.data.image_size, run.model.precision, given.encoder)
+        if trains and given.encoder is not None:
+            keras_encoders.check_saves(given.encoder)

@@ -15,6 +15,7 @@ CURVES = "curves.png"
 VIEWS = "views.png"
 LABEL_SUBSET = "label_subset.json"
 BAD_IMAGES = "bad_images.json"  # what --skip_bad_images has found
+ENCODER = "encoder.keras"  # the model that the run started from, where it is no ResNet
 EXPORTS = "saved_model"  # one SavedModel per step
 LOCK = "run.lock"
 SCOREBOARD = "scoreboard.md"

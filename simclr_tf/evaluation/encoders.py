@@ -22,18 +22,19 @@ import tf_keras as keras
 from simclr_tf.encoder import Encoder
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput, Extractor
-from simclr_tf.evaluation.keras_files import fault, open_keras_file, warn_about_code
 from simclr_tf.job import Job
+from simclr_tf.models.endpoints import endpoints_of
+from simclr_tf.models.keras_encoder import KerasEncoder
+from simclr_tf.models.resnet import ResNet
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import locate
+from simclr_tf.weights.keras_files import fault, open_keras_file, warn_about_code
 from simclr_tf.weights.load import load_model
 from simclr_tf.weights.readings import SHORTCUTS
 
 Endpoints = Mapping[str, tf.Tensor]
 Encode = Callable[[tf.Tensor], Endpoints]
 
-# Names under which others return what we call `final_avg_pool`, the first that is there counts.
-FEATURE_NAMES = ("default", "embedding", "features", "pooler_output")
 SIGNATURES = ("serving_default", "default")
 _SIGNIFICANT = ("saved_model.pb", "variables", "assets")  # of a SavedModel's folder
 _BLOCK = 2**22  # bytes
@@ -54,6 +55,7 @@ class FrozenEncoder:
         path: Where it was read.
         global_step: Step of the weights, 0 where unknown.
         run_dir: Folder of the run of ours that it is from.
+        channels: Of the images.
         variables: Everything it holds, batch norm statistics included, as far as it shows them.
     """
 
@@ -65,6 +67,7 @@ class FrozenEncoder:
     path: str | None = None
     global_step: int = 0
     run_dir: str | None = None
+    channels: int = 3
     variables: tuple[tf.Variable, ...] = dataclasses.field(default=(), repr=False, compare=False)
     _extractors: dict[Any, Extractor] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
@@ -93,8 +96,8 @@ def open_encoder(
             with images (and `training=False` or `trainable=False` where it takes them), or has the
             signature `serving_default` or `default` with one input. Foreign encoders get images in
             [0, 1] like ours: wrap those that expect another range, and use `from_model`. They must
-            return features (B, D), or a mapping with them as `final_avg_pool`, one of
-            `FEATURE_NAMES`, or alone.
+            return what `simclr_tf.models.endpoints.endpoints_of` takes: features, a map, or a
+            mapping with one of these.
         image_size: Side of the images in pixels; None takes the recorded, usual or fixed one.
         allow_foreign_graph: Whether the graph of a SavedModel that is no SimCLR network, or other
             layers in a `.keras` file, may run. Its author decides what it does, with the rights of
@@ -152,15 +155,18 @@ def from_model(
     """
     require(image_size >= 1, "image_size", "must be at least 1", image_size)
     call = functools.partial(model, training=False) if isinstance(model, keras.Model) else model
-    encode = _checked_encode([("call", call)], image_size, "encoder", name)
-    variables = tuple(getattr(model, "variables", ()))
     network = model.network if isinstance(model, Encoder) else model
+    encoder = network.encoder if isinstance(network, SimCLR) else network
+    channels = encoder.example_shape[-1] if isinstance(encoder, ResNet | KerasEncoder) else 3
+    encode = _checked_encode([("call", call)], image_size, "encoder", name, channels)
+    variables = tuple(getattr(model, "variables", ()))
     return FrozenEncoder(
         name=name,
         encode=encode,
         image_size=image_size,
         fingerprint=_model_fingerprint(model, variables),
         model=network if isinstance(network, SimCLR) else None,
+        channels=channels,
         variables=variables,
     )
 
@@ -289,10 +295,14 @@ def _call_signature(signature: Any, images: tf.Tensor) -> Any:
 
 
 def _checked_encode(
-    ways: Iterable[tuple[str, Callable[[tf.Tensor], Any]]], size: int, setting: str, received: str
+    ways: Iterable[tuple[str, Callable[[tf.Tensor], Any]]],
+    size: int,
+    setting: str,
+    received: str,
+    channels: int = 3,
 ) -> Encode:
     """The first way that turns images into features, as a function to endpoints."""
-    images = tf.zeros([2, size, size, 3])
+    images = tf.zeros([2, size, size, channels])
     faults = []
     for text, call in ways:
         try:
@@ -301,34 +311,13 @@ def _checked_encode(
             faults.append(f"{text}: {fault(error)}")
         else:
             return functools.partial(_encode, call)
-    raise InputError(setting, f"must map images (B, {size}, {size}, 3) to features (B, D) "
+    raise InputError(setting, f"must map images (B, {size}, {size}, {channels}) to features (B, D) "
                      f"({'; '.join(faults) or 'it has no call and no signature'})",
                      received)  # fmt: skip
 
 
 def _encode(call: Callable[[tf.Tensor], Any], images: tf.Tensor) -> Endpoints:
-    return _endpoints(call(images))
-
-
-def _endpoints(output: Any) -> Endpoints:
-    """The output of an encoder as endpoints by name, `final_avg_pool` among them."""
-    if isinstance(output, Mapping):
-        endpoints = {name: value for name, value in output.items() if tf.is_tensor(value)}
-        known = [name for name in (FINAL_ENDPOINT, *FEATURE_NAMES) if name in endpoints]
-        if not known and len(endpoints) == 1:
-            known = list(endpoints)
-        if not known:
-            wanted, found = (FINAL_ENDPOINT, *FEATURE_NAMES), sorted(map(str, output))
-            raise ValueError(f"gives none of {wanted} but {found}")
-        endpoints[FINAL_ENDPOINT] = endpoints[known[0]]
-    elif tf.is_tensor(output):
-        endpoints = {FINAL_ENDPOINT: output}
-    else:
-        raise ValueError(f"gives a {type(output).__name__}, neither a tensor nor a mapping")
-    features = endpoints[FINAL_ENDPOINT]
-    if features.shape.rank != 2 or not features.dtype.is_floating:
-        raise ValueError(f"gives {features.dtype.name} {tuple(features.shape)}")
-    return endpoints
+    return endpoints_of(call(images))
 
 
 # Sizes of images.

@@ -247,7 +247,7 @@ def _decaying_once_in(calls: int) -> Iterator[None]:
 
 
 def sync_statistics(model: keras.Model) -> None:
-    """Gives all replicas the mean of their running statistics, of every `BatchNorm` in `model`.
+    """Gives all replicas the mean of their running statistics, of every batch norm in `model`.
 
     Without `global_bn` every replica has its own. A checkpoint stores their mean, an evaluation
     reads it, and a resumed run goes on from it on all replicas; after this call the uninterrupted
@@ -262,7 +262,8 @@ def sync_statistics(model: keras.Model) -> None:
         model: Built under the strategy.
     """
     for layer in model.submodules:
-        if isinstance(layer, BatchNorm) and hasattr(layer.moving_mean, "values"):  # distributed
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if is_norm and hasattr(layer.moving_mean, "values"):  # distributed
             for variable in (layer.moving_mean, layer.moving_variance):
                 replicas = variable.distribute_strategy.num_replicas_in_sync
                 variable.assign(_summable(variable.read_value(), replicas))

@@ -17,6 +17,7 @@ from simclr_tf.settings.model import BLOCKS_PER_GROUP, BatchNormConfig, EncoderC
 
 BOTTLENECK_EXPANSION = 4
 GROUP_CHANNELS = (64, 128, 256, 512)
+SMALLEST_IMAGE = 32  # one pixel is left of it after the ImageNet stem and four groups
 
 
 class Stem(keras.layers.Layer):
@@ -45,7 +46,7 @@ class Stem(keras.layers.Layer):
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the last convolution's raw output and the input of the first block group."""
-        x = images  # (N, H, W, 3)
+        x = images  # (N, H, W, C)
         if self.deep:
             x = tf.nn.relu(self.bn_1(self.conv_1(x), training=training))
             x = tf.nn.relu(self.bn_2(self.conv_2(x), training=training))
@@ -209,6 +210,9 @@ class BlockGroup(keras.layers.Layer):
 class ResNet(keras.Model):
     """A ResNet that returns all its endpoints by name.
 
+    Attributes:
+        example_shape: Height, width and channels of small images that it takes.
+
     Args:
         config: Depth, width, SK and SE ratios and stem; `stem='auto'` must be resolved before.
         batch_norm: Settings of every batch norm.
@@ -230,6 +234,7 @@ class ResNet(keras.Model):
         if config.stem == "auto":
             raise InputError("stem", "must be resolved from the image size first", config.stem)
         layers = LayerFactory(batch_norm or BatchNormConfig(), dtype)
+        self.example_shape = (SMALLEST_IMAGE, SMALLEST_IMAGE, config.channels)
         self.frozen_after_block = -1
         self.stem = Stem(config, layers)
         self.groups = [
@@ -269,7 +274,7 @@ class ResNet(keras.Model):
         """Embeds images.
 
         Args:
-            images: (N, H, W, 3), floats in [0, 1], any size.
+            images: (N, H, W, C), floats in [0, 1], any size.
             training: Whether batch norm uses the batch's statistics.
 
         Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras as keras
@@ -10,11 +11,12 @@ import tf_keras as keras
 from simclr_tf import precision
 from simclr_tf.errors import require
 from simclr_tf.models.heads import LinearHead, ProjectionHead
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.resnet import ResNet
 from simclr_tf.settings.model import ModelConfig
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-SMALLEST_IMAGE = 32  # one pixel is left of it after the ImageNet stem and four groups
+MakeBody = Callable[[], keras.Model]
 
 
 class SimCLR(keras.Model):
@@ -24,7 +26,7 @@ class SimCLR(keras.Model):
     returns; their names do not contain the model's own. Parts that are absent are None.
 
     Attributes:
-        encoder: The ResNet.
+        encoder: The ResNet, or what was handed over in its place.
         projection_head: Pretraining: the whole head, None for mode `none`. Fine-tuning: its first
             `ft_proj_selector` layers, None for 0, unless `whole_head`. Other modes: None.
         linear_head: Pretraining: present with labels and `lineareval_while_pretraining`.
@@ -39,6 +41,7 @@ class SimCLR(keras.Model):
         name: Name of the model.
         whole_head: Keep all layers of the projection head in fine-tuning, as the reference
             implementation does, although the linear head reads only some of them.
+        encoder: Built; None makes the ResNet of the settings.
 
     Raises:
         InputError: No classes outside pretraining, fewer than one, or an unresolved stem or
@@ -51,6 +54,7 @@ class SimCLR(keras.Model):
         num_classes: int | None = None,
         name: str = "simclr",
         whole_head: bool = False,
+        encoder: KerasEncoder | None = None,
     ):
         require(num_classes is not None or config.pretrains, "dataset",
                 f"must have labels for train_mode={config.train_mode}", num_classes)  # fmt: skip
@@ -58,11 +62,15 @@ class SimCLR(keras.Model):
                 "must be at least 1", num_classes)  # fmt: skip
         require(config.precision in POLICIES, "precision",
                 "must be resolved from the hardware first", config.precision)  # fmt: skip
+        require(config.encoder.is_resnet == (encoder is None), "encoder",
+                "must be the model that the settings speak of", config.encoder.encoder)  # fmt: skip
         super().__init__(name=name, dtype=POLICIES[config.precision])
         self.config = config
         self.num_classes = num_classes
         self.detach_linear_head = config.pretrains
-        self.encoder = ResNet(config.encoder, config.batch_norm, POLICIES[config.precision])
+        self.encoder: ResNet | KerasEncoder = encoder or ResNet(
+            config.encoder, config.batch_norm, POLICIES[config.precision]
+        )
         self.whole_head = whole_head or config.pretrains
         self.projection_head = _projection_head(config, self.whole_head)
         self.linear_head = None
@@ -76,7 +84,7 @@ class SimCLR(keras.Model):
         """Embeds and classifies images.
 
         Args:
-            images: (N, H, W, 3), floats in [0, 1]; in pretraining N = 2B, both views stacked.
+            images: (N, H, W, C), floats in [0, 1]; in pretraining N = 2B, both views stacked.
             training: Whether batch norm uses the batch's statistics.
 
         Returns:
@@ -106,7 +114,7 @@ class SimCLR(keras.Model):
 
     def _create_variables(self) -> None:
         """Calls the parts outside this model's name scope, so that names start with the part's."""
-        images = tf.zeros([1, SMALLEST_IMAGE, SMALLEST_IMAGE, 3])
+        images = tf.zeros([1, *self.encoder.example_shape])
         features = self.encoder(images)["final_avg_pool"]
         hiddens = self._project(features, training=False)
         if self.linear_head is not None:
@@ -121,7 +129,12 @@ def _projection_head(config: ModelConfig, whole: bool) -> ProjectionHead | None:
     return ProjectionHead(projection, config.batch_norm, used, POLICIES[config.precision])
 
 
-def build_model(config: ModelConfig, num_classes: int | None, image_size: int) -> SimCLR:
+def build_model(
+    config: ModelConfig,
+    num_classes: int | None,
+    image_size: int,
+    make_body: MakeBody | None = None,
+) -> SimCLR:
     """Builds a model and calls it once, which creates every variable and checks the image size.
 
     Works under a distribution strategy's scope, where the variables become the strategy's.
@@ -131,6 +144,7 @@ def build_model(config: ModelConfig, num_classes: int | None, image_size: int) -
             devices of the present strategy.
         num_classes: Width of the linear head; None for a data set without labels.
         image_size: Height and width of the training images in pixels.
+        make_body: Makes the Keras model that is the encoder, where the settings name one.
 
     Returns:
         The model.
@@ -143,6 +157,14 @@ def build_model(config: ModelConfig, num_classes: int | None, image_size: int) -
         encoder=config.encoder.resolve_stem(image_size),
         precision=precision.resolve(config.precision, tf.distribute.get_strategy()),
     )
-    model = SimCLR(config, num_classes)
-    model(tf.zeros([1, SMALLEST_IMAGE, SMALLEST_IMAGE, 3]), training=False)
+    encoder = None if make_body is None else _keras_encoder(make_body(), config, image_size)
+    model = SimCLR(config, num_classes, encoder=encoder)
+    model(tf.zeros([1, *model.encoder.example_shape]), training=False)
     return model
+
+
+def _keras_encoder(body: keras.Model, config: ModelConfig, image_size: int) -> KerasEncoder:
+    encoder = KerasEncoder(body, image_size, config.encoder.channels)
+    if config.batch_norm.global_bn and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        encoder.synchronize_batch_norm()
+    return encoder

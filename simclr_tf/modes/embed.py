@@ -86,7 +86,8 @@ def embed(command: Embed, job: Job | None = None) -> str:
 
 def _check_endpoint(encoder: encoders.FrozenEncoder, endpoint: str) -> None:
     """Refuses an output that the encoder does not have, by the name of our setting."""
-    outputs = encoder.encode(tf.zeros([1, encoder.image_size, encoder.image_size, 3]))
+    size = encoder.image_size
+    outputs = encoder.encode(tf.zeros([1, size, size, encoder.channels]))
     require_choice("endpoint", endpoint, sorted(outputs))
 
 

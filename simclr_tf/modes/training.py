@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from simclr_tf import console, run_folder
 from simclr_tf import experiment as experiment_lib
@@ -19,11 +20,12 @@ from simclr_tf.data import samples, subset
 from simclr_tf.errors import require_choice
 from simclr_tf.evaluation.evaluate import EVAL_METRICS
 from simclr_tf.evaluation.features import Extractor
-from simclr_tf.experiment import Experiment
+from simclr_tf.experiment import NOTHING, Experiment, Given
 from simclr_tf.files import require_ours, write_json
 from simclr_tf.job import Job
 from simclr_tf.json_files import find_or_set_aside
 from simclr_tf.models import batch_norm
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.roles import describe_roles
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import reporting
@@ -38,7 +40,7 @@ from simclr_tf.training.fit import Fit
 from simclr_tf.training.memory import peak_memory
 from simclr_tf.training.run_lock import lock_run
 from simclr_tf.training.summaries import Summaries
-from simclr_tf.weights import restore
+from simclr_tf.weights import keras_encoders, restore
 
 _SAMPLE_VIEWS = 8
 
@@ -68,6 +70,7 @@ def train(
     export: Export | None,
     flags: Flags | None = None,
     say: Say = console.say,
+    given: Given = NOTHING,
 ) -> Trained:
     """Trains to the last step, resuming where an earlier start of the run stopped.
 
@@ -76,6 +79,7 @@ def train(
         export: Writes the SavedModel at the end; None writes none.
         flags: The command line's values, kept in `flags.json`.
         say: Receives lines for the user.
+        given: What was handed over as objects; a given encoder is trained.
 
     Raises:
         InputError: Bad settings, data or checkpoint, or a folder in which another run trains.
@@ -86,7 +90,7 @@ def train(
         KeyboardInterrupt, Preempted: Asked to stop; a checkpoint was written before.
     """
     run_config.check_no_study(run.model_dir)
-    experiment = experiment_lib.prepare(run, trains=True, say=say)
+    experiment = experiment_lib.prepare(run, trains=True, say=say, given=given)
     job = experiment.job
     lock = lock_run(run.model_dir, job.say) if job.is_chief else contextlib.nullcontext(_nothing)
     with lock as check_folder, naming_lost_worker():
@@ -121,22 +125,31 @@ def _train(
     else:
         _initialise(experiment, fit.model, job)
     encoder = inference(experiment, fit.model)
-    first = functools.cache(lambda: inference(experiment, _first_model(experiment)))
+    first = functools.cache(lambda: inference(experiment, _first_model(experiment, fit.model)))
     report = reporting.Reporter(experiment, encoder, first)
     if job.is_chief:
-        _record(experiment, flags)
+        _record(experiment, fit.model, flags)
         report.begin(start_step)
     try:
         with experiment.images.naming_bad_image(run.data.train_split):
             means = _Training(experiment, fit, store, report, check_folder).run()
     except loop.NonFiniteLossError as error:
         raise loop.NonFiniteLossError(f"{error}. {_last_good(store)}") from None
+    finally:
+        _hand_back(fit.model, experiment.given.encoder)
     check_folder()
     write_export(export, experiment, fit.model, fit.global_step)
     if job.is_chief:
         reporting.draw_curves(run.model_dir, job.say)
     report.update(fit.global_step)
     return Trained(experiment, fit.model, fit.global_step, means, encoder, first)
+
+
+def _hand_back(model: SimCLR, given: keras.Model | None) -> None:
+    """Gives the model that was handed over its trained weights, where a copy of it was trained."""
+    trained = model.encoder.body if isinstance(model.encoder, KerasEncoder) else None
+    if given is not None and trained is not None and trained is not given:
+        keras_encoders.copy_weights(trained, given)
 
 
 def _check_keep_best(name: str | None, fit: Fit) -> None:
@@ -150,7 +163,7 @@ def _last_good(store: checkpoints.CheckpointStore) -> str:
     return f"The last good checkpoint is {good}" if good else "There is no checkpoint yet"
 
 
-def _record(experiment: Experiment, flags: Flags | None) -> None:
+def _record(experiment: Experiment, model: SimCLR, flags: Flags | None) -> None:
     """What the run is, for its later starts and its readers."""
     run = experiment.run
     tf.io.gfile.makedirs(run.model_dir)
@@ -161,6 +174,9 @@ def _record(experiment: Experiment, flags: Flags | None) -> None:
     run_config.record_config(
         experiment.asked, experiment.class_names, steps, run, count, experiment.source.reading
     )
+    kept = os.path.join(run.model_dir, run_folder.ENCODER)
+    if isinstance(model.encoder, KerasEncoder) and not tf.io.gfile.exists(kept):
+        keras_encoders.write_body(model.encoder.body, kept)
     if experiment.labelled.subset is not None:
         # Which labels were used; the file can be given back as label_subset.
         subset.write_subset(
@@ -189,9 +205,10 @@ def _start(experiment: Experiment) -> Fit:
     return fit
 
 
-def _first_model(experiment: Experiment) -> SimCLR:
+def _first_model(experiment: Experiment, trained: SimCLR) -> SimCLR:
     """A model with the weights that the run started from."""
-    model = experiment_lib.make_model(experiment)
+    body = trained.encoder.body if isinstance(trained.encoder, KerasEncoder) else None
+    model = experiment_lib.make_model(experiment, like=body)
     _initialise(experiment, model, experiment.job.silent())
     return model
 

@@ -22,6 +22,7 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.encoders import FrozenEncoder
 from simclr_tf.evaluation.features import LOGITS_ENDPOINT, Extractor
 from simclr_tf.evaluation.metrics import mean_per_class_accuracy, top_k_accuracy
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.progress import Progress
 from simclr_tf.protocols.context import Context
@@ -30,6 +31,7 @@ from simclr_tf.training import loop
 from simclr_tf.training.fit import Fit, TrainingPlan
 from simclr_tf.training.lengths import Lengths
 from simclr_tf.training.tasks import Classify, Task
+from simclr_tf.weights import keras_encoders
 
 CROP_AND_FLIP = Classify()  # the views of every supervised protocol (B.5, B.6, B.8)
 
@@ -135,6 +137,9 @@ def build_classifier(
     """
     network = require_network(context.encoder, "fine-tuning")
     config = network.config
+    require(config.encoder.is_resnet or width_share == 1, "distill_width",
+            f"must be 1 with encoder={config.encoder.encoder}, which has one width",
+            width_share)  # fmt: skip
     decay = config.batch_norm.batch_norm_decay if batch_norm_decay is None else batch_norm_decay
     config = dataclasses.replace(
         config,
@@ -149,16 +154,29 @@ def build_classifier(
     )
     with context.job.scope():
         keras.utils.set_random_seed(context.seed)
-        model = build_model(config, context.num_classes, context.encoder.image_size)
+        model = build_model(
+            config,
+            context.num_classes,
+            context.encoder.image_size,
+            _body_maker(network.encoder, pretrained),
+        )
     if pretrained:
         _copy_weights(network, model)
     return model
 
 
+def _body_maker(encoder: keras.Model, pretrained: bool) -> Callable[[], keras.Model] | None:
+    if not isinstance(encoder, KerasEncoder):
+        return None
+    return lambda: keras_encoders.copy_of(encoder.body, encoder.example_shape, pretrained)
+
+
 def _copy_weights(source: SimCLR, target: SimCLR) -> None:
-    """Everything below the linear head, by name."""
+    """Everything below the linear head, by name; a Keras model was copied as a whole."""
     values = {variable.name: variable for variable in source.variables}
     wanted = [v for v in target.variables if not v.name.startswith("linear_head/")]
+    if isinstance(target.encoder, KerasEncoder):
+        wanted = [v for v in wanted if v.name.startswith("projection_head/")]
     missing = [v.name for v in wanted if v.name not in values]
     require(not missing, "ft_proj_selector", "must not exceed the projection head's layers in the "
             "checkpoint", missing[:3])  # fmt: skip

@@ -133,7 +133,7 @@ def _build_heads(context: Context, plan: TrainingPlan) -> Heads:
     """Heads and optimizers with their slots; call it in the strategy's scope."""
     settings = context.settings
     size = context.encoder.image_size
-    images = tf.zeros([1, size, size, 3])
+    images = tf.zeros([1, size, size, context.encoder.channels])
     features = _embed(context.encoder.encode, settings.endpoint, images)  # (1, D)
     keras.utils.set_random_seed(context.seed)
     layers, optimizers = [], []

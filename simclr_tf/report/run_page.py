@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,12 @@ from simclr_tf.report import accuracies, charts, command, curves, kept, page, pi
 from simclr_tf.report.kept import Predictions
 from simclr_tf.report.projector import sprite_image
 from simclr_tf.report.run_record import RunRecord, read_run
+from simclr_tf.settings.model import RESNET
 from simclr_tf.units import format_percent, format_rate
 
-_SHOWN_SETTINGS = ("dataset", "train_split", "image_size", "resnet_depth", "width_multiplier",
-                   "train_mode", "train_batch_size", "optimizer", "learning_rate", "temperature",
-                   "seed")  # fmt: skip
+_SHOWN_SETTINGS = ("dataset", "train_split", "image_size", "encoder", "resnet_depth",
+                   "width_multiplier", "train_mode", "train_batch_size", "optimizer",
+                   "learning_rate", "temperature", "seed")  # fmt: skip
 
 
 def write_report(
@@ -45,6 +46,14 @@ def write_report(
     return path
 
 
+def _settings(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What the page lists; of a ResNet its size, of another encoder its name."""
+    is_resnet = config.get("encoder", RESNET) == RESNET
+    hidden = {"encoder"} if is_resnet else {"resnet_depth", "width_multiplier"}
+    return [(name, config[name]) for name in _SHOWN_SETTINGS
+            if name in config and name not in hidden]  # fmt: skip
+
+
 def run_html(run: RunRecord, place: str | None = None) -> str:
     """The page of a run, to lie in the folder `place`; in the run's own when None."""
     examples = run.shown(kept.EXAMPLES, lambda: _examples(run), None)
@@ -55,7 +64,7 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
         title=run.name,
         status=status(run),
         updated=str(run.about.get("updated", "")).replace("T", " "),
-        settings=[(name, run.config[name]) for name in _SHOWN_SETTINGS if name in run.config],
+        settings=_settings(run.config),
         command=run.shown("The command", lambda: _command(run), None),
         facts=run.shown(kept.ABOUT, lambda: facts(run), list[tuple[str, str]]()),
         links=[(link, address(run.folder, link.file, place)) for link in run.links],

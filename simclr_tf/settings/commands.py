@@ -189,6 +189,7 @@ _CONTRASTIVE = ("objective", "temperature", "margin", "semi_hard", "negatives", 
                 "loss_block_size")  # fmt: skip
 _DISTORTION = ("augmentation", "transforms", "color_jitter_strength", "use_blur", "brightness",
                "augment_on")  # fmt: skip
+_OF_RESNET = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem", "remat")
 # What only `mode=eval` can do without: it trains nothing.
 _ONLY_TRAINING = frozenset(
     {*setting_names(AugmentConfig), *_CONTRASTIVE, *setting_names(DistillConfig),
@@ -232,6 +233,8 @@ def idle(mode: str, settings: Mapping[str, Any]) -> dict[str, str]:
     def add(names: tuple[str, ...], reason: str) -> None:
         found.update({name: reason for name in names if name not in found})
 
+    if settings["encoder"] != "resnet":
+        add(_OF_RESNET, f"encoder={settings['encoder']}")
     if train_mode != "pretrain":
         add(_CONTRASTIVE, f"train_mode={train_mode}")
         add(("lineareval_while_pretraining",), f"train_mode={train_mode}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.settings.checks import SHARE, Range, check_settings, limited
@@ -20,11 +21,15 @@ STEMS = ("auto", "cifar", "imagenet")
 PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
 TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
 PRECISIONS = ("float32", "bfloat16", "auto")
+RESNET = "resnet"
+OF_KERAS = "applications/"  # and a name in keras.applications
+OWN = "keras:"  # and a name; the model itself lies in the run's folder
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """A ResNet encoder f.
+    """The encoder f: a ResNet, or any Keras model, of which the first five settings say nothing.
 
     Attributes:
         resnet_depth: 18, 34, 50, 101, 152 or 200.
@@ -34,6 +39,12 @@ class EncoderConfig:
         se_ratio: Above 0, squeeze and excitation at the end of every block.
         stem: `cifar` (3x3, stride 1, no pooling), `imagenet` (7x7, stride 2, max pooling) or
             `auto`, which is resolved from the image size by `resolve_stem`.
+        encoder: `resnet`; `applications/NAME`, a network of `keras.applications` without its top,
+            from random weights; `package.module:function`, which is called with the side of the
+            images in pixels (and, if it takes two arguments, their channels) and returns a Keras
+            model; or the path of a `.keras` file. `keras:NAME` is what a run records of a model
+            that was handed over in Python: it lies in the run's folder.
+        channels: Of the images.
     """
 
     resnet_depth: int = limited(50, Range(18, 200))
@@ -42,18 +53,39 @@ class EncoderConfig:
     sk_ratio: float = limited(0.0, SHARE)
     se_ratio: float = limited(0.0, SHARE)
     stem: str = "auto"
+    encoder: str = RESNET
+    channels: int = limited(3, Range(1, 1024))
 
     def __post_init__(self) -> None:
         check_settings(self)
         require_choice("resnet_depth", self.resnet_depth, RESNET_DEPTHS)
         require_choice("stem", self.stem, STEMS)
+        name = self.encoder
+        known = self.is_resnet or name.startswith((OF_KERAS, OWN)) or name.endswith(".keras")
+        require(known or self.is_function, "encoder", "must be resnet, applications/NAME, "
+                "package.module:function or the path of a .keras file", name)  # fmt: skip
+
+    @property
+    def is_resnet(self) -> bool:
+        """Whether it is a network of this library."""
+        return self.encoder == RESNET
+
+    @property
+    def is_function(self) -> bool:
+        """Whether code of the user's makes it, which has to be imported."""
+        own = self.encoder.startswith((OF_KERAS, OWN)) or self.encoder.endswith(".keras")
+        return not own and _FUNCTION.fullmatch(self.encoder) is not None
 
     def resolve_stem(self, image_size: int) -> EncoderConfig:
         """The same encoder with `auto` replaced: `cifar` up to 32 px, `imagenet` above.
 
+        Encoders that are no ResNet have no such stem, and stay as they are.
+
         Raises:
             InputError: The network would shrink an image of this size to less than one pixel.
         """
+        if not self.is_resnet:
+            return self
         stem = self.stem
         if stem == "auto":
             stem = "cifar" if image_size <= 32 else "imagenet"
@@ -150,6 +182,10 @@ class ModelConfig:
         require_choice("train_mode", self.train_mode, TRAIN_MODES)
         require_choice("precision", self.precision, PRECISIONS)
         require_choice("fine_tune_after_block", self.fine_tune_after_block, (-1, 0, 1, 2, 3, 4))
+        blocks = self.fine_tune_after_block
+        require(self.encoder.is_resnet or blocks in (-1, 4), "fine_tune_after_block",
+                f"must be -1 (all) or 4 (the heads) with encoder={self.encoder.encoder}, which has "
+                "no block groups", blocks)  # fmt: skip
         if self.train_mode != "finetune":
             require(self.fine_tune_after_block == -1, "fine_tune_after_block",
                     "needs train_mode=finetune (the other modes train everything: -1)",

@@ -54,7 +54,7 @@ def infer_encoder(convs: Sequence[Shape], gates: Sequence[Shape], prefix: str) -
     width = _width(channels, blocks, bottleneck, prefix)
     se_ratio = _squeeze_ratio(gates, bottleneck, prefix)
     try:
-        return EncoderConfig(depths[0], width, sk_ratio, se_ratio, stem)
+        return EncoderConfig(depths[0], width, sk_ratio, se_ratio, stem, channels=convs[0][2])
     except InputError as error:  # out of all limits
         raise _unknown(prefix, str(error)) from None
 

@@ -14,10 +14,11 @@ from simclr_tf import capacity
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.settings.model import ModelConfig, ProjectionConfig, kept_layers
-from simclr_tf.weights import infer, integrity, locate
+from simclr_tf.weights import infer, integrity, load_keras, locate
 from simclr_tf.weights.network import Record, StoredNetwork, open_network, read_record
 from simclr_tf.weights.readings import HEAD, SHORTCUTS, Reading, projection_kernels
-from simclr_tf.weights.restore import RestoreReport, restore_network
+from simclr_tf.weights.report import RestoreReport
+from simclr_tf.weights.restore import restore_network
 
 _LEAST_BYTES = 2  # of a stored number, in half precision
 USUAL_IMAGE_SIZES = {"cifar": 32, "imagenet": 224}
@@ -80,8 +81,11 @@ def load_model(
     """
     path = os.path.expanduser(os.fspath(path))
     with locate.unpacked(path) as unpacked:
-        network = open_network(locate.locate(unpacked))
-        record = read_record(network.location)
+        location = locate.locate(unpacked)
+        record = read_record(location)
+        if record is not None and not record.model.encoder.is_resnet:
+            return _keras_model(location, record, ft_proj_selector, image_size)
+        network = open_network(location)
         if ft_proj_selector is not None:
             depth = _depth(network, record)
             ft_proj_selector = kept_layers(ft_proj_selector, depth) if depth else ft_proj_selector
@@ -113,6 +117,31 @@ def load_model(
         source=network.source,
         run_dir=network.location.run_dir,
         prefix=network.location.prefix if network.location.saved_model is None else None,
+    )
+
+
+def _keras_model(
+    location: locate.Location,
+    record: Record,
+    ft_proj_selector: int | None,
+    image_size: int | None,
+) -> LoadedModel:
+    """The model of a run or export of ours whose encoder is a Keras model."""
+    for name, value in (("ft_proj_selector", ft_proj_selector), ("image_size", image_size)):
+        known = {"image_size": record.image_size,
+                 "ft_proj_selector": record.model.projection.ft_proj_selector}[name]  # fmt: skip
+        require(value in (None, known), name, f"must be {known}, as the weights were trained "
+                f"(encoder={record.model.encoder.encoder})", value)  # fmt: skip
+    model, report = load_keras.load(location, record)
+    return LoadedModel(
+        model=model,
+        image_size=record.image_size,
+        class_names=record.class_names,
+        global_step=report.global_step,
+        report=report,
+        source=report.source,
+        run_dir=location.run_dir,
+        prefix=location.prefix if location.saved_model is None else None,
     )
 
 

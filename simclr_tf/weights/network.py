@@ -245,7 +245,8 @@ def _read_export(path: str) -> Record:
             "must have an image_size and a global_step that can be", (size, step))  # fmt: skip
     with _naming(path, "must be a record of an export"):
         model = by_name.build_config(ModelConfig, _known(settings, ModelConfig))
-        require(model.encoder.stem != "auto", "stem", "must be given", model.encoder.stem)
+        settled = model.encoder.stem != "auto" or not model.encoder.is_resnet
+        require(settled, "stem", "must be given", model.encoder.stem)
     names, whole = _class_names(content, path), content.get(WHOLE_HEAD) is True
     return Record(model, size, names, step, path, whole)
 

@@ -13,56 +13,14 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from simclr_tf.errors import InputError
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.simclr import SimCLR
 from simclr_tf.settings.model import EncoderConfig
-from simclr_tf.weights import locate, readings
+from simclr_tf.weights import load_keras, locate, readings
 from simclr_tf.weights.network import StoredNetwork, open_network
+from simclr_tf.weights.report import RestoreReport, plain_name
 
 _MAX_LISTED = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class RestoreReport:
-    """What happened to every variable.
-
-    Attributes:
-        source: The format, in words.
-        restored: Names of the model's variables that were read.
-        new: Names of head variables that keep their initial values, with the reason.
-        unused: Names of stored head variables that the model has no place for.
-        others: Names of what is stored beside the network: optimizer slots, counters.
-        left_out: Names of stored variables that are left out because nobody knows how to read them.
-        global_step: Step of the weights, 0 where unknown.
-        notes: What was read in one of several ways that fit the weights.
-        doubts: Why the logits, or all outputs, can't be trusted: errors to raise where they are
-            used, named after the setting that would settle it.
-    """
-
-    source: str
-    restored: tuple[str, ...]
-    new: tuple[str, ...]
-    unused: tuple[str, ...]
-    others: tuple[str, ...] = ()
-    global_step: int = 0
-    left_out: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    doubts: tuple[InputError, ...] = ()
-
-    def lines(self) -> list[str]:
-        """The report for a person."""
-        step = f", step {self.global_step}" if self.global_step else ""
-        text = [f"restored {len(self.restored)} variables from a {self.source}{step}"]
-        for title, names in (("newly built", self.new), ("not used", self.unused)):
-            if names:
-                text.append(f"{title}: {', '.join(names)}")
-        if self.others:
-            text.append(f"left aside: {len(self.others)} of the optimizer and counters")
-        return [*text, *self.notes]
-
-
-def plain_name(variable: tf.Variable) -> str:
-    """A variable's name without TensorFlow's output suffix."""
-    return variable.name.split(":")[0]
 
 
 def restore_weights(model: SimCLR, path: str, given: Collection[str] = ()) -> RestoreReport:
@@ -81,6 +39,8 @@ def restore_weights(model: SimCLR, path: str, given: Collection[str] = ()) -> Re
         InputError: The checkpoint can't be read or its encoder is another one.
     """
     with locate.unpacked(path) as unpacked:
+        if isinstance(model.encoder, KerasEncoder):
+            return load_keras.restore(model, unpacked)
         return restore_network(model, open_network(locate.locate(unpacked)), given)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from simclr_tf.errors import InputError, first_line
+from simclr_tf.errors import InputError, first_line, require
 from simclr_tf.weights import integrity, slots
 from simclr_tf.weights.object_graph import OBJECT_GRAPH, VALUE_SUFFIX, read_graph, read_value
 
@@ -42,6 +42,15 @@ class StoredVariables:
         """Shape by full name of all variables, the optimizer's and counters included."""
         shapes = self._reader.get_variable_to_shape_map()
         return {name: tuple(shapes[key]) for name, key in self._all_keys.items() if key in shapes}
+
+    def read_any(self, name: str) -> np.ndarray:
+        """The value of any variable, whether its name is one of a network of ours or not.
+
+        Raises:
+            InputError: There is none of this name, or the file is damaged.
+        """
+        require(name in self._all_keys, "checkpoint", f"must hold {name}", self.prefix)
+        return self._value(self._all_keys[name])
 
     def checkpoint_keys(self) -> list[str]:
         """Keys of the network's variables in the file."""

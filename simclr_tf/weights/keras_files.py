@@ -14,7 +14,8 @@ import tempfile
 import textwrap
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -104,7 +105,9 @@ class _ForeignError(ValueError):
     """The file names something that is not known to be harmless."""
 
 
-def open_keras_file(path: str, allow_foreign: bool = False) -> keras.Model:
+def open_keras_file(
+    path: str, allow_foreign: bool = False, known: Mapping[str, type] = MappingProxyType({})
+) -> keras.Model:
     """The model in a `.keras` file of tf_keras, uncompiled.
 
     Args:
@@ -112,6 +115,8 @@ def open_keras_file(path: str, allow_foreign: bool = False) -> keras.Model:
             model, without assets.
         allow_foreign: Whether layers and operations may be others than those listed above; then
             the file decides which code runs. Bytecode (`Lambda`) is refused even so.
+        known: Classes of the user's, by the names that the file has for them. Those that are
+            registered (`keras.saving.register_keras_serializable`) are known anyway.
 
     Returns:
         The model, in the scope of the strategy that is open.
@@ -124,7 +129,7 @@ def open_keras_file(path: str, allow_foreign: bool = False) -> keras.Model:
     with tempfile.TemporaryDirectory() as folder:
         checked = os.path.join(folder, "checked.keras")
         try:
-            limit = _copy_checked(path, checked, allow_foreign)
+            limit = _copy_checked(path, checked, allow_foreign, known)
             with tf.variable_creator_scope(_bounding(limit)):
                 return keras.models.load_model(checked, compile=False, safe_mode=True)
         except _ForeignError as error:
@@ -196,7 +201,7 @@ class _Bounded(io.RawIOBase):
         return content
 
 
-def _copy_checked(source: str, target: str, allow_foreign: bool) -> int:
+def _copy_checked(source: str, target: str, allow_foreign: bool, known: Mapping[str, type]) -> int:
     """Writes an archive with what was checked of another one; returns what its weights may take."""
     weights = f"{target}.h5"
     size = tf.io.gfile.stat(source).length
@@ -209,9 +214,9 @@ def _copy_checked(source: str, target: str, allow_foreign: bool) -> int:
                       f"{', '.join(_LARGEST)}")  # fmt: skip
         metadata = b"".join(_blocks(archive, _METADATA, size))
         text = b"".join(_blocks(archive, _CONFIG, size))
-        config = _uncompiled(parse_json(text, _CONFIG))
+        config = uncompiled(parse_json(text, _CONFIG))
         try:
-            check_config(config)
+            check_config(config, known=known)
         except _ForeignError:
             if not allow_foreign:
                 raise
@@ -261,49 +266,54 @@ def _listed(names: list[str]) -> str:
 # The configuration.
 
 
-def _uncompiled(value: Any) -> Any:
+def uncompiled(value: Any) -> Any:
     """The configuration without optimizers, losses and metrics, which evaluation does not need."""
     if isinstance(value, list):
-        return [_uncompiled(item) for item in value]
+        return [uncompiled(item) for item in value]
     if isinstance(value, dict):
         return {
-            key: _uncompiled(item)
+            key: uncompiled(item)
             for key, item in value.items()
             if not (key == "compile_config" and "class_name" in value)
         }
     return value
 
 
-def check_config(value: Any, key: str = "") -> None:
+def check_config(
+    value: Any, key: str = "", known: Mapping[str, type] = MappingProxyType({})
+) -> None:
     """Refuses the configuration of a model with anything in it that is not on the lists above.
 
     Args:
         value: What `config.json` holds, or a part of it.
         key: The setting whose value it is.
+        known: See `open_keras_file`.
 
     Raises:
         ValueError: Says what is not known.
     """
     if isinstance(value, list):
         for item in value:
-            check_config(item, key)
+            check_config(item, key, known)
     elif isinstance(value, dict):
         if "class_name" in value:
-            _check_object(value)
+            _check_object(value, known)
         for name, item in value.items():
-            check_config(item, name)
+            check_config(item, name, known)
     elif isinstance(value, str):
-        for ending, known in _NAMED.items():
-            if key.endswith(ending) and _plain(value) not in map(_plain, known):
+        for ending, names in _NAMED.items():
+            if key.endswith(ending) and _plain(value) not in map(_plain, names):
                 raise _ForeignError(f"it names the {ending} {_shown(value)}")
 
 
-def _check_object(value: dict[str, Any]) -> None:
+def _check_object(value: dict[str, Any], known: Mapping[str, type]) -> None:
     module, name = value.get("module"), value["class_name"]
-    known = _ALLOWED.get(module.removeprefix("tf_"), ()) if isinstance(module, str) else ()
-    if not isinstance(name, str) or name not in known:
-        raise _ForeignError(f"it names {_shown(name)} of {_shown(module)}")
     registered = value.get("registered_name")
+    if _is_users(registered, known):
+        return
+    allowed = _ALLOWED.get(module.removeprefix("tf_"), ()) if isinstance(module, str) else ()
+    if not isinstance(name, str) or name not in allowed:
+        raise _ForeignError(f"it names {_shown(name)} of {_shown(module)}")
     if registered not in (None, name):
         raise _ForeignError(f"it names {_shown(registered)}")
     if name in _WRAPPED:
@@ -311,6 +321,13 @@ def _check_object(value: dict[str, Any]) -> None:
         function = settings.get("function") if isinstance(settings, dict) else None
         if not isinstance(function, str) or function not in OPERATIONS:
             raise _ForeignError(f"it names the operation {_shown(function)}")
+
+
+def _is_users(registered: Any, known: Mapping[str, type]) -> bool:
+    """Whether it is a class that the user of this process has brought."""
+    if not isinstance(registered, str):
+        return False
+    return registered in known or keras.saving.get_registered_object(registered) is not None
 
 
 def _plain(name: str) -> str:

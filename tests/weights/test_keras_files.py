@@ -13,8 +13,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import InputError
-from simclr_tf.evaluation import keras_files
-from simclr_tf.evaluation.keras_files import open_keras_file
+from simclr_tf.weights import keras_files
+from simclr_tf.weights.keras_files import open_keras_file
 
 MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 IMAGES = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)

@@ -1,0 +1,150 @@
+"""Any Keras model as the encoder f."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.models.endpoints import FINAL_ENDPOINT, endpoints_of
+
+_BYTES = 255.0
+_LARGEST_OF_BYTES = 1 / 100  # a `Rescaling` by less is one of bytes
+
+
+class KerasEncoder(keras.Model):
+    """A Keras model that takes images, with the interface of `ResNet`.
+
+    A model whose first layer is a `Rescaling` by about 1 / 255, as in several networks of
+    `keras.applications`, means bytes: it gets its images, which are floats in [0, 1] here as
+    everywhere, times 255.
+
+    Attributes:
+        body: The model as it was handed over. Its variables have the names that it gave them.
+        example_shape: Height, width and channels of images that it takes.
+
+    Args:
+        body: Built or not. One input (N, H, W, C), float32; the output is as in `endpoints_of`.
+        image_size: Side of the images in pixels.
+        channels: C.
+        name: Name of the encoder.
+
+    Raises:
+        InputError: It can't be called with such images, gives no features, or has nothing to train.
+
+    Example:
+        >>> body = keras.applications.MobileNetV2(include_top=False, weights=None,
+        ...                                       input_shape=(32, 32, 3))
+        >>> KerasEncoder(body, image_size=32)(tf.zeros([1, 32, 32, 3]))["final_avg_pool"].shape
+        TensorShape([1, 1280])
+    """
+
+    def __init__(
+        self, body: keras.Model, image_size: int, channels: int = 3, name: str = "encoder"
+    ):
+        require(isinstance(body, keras.Model), "encoder",
+                "must be a tf_keras model (`import tf_keras as keras`)",
+                f"{type(body).__module__}.{type(body).__qualname__}")  # fmt: skip
+        super().__init__(name=name)
+        self.body = body
+        self.example_shape = (image_size, image_size, channels)
+        self._frozen = False
+        self._takes_training = _takes_training(body)
+        _check_inputs(body, self.example_shape)
+        try:
+            endpoints = self(tf.zeros([1, *self.example_shape]))
+        except Exception as error:  # whatever a foreign model raises
+            raise InputError("encoder", f"must map images (N, {image_size}, {image_size}, "
+                             f"{channels}) to features, tokens or a map ({_short(error)})",
+                             body.name) from None  # fmt: skip
+        width = endpoints[FINAL_ENDPOINT].shape[-1]
+        require(bool(width), "encoder", "must have features of a known width", body.name)
+        require(bool(body.trainable_variables), "encoder", "must have trainable variables",
+                body.name)  # fmt: skip
+
+    @property
+    def fixed_sides(self) -> tuple[int | None, int | None]:
+        """Height and width of the images that it takes; None for any."""
+        inputs = getattr(self.body, "inputs", None)
+        if not inputs:
+            return None, None
+        height, width = inputs[0].shape[1:3]
+        return height, width
+
+    @property
+    def image_scale(self) -> float:
+        """What the images in [0, 1] are multiplied with."""
+        return _BYTES if _rescales_bytes(self.body) else 1.0
+
+    def freeze(self, after_block: int) -> None:
+        """4 fixes parameters and statistics of the whole encoder, -1 of nothing."""
+        self._frozen = after_block == 4
+        if self._frozen:
+            self.body.trainable = False
+
+    def synchronize_batch_norm(self) -> None:
+        """Takes the statistics of Keras' batch norm layers from all replicas."""
+        for layer in self.body.submodules:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized, layer.fused = True, False
+
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """Embeds images.
+
+        Args:
+            images: (N, H, W, C), floats in [0, 1].
+            training: Passed on to the model where it takes it.
+
+        Returns:
+            The model's outputs by name, and `final_avg_pool` (N, D), float32.
+
+        Raises:
+            ValueError: The images are not floating point.
+        """
+        if not images.dtype.is_floating:
+            raise ValueError(f"images must be floats in [0, 1]. Received: {images.dtype.name}")
+        keywords = {"training": training} if self._takes_training else {}
+        endpoints = endpoints_of(self.body(images * self.image_scale, **keywords))
+        if self._frozen:
+            return {name: tf.stop_gradient(value) for name, value in endpoints.items()}
+        return endpoints
+
+
+def _takes_training(body: keras.Model) -> bool:
+    parameters = inspect.signature(body.call).parameters.values()
+    return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _check_inputs(body: keras.Model, shape: tuple[int, int, int]) -> None:
+    inputs = getattr(body, "inputs", None)
+    if not inputs:
+        return  # a class of the user's, which is tried
+    require(len(inputs) == 1, "encoder", "must have one input, the images",
+            f"{body.name} with {len(inputs)}")  # fmt: skip
+    taken = inputs[0].shape
+    fits = taken.rank == 4 and taken[1:].is_compatible_with(shape)
+    require(fits, "encoder", f"must take the images of this run, {_by(shape)} (image_size and "
+            "channels)", f"{body.name} for {_by(taken[1:]) if taken.rank else taken}")  # fmt: skip
+
+
+def _by(shape: Any) -> str:
+    return " x ".join("any" if length is None else str(length) for length in shape)
+
+
+def _rescales_bytes(body: keras.Model) -> bool:
+    """Whether the first layer that images meet is one that divides bytes."""
+    for layer in body.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        if isinstance(layer, keras.Sequential):
+            return _rescales_bytes(layer)
+        scale = layer.scale if isinstance(layer, keras.layers.Rescaling) else None
+        return isinstance(scale, int | float) and 0 < scale < _LARGEST_OF_BYTES
+    return False
+
+
+def _short(error: Exception) -> str:
+    return first_line(error)[:200]
