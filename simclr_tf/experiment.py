@@ -27,6 +27,7 @@ from simclr_tf.optimizers import schedule
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.training import compilation, lengths, run_config, teachers
+from simclr_tf.training.callbacks import check_callbacks
 from simclr_tf.training.fit import TrainingPlan
 from simclr_tf.training.gradient_cache import Chunks
 from simclr_tf.training.tasks import Classify, Contrast, Distill, Task
@@ -40,10 +41,12 @@ class Given:
     Attributes:
         source: The images.
         encoder: The encoder; the settings call it `keras:NAME`.
+        callbacks: Hear of the training; see `simclr_tf.training.callbacks`.
     """
 
     source: sources.Source | None = None
     encoder: keras.Model | None = None
+    callbacks: Sequence[keras.callbacks.Callback] = ()
 
 
 NOTHING = Given()
@@ -145,6 +148,7 @@ def prepare(
         InputError: The settings don't fit the data, the devices or the run's folder.
     """
     check_writable(run.model_dir)
+    check_callbacks(given.callbacks)
     if run.checkpoint is not None:
         locate.check(run.checkpoint)
     recorded = (
@@ -178,7 +182,7 @@ def prepare(
                          "trained with these settings can't be told")  # fmt: skip
         return dataclasses.replace(made, notes=tuple(notes))
     run = _settle_sharding(run, source)
-    plan, more = _plan(run, source)
+    plan, more = _plan(run, source, summarizes_epochs=bool(given.callbacks))
     teacher = teachers.load_teacher(run.distill.teacher, run.data.image_size, job, source)
     if teacher is not None:
         more += teachers.describe(teacher, run.data.image_size)
@@ -300,7 +304,9 @@ def _settle_sharding(run: RunConfig, source: sources.Source) -> RunConfig:
     return dataclasses.replace(run, data=dataclasses.replace(data, data_sharding=sharding))
 
 
-def _plan(run: RunConfig, source: sources.Source) -> tuple[TrainingPlan, list[str]]:
+def _plan(
+    run: RunConfig, source: sources.Source, summarizes_epochs: bool = False
+) -> tuple[TrainingPlan, list[str]]:
     """How the run trains, and what the user should know of that."""
     notes: list[str] = []
     train, batch, split = run.train, run.train.train_batch_size, run.data.train_split
@@ -313,6 +319,7 @@ def _plan(run: RunConfig, source: sources.Source) -> tuple[TrainingPlan, list[st
                      "for weights from --checkpoint")  # fmt: skip
     theirs = run_config.reference_steps(run, source)
     steps = lengths.run_lengths(train, pipeline.steps_per_epoch(source, split, batch), theirs)
+    steps = dataclasses.replace(steps, summarizes_epochs=summarizes_epochs)
     if steps.total_steps == theirs:
         notes.append(f"the run ends at step {theirs}, where the reference implementation would end "
                      "it: its learning rates go on")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import os
@@ -35,6 +36,7 @@ from simclr_tf.progress import Progress
 from simclr_tf.report import page, views
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.training import checkpoints, loop, run_config
+from simclr_tf.training.callbacks import Callbacks
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.fit import Fit
 from simclr_tf.training.memory import peak_memory
@@ -249,6 +251,9 @@ class _Training:
         self._report, self._check_folder = report, check_folder
         self._means: dict[str, float] = {}
         self._summaries: Summaries | None = None
+        self._callbacks: Callbacks | None = None
+        if experiment.given.callbacks:
+            self._callbacks = Callbacks(experiment.given.callbacks, fit.model, fit.plan.lengths)
         self._bar: Progress
 
     def run(self) -> dict[str, float]:
@@ -260,9 +265,19 @@ class _Training:
                 self._summaries = Summaries(self._experiment.run.model_dir)
                 stack.callback(self._summaries.close)
             self._bar = stack.enter_context(self._progress(stack))
-            listeners = loop.Listeners(self._bar, self._on_summary, self._on_checkpoint)
-            self._fit.run(self._open_batches, listeners)
+            self._fit.run(self._open_batches, self._listeners(stack))
+        if self._fit.global_step < self._fit.plan.steps:
+            self._experiment.job.say(f"a callback ended the run at step {self._fit.global_step}")
         return self._means
+
+    def _listeners(self, stack: contextlib.ExitStack) -> loop.Listeners:
+        listeners = loop.Listeners(self._bar, self._on_summary, self._on_checkpoint)
+        callbacks = self._callbacks
+        if callbacks is None:
+            return listeners
+        callbacks.begin(self._fit.global_step)
+        stack.callback(callbacks.end)
+        return dataclasses.replace(listeners, on_taken=callbacks.taken, stop=lambda: callbacks.stop)
 
     def _open_batches(self, at: int) -> Iterable:
         experiment = self._experiment
@@ -282,6 +297,8 @@ class _Training:
 
     def _on_summary(self, at: int, values: Mapping[str, float]) -> None:
         self._means.update(values)
+        if self._callbacks is not None:
+            self._callbacks.summary(at, values)
         if self._summaries is None:
             return
         rate = self._bar.units_per_second

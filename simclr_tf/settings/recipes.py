@@ -44,6 +44,21 @@ def _parse(text: str, hint: Any) -> Any:
     return kinds[0](text)
 
 
+def recipe_values(name: str, command: type = RunConfig) -> dict[str, Any]:
+    """What a recipe sets, by the name of the setting, as far as a command has it.
+
+    Raises:
+        InputError: There is no such recipe.
+    """
+    types = dict(by_name.setting_types(command))
+    values = {}
+    for line in recipe_lines(name):
+        key, _, text = line.removeprefix("--").partition("=")
+        if key in types:
+            values[key] = _parse(text, types[key])
+    return values
+
+
 def recipe(name: str, command: type[Command] = RunConfig, **changes: Any) -> Command:  # type: ignore[assignment]
     """A recipe as a configuration object, with the given settings changed.
 
@@ -62,12 +77,7 @@ def recipe(name: str, command: type[Command] = RunConfig, **changes: Any) -> Com
     Raises:
         InputError: There is no such recipe or setting, or a value breaks its constraint.
     """
-    types = dict(by_name.setting_types(command))
-    settings: dict[str, Any] = {"model_dir": f"runs/{name}"}
-    for line in recipe_lines(name):
-        key, _, text = line.removeprefix("--").partition("=")
-        if key in types:
-            settings[key] = _parse(text, types[key])
+    settings = {"model_dir": f"runs/{name}", **recipe_values(name, command)}
     for key in overrides.switched_off(settings, changes):
         del settings[key]
     return by_name.build_filled(command, {**settings, **changes})

@@ -13,12 +13,16 @@ _MAX_SUMMARY_STEPS = 100
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """Lengths in optimizer steps."""
+    """Lengths in optimizer steps.
+
+    With `summarizes_epochs` there is a summary after every pass over the images, beside others.
+    """
 
     steps_per_epoch: int
     total_steps: int
     checkpoint_steps: int
     summary_steps: int
+    summarizes_epochs: bool = False
 
     def is_checkpoint(self, step: int) -> bool:
         """Whether a checkpoint is due after `step`."""
@@ -26,14 +30,14 @@ class Lengths:
 
     def is_summary(self, step: int) -> bool:
         """Whether a summary is due after `step`."""
-        return step % self.summary_steps == 0 or self.is_checkpoint(step)
+        due = [self.summary_steps, *([self.steps_per_epoch] if self.summarizes_epochs else [])]
+        return any(step % every == 0 for every in due) or self.is_checkpoint(step)
 
     def next_stop(self, step: int) -> int:
         """The first step after `step` at which the loop has something to write."""
-        stops = [
-            (step // every + 1) * every for every in (self.checkpoint_steps, self.summary_steps)
-        ]
-        return min(*stops, self.total_steps)
+        due = [self.checkpoint_steps, self.summary_steps]
+        due += [self.steps_per_epoch] if self.summarizes_epochs else []
+        return min(*((step // every + 1) * every for every in due), self.total_steps)
 
 
 def run_lengths(

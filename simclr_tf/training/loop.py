@@ -238,11 +238,15 @@ class Listeners:
         progress: Receives every call's figures.
         on_summary: Called with the step and the means since the last summary.
         on_checkpoint: Called with the step and those means; when the run is asked to stop too.
+        on_taken: Called with the step and those means after each call of steps.
+        stop: Whether the run shall end early, asked after each call; None where nobody decides it.
     """
 
     progress: Progress
     on_summary: Callable[[int, dict[str, float]], None] = lambda step, values: None
     on_checkpoint: Callable[[int, dict[str, float]], None] = lambda step, values: None
+    on_taken: Callable[[int, dict[str, float]], None] = lambda step, values: None
+    stop: Callable[[], bool] | None = None
 
 
 def run_loop(
@@ -253,7 +257,7 @@ def run_loop(
     listeners: Listeners,
     job: Job,
 ) -> None:
-    """Trains from `global_step` to the last step of the course, exactly.
+    """Trains from `global_step` to the last step of the course, or until a listener stops it.
 
     All workers call it together and make the same calls of `run_steps`.
 
@@ -296,10 +300,14 @@ def run_loop(
                 (time.monotonic() - started) / count if step > start_step + 1 else None
             )
             progress.update(step, (step - start_step) * course.units_per_step, _shown(values))
+            listeners.on_taken(step, values)
             if lengths.is_summary(step) and updates:
                 listeners.on_summary(step, values)
                 means.reset()
                 updates = 0
-            if lengths.is_checkpoint(step):
+            stops = listeners.stop is not None and job.from_chief(int(listeners.stop())) > 0
+            if lengths.is_checkpoint(step) or stops:
                 listeners.on_checkpoint(step, values)
             coordinator.check()
+            if stops:
+                return

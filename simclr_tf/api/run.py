@@ -1,0 +1,194 @@
+"""A run in a folder, as an object."""
+
+from __future__ import annotations
+
+import functools
+import os
+import webbrowser
+from collections.abc import Sequence
+from typing import Any
+
+import tf_keras as keras
+
+from simclr_tf import console, run_folder
+from simclr_tf.api import tools
+from simclr_tf.console import Say
+from simclr_tf.data.array_source import ArraySource
+from simclr_tf.data.sources import Source
+from simclr_tf.encoder import Encoder
+from simclr_tf.errors import require
+from simclr_tf.evaluation.encoders import FrozenEncoder, from_model, open_encoder
+from simclr_tf.json_files import find_json
+from simclr_tf.models.keras_encoder import KerasEncoder
+from simclr_tf.protocols.context import Section
+from simclr_tf.protocols.library import evaluate
+from simclr_tf.report.run_page import write_report
+from simclr_tf.settings import by_name
+from simclr_tf.settings.model import EncoderConfig, ProjectionConfig
+from simclr_tf.weights import keras_encoders, locate
+from simclr_tf.weights.load import LoadedModel, load_model
+
+_TESTED_SHARE = 20  # % of images without a split for tests
+
+
+class Run:
+    """A run: what was trained, and what can be done with it.
+
+    Example:
+        >>> run = simclr_tf.open_run("runs/cells")  # doctest: +SKIP
+        >>> run.evaluate("knn,logreg", images, labels)["knn"].metrics  # doctest: +SKIP
+
+    Attributes:
+        folder: Of the run.
+        config: Its settings by name, as in `config.json`.
+
+    Args:
+        folder: Of the run.
+        source: Its images, where they are known.
+        encoder: The Keras model that it trained, where that is at hand.
+        say: Receives lines for the user.
+
+    Raises:
+        InputError: It is not the folder of a run.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        source: Source | None = None,
+        encoder: keras.Model | None = None,
+        say: Say = console.say,
+    ):
+        self.folder = as_path(folder)
+        config = run_folder.read_config(self.folder)
+        require(config is not None, "run", f"must be the folder of a run, with its "
+                f"{run_folder.CONFIG}", self.folder)  # fmt: skip
+        self.config: dict[str, Any] = config or {}
+        self._source, self._encoder, self._say = source, encoder, say
+
+    def __fspath__(self) -> str:
+        return self.folder
+
+    def __repr__(self) -> str:
+        return f"<run in {self.folder}, step {self.step}>"
+
+    @property
+    def step(self) -> int:
+        """The step of the newest checkpoint, 0 without any."""
+        newest = locate.newest_checkpoint(self.folder)
+        return 0 if newest is None else locate.checkpoint_step(newest) or 0
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What evaluations of the run have written to `result.json`; {} without any."""
+        return find_json(os.path.join(self.folder, run_folder.RESULT)) or {}
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The settings of the encoder, and of the projection head, by name."""
+        names = by_name.setting_names(EncoderConfig) + by_name.setting_names(ProjectionConfig)
+        return {name: self.config[name] for name in names if name in self.config}
+
+    @functools.cached_property
+    def encoder(self) -> keras.Model:
+        """The trained encoder: the model that was handed over, or one like it from the files.
+
+        Of a ResNet what `load_encoder` returns.
+        """
+        if self._encoder is not None:
+            return self._encoder
+        network = self._loaded.model
+        if isinstance(network.encoder, KerasEncoder):
+            return network.encoder.body
+        return Encoder(network, self._loaded.image_size)
+
+    @functools.cached_property
+    def _loaded(self) -> LoadedModel:
+        with keras_encoders.knowing(self._encoder):
+            return load_model(self.folder)
+
+    @property
+    def frozen(self) -> FrozenEncoder:
+        """The encoder of the newest checkpoint for evaluation."""
+        with keras_encoders.knowing(self._encoder):
+            return open_encoder(self.folder)
+
+    def evaluate(
+        self,
+        protocols: str = "knn,logreg",
+        images: Any = None,
+        labels: Any = None,
+        *,
+        train_split: str | None = None,
+        test_split: str | None = None,
+        **settings: Any,
+    ) -> dict[str, Section]:
+        """Evaluates the encoder by the paper's protocols.
+
+        Args:
+            protocols: With commas, among `simclr_tf.settings.protocols.PROTOCOLS`.
+            images: As in `pretrain`; None takes those of the run.
+            labels: Of arrays; see `pretrain`.
+            train_split: Split expression with the labelled training images.
+            test_split: Split expression that counts. Where neither is given and the images have no
+                `validation` or `test`, a fifth of `train` is held out.
+            **settings: As in `simclr_tf.evaluate`.
+
+        Returns:
+            What each protocol found, by its name.
+
+        Raises:
+            InputError: Bad settings or data, or images without labels.
+        """
+        return evaluate(
+            self.frozen, self._images(images, labels), protocols, labels=None,
+            train_split=train_split, test_split=test_split,
+            **{"say": self._say, **settings},
+        )  # fmt: skip
+
+    def embed(self, images: Any = None, **settings: Any) -> Any:
+        """The embeddings of images, see `simclr_tf.embed`; of the run's own by default."""
+        return tools.embed(self.frozen, self._images(images, None), **settings)
+
+    def export(
+        self,
+        output: str | os.PathLike[str],
+        formats: Sequence[str] = ("saved_model",),
+        overwrite: bool = False,
+    ) -> list[str]:
+        """Writes the newest checkpoint for other programs.
+
+        Args:
+            output: With one format the folder or file itself, else a folder with all of them.
+            formats: Some of `saved_model`, `hub` and `keras`.
+            overwrite: Whether an older export is replaced.
+
+        Returns:
+            The paths that were written.
+
+        Raises:
+            InputError: An unknown format, or the target exists.
+        """
+        from export.bundle import export_checkpoint  # it stands on the library
+
+        with keras_encoders.knowing(self._encoder):
+            return export_checkpoint(
+                self.folder, os.fspath(output), tuple(formats), overwrite=overwrite, say=self._say
+            )
+
+    def show(self, open_browser: bool = True) -> str:
+        """Writes the page of the run, and opens it in the browser.
+
+        Returns:
+            Its path.
+        """
+        path = os.path.abspath(write_report(self.folder))
+        if open_browser:
+            webbrowser.open(f"file://{path}")
+        return path
+
+    def _images(self, images: Any, labels: Any) -> Any:
+        if images is not None:
+            return images
+        return self._source

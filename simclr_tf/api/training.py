@@ -1,0 +1,210 @@
+"""`pretrain` and `finetune`: a run from Python, by the code of `--mode=train`."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tf_keras as keras
+
+from simclr_tf import console
+from simclr_tf.api.run import Run, as_path
+from simclr_tf.console import Say
+from simclr_tf.data.any_source import as_source
+from simclr_tf.data.array_source import ArraySource
+from simclr_tf.data.sources import Source
+from simclr_tf.data.trust import FOLDER
+from simclr_tf.errors import InputError
+from simclr_tf.experiment import Given
+from simclr_tf.modes import training
+from simclr_tf.settings import by_name, commands, overrides, recipes
+from simclr_tf.settings.model import OWN
+from simclr_tf.settings.run import RunConfig
+
+_LARGEST_DEFAULT = 224  # px
+_WARMUP_SHARE = 0.1  # of a run, at most, where nobody says how long
+
+
+def pretrain(
+    images: Any,
+    *,
+    encoder: keras.Model | str | None = None,
+    labels: Any = None,
+    model_dir: str | os.PathLike[str] | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    recipe: str | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    value_range: tuple[float, float] | None = None,
+    class_names: Sequence[str] | None = None,
+    say: Say = console.say,
+    **settings: Any,
+) -> Run:
+    """Trains an encoder on images without labels.
+
+    It resumes, writes checkpoints, report and events, and uses devices as `run.py` does; the same
+    call goes on where the run in `model_dir` stopped.
+
+    Example:
+        >>> run = simclr_tf.pretrain(images, encoder=my_model, steps=2000, batch_size=128,
+        ...                          model_dir="runs/cells")  # doctest: +SKIP
+        >>> vectors = run.embed(new_images)  # doctest: +SKIP
+
+    Args:
+        images: A folder, the name of a data set, an array (N, H, W, C), several of them by the
+            names of splits, a `tf.data.Dataset` of images, or a `Source`; see
+            `simclr_tf.data.any_source.as_source`.
+        encoder: A tf_keras model from images (N, H, W, C), floats in [0, 1], to features or a map;
+            it is trained in place. Or a name, see `EncoderConfig`. None is the ResNet of the
+            settings.
+        labels: (N,) whole numbers, of arrays: for the linear head that is trained beside the
+            encoder and teaches it nothing.
+        model_dir: Folder of the run; None makes a new one in `runs`.
+        steps: Optimizer steps.
+        epochs: Passes over the images; `steps` overrides them.
+        batch_size: Images per step.
+        recipe: Settings to start from, one of `simclr_tf.settings.recipes.recipe_names`.
+        callbacks: Of tf_keras, see `simclr_tf.training.callbacks.Callbacks`. A callback may end the
+            run; the same call would go on.
+        value_range: What becomes black and white where the type of the values does not tell.
+        class_names: Of the labels.
+        say: Receives lines for the user.
+        **settings: Any others of `RunConfig` by name, as the flags of `run.py`. Without
+            `image_size` it is that of the encoder or of the images (at most 224) where they have
+            one. Without `warmup_epochs` the warm-up takes at most a tenth of the run.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: Bad images, encoder, settings or folder.
+        NonFiniteLossError: A loss or gradient became NaN or infinite.
+        KeyboardInterrupt: After a checkpoint.
+    """
+    short = {"train_steps": steps, "train_epochs": epochs, "train_batch_size": batch_size,
+             "model_dir": None if model_dir is None else as_path(model_dir)}  # fmt: skip
+    chosen = {**settings, **{name: value for name, value in short.items() if value is not None}}
+    model = None if isinstance(encoder, str) else encoder
+    if encoder is not None:
+        chosen["encoder"] = encoder if model is None else _own_name(model)
+    channels = chosen.get("channels") or _input_shape(model)[-1]
+    source = as_source(images, labels, value_range, class_names, channels,
+                       chosen.get("data_dir"), say)  # fmt: skip
+    named = isinstance(images, str | os.PathLike)
+    if named:
+        chosen |= _named(os.fspath(images), value_range)
+    else:
+        chosen["dataset"] = _dataset_name(source)
+    chosen.setdefault("channels", source.channels)
+    run = _config(source, model, chosen, recipe)
+    flags = {**by_name.flatten(run), "mode": "train"}
+    given = Given(None if named else source, model, tuple(callbacks))
+    training.train(run, None, flags, say, given)
+    return Run(run.model_dir, source=given.source, encoder=model, say=say)
+
+
+def finetune(
+    checkpoint: Run | str | os.PathLike[str], images: Any, labels: Any = None, **settings: Any
+) -> Run:
+    """Trains an encoder and a linear head on labelled images (section 4.2 and B.5 of the paper).
+
+    Example:
+        >>> tuned = simclr_tf.finetune(run, images, labels, steps=500, label_subset="1%",
+        ...                            learning_rate=0.05)  # doctest: +SKIP
+
+    Args:
+        checkpoint: The encoder to start from, a run of ours.
+        images: As in `pretrain`.
+        labels: As in `pretrain`; None for a data set that has its own.
+        **settings: As in `pretrain`, `label_subset` and `fine_tune_after_block` among them. The
+            architecture is that of the run.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: As in `pretrain`.
+    """
+    path = as_path(checkpoint)
+    known = Run(path).architecture
+    return pretrain(
+        images,
+        labels=labels,
+        **{**known, "optimizer": "momentum", **settings, "checkpoint": path},
+        train_mode="finetune",
+    )
+
+
+def _config(
+    source: Source, model: keras.Model | None, settings: dict[str, Any], recipe: str | None
+) -> RunConfig:
+    """The settings of a run of these images."""
+    base = {} if recipe is None else recipes.recipe_values(recipe)
+    settings.setdefault("model_dir", _new_folder(source))
+    if "image_size" not in settings and (size := _image_size(source, model)) is not None:
+        settings["image_size"] = size
+    for name in overrides.switched_off(base, settings):
+        del base[name]
+    everything = by_name.flatten(RunConfig(settings["model_dir"]))
+    for name in sorted(settings.keys() - everything.keys()):
+        raise InputError(name, "is not a setting of a run", settings[name])
+    values = {**everything, **base, **settings}
+    idle = commands.idle("train", values)
+    for name in sorted(idle.keys() & settings.keys()):
+        if settings[name] != everything[name]:
+            raise InputError(name, f"has no effect with {idle[name]}", settings[name])
+    if "warmup_epochs" not in {**base, **settings}:
+        values["warmup_epochs"] = _warmup(values, source)
+    return by_name.build_filled(RunConfig, values)
+
+
+def _warmup(values: Mapping[str, Any], source: Source) -> float:
+    """The default warm-up, shortened where it would be most of the run."""
+    steps = max(1, source.num_examples(values["train_split"]) // values["train_batch_size"])
+    epochs = values["train_steps"] / steps if values["train_steps"] else values["train_epochs"]
+    return min(float(values["warmup_epochs"]), round(_WARMUP_SHARE * epochs, 6))
+
+
+def _named(name: str, value_range: tuple[float, float] | None) -> dict[str, Any]:
+    """The settings of a folder or data set that is opened by its name."""
+    path = os.path.expanduser(name)
+    dataset = f"{FOLDER}:{path}" if os.path.isdir(path) else name
+    bounds = None if value_range is None else ":".join(str(float(one)) for one in value_range)
+    return {"dataset": dataset, **({} if bounds is None else {"value_range": bounds})}
+
+
+def _dataset_name(source: Source) -> str:
+    """Arrays are known by their content: a run goes on with the same ones only."""
+    if isinstance(source, ArraySource):
+        return f"{source.name}:{source.digest[:12]}"
+    return source.name
+
+
+def _new_folder(source: Source) -> str:
+    name = re.sub(r"[^\w.-]+", "_", os.path.basename(source.name.rstrip("/"))) or "run"
+    return os.path.join("runs", f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+
+
+def _image_size(source: Source, model: keras.Model | None) -> int | None:
+    if (side := _input_shape(model)[0]) is not None:
+        return side
+    shape = source.image_shape
+    return None if shape is None else min(*shape, _LARGEST_DEFAULT)
+
+
+def _input_shape(model: Any) -> tuple[int | None, ...]:
+    """Height, width and channels that a model takes, None where it does not say."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs or inputs[0].shape.rank != 4:
+        return None, None, None
+    return tuple(inputs[0].shape[1:])
+
+
+def _own_name(model: Any) -> str:
+    """The name of a model without the number that Keras adds in each process."""
+    name = str(getattr(model, "name", type(model).__name__))
+    return OWN + (re.sub(r"_\d+$", "", name) or "model")
