@@ -41,6 +41,7 @@ _HOME = {
     "eval_view": "simclr_tf.augment.policy",
     "finetune_view": "simclr_tf.augment.policy",
     "from_arrays": "simclr_tf.data.array_source",
+    "from_dataset": "simclr_tf.data.any_source",
     "from_model": "simclr_tf.evaluation.encoders",
     "load_encoder": "simclr_tf.encoder",
     "load_model": "simclr_tf.weights.load",

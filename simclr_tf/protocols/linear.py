@@ -133,7 +133,7 @@ def _build_heads(context: Context, plan: TrainingPlan) -> Heads:
     """Heads and optimizers with their slots; call it in the strategy's scope."""
     settings = context.settings
     size = context.encoder.image_size
-    images = tf.zeros([1, size, size, 3])
+    images = tf.zeros([1, size, size, context.images.channels])
     features = _embed(context.encoder.encode, settings.endpoint, images)  # (1, D)
     keras.utils.set_random_seed(context.seed)
     layers, optimizers = [], []
@@ -155,7 +155,7 @@ def _build_heads(context: Context, plan: TrainingPlan) -> Heads:
 
 
 def build_heads_step(context: Context, heads: Heads, means: Means) -> Callable[[Batch], None]:
-    """One step of all heads on a batch of `view_0` (b, S, S, 3) and `label` (b,)."""
+    """One step of all heads on a batch of `view_0` (b, S, S, C) and `label` (b,)."""
     endpoint, classes = context.settings.endpoint, context.num_classes
     replicas = context.job.replicas
     encode = context.encoder.encode

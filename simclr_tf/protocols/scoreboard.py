@@ -136,7 +136,7 @@ def _check_splits(context: Context) -> None:
 
 def _check_endpoint(context: Context) -> None:
     size = context.encoder.image_size
-    outputs = context.encoder.encode(tf.zeros([1, size, size, 3]))
+    outputs = context.encoder.encode(tf.zeros([1, size, size, context.images.channels]))
     endpoint = context.settings.endpoint
     require_choice("endpoint", endpoint, sorted(outputs))
     rank = outputs[endpoint].shape.rank
