@@ -90,19 +90,38 @@ def check_network(config: ModelConfig, num_classes: int | None, name: str) -> No
                   f"must be smaller: the weights of {_described(config)}")  # fmt: skip
 
 
-def check_images(batch_size: int, image_size: int, name: str = "eval_batch_size") -> None:
+def check_images(
+    batch_size: int, image_size: int, name: str = "eval_batch_size", channels: int = 3
+) -> None:
     """Refuses a batch of images that this machine can't hold.
 
     Args:
         batch_size: Images that are in its memory at a time.
         image_size: Their side in pixels.
         name: The setting of the batch, for errors.
+        channels: Of an image.
 
     Raises:
         InputError: Says what it takes and what there is.
     """
-    _require_room(_image_bytes(batch_size, image_size), physical_bytes(), name,
-                  f"must be smaller: {batch_size} images of {image_size} px")  # fmt: skip
+    of_what = f"{image_size} px" + (f" and {channels} channels" if channels != 3 else "")
+    _require_room(_image_bytes(batch_size, image_size, channels), physical_bytes(), name,
+                  f"must be smaller: {batch_size} images of {of_what}")  # fmt: skip
+
+
+def check_copies(count_bytes: int, name: str, what: str) -> None:
+    """Refuses to copy into memory what this machine can't hold twice, as while it is joined.
+
+    Args:
+        count_bytes: Size of what is copied.
+        name: What asks for it, for errors.
+        what: What is copied, for errors.
+
+    Raises:
+        InputError: Says what it takes and what there is.
+    """
+    _require_room(2 * count_bytes, physical_bytes(), name,
+                  f"must be smaller: {what} and the copy made of them")  # fmt: skip
 
 
 def check_run(run: RunConfig, num_classes: int | None, job: Job, trains: bool) -> None:
@@ -143,8 +162,8 @@ def check_run(run: RunConfig, num_classes: int | None, job: Job, trains: bool) -
             _require_room(weights + images + first, physical, name, what)
 
 
-def _image_bytes(count: int, size: int) -> int:
-    return count * size**2 * 3 * _FLOAT_BYTES
+def _image_bytes(count: int, size: int, channels: int = 3) -> int:
+    return count * size**2 * channels * _FLOAT_BYTES
 
 
 def _first_output_bytes(config: ModelConfig, count: int, size: int) -> int:

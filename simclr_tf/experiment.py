@@ -31,7 +31,7 @@ from simclr_tf.training.callbacks import check_callbacks
 from simclr_tf.training.fit import TrainingPlan
 from simclr_tf.training.gradient_cache import Chunks
 from simclr_tf.training.tasks import Classify, Contrast, Distill, Task
-from simclr_tf.weights import keras_encoders, load, locate
+from simclr_tf.weights import keras_encoders, load, load_keras, locate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -391,6 +391,8 @@ def _body_maker(
 
     def make() -> keras.Model:
         kept = keras_encoders.run_body(run.model_dir, classes)
+        if kept is None and given is None and run.model.encoder.is_handed_over and run.checkpoint:
+            kept = load_keras.body_of(run.checkpoint)
         if kept is not None and given is not None:
             keras_encoders.require_same(kept, given)
         body = kept
@@ -412,7 +414,9 @@ def _check_encoder(run: RunConfig, given: Given, trains: bool) -> None:
         require(given.encoder is None, "encoder", "must be named keras:NAME in the settings beside "
                 "a model", config.encoder)  # fmt: skip
         return
-    if not tf.io.gfile.exists(os.path.join(run.model_dir, run_folder.ENCODER)):
+    if tf.io.gfile.exists(os.path.join(run.model_dir, run_folder.ENCODER)):
+        return
+    if not (config.is_handed_over and run.checkpoint):  # else it is that of the checkpoint
         keras_encoders.body_maker(config, run.data.image_size, run.model.precision, given.encoder)
-        if trains and given.encoder is not None:
-            keras_encoders.check_saves(given.encoder)
+    if trains and given.encoder is not None:
+        keras_encoders.check_saves(given.encoder)

@@ -25,6 +25,12 @@ def format_percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def format_bytes(count: int) -> str:
+    """A size as `0.12 MB`, `15 MB` or `2.3 GB`, of powers of ten."""
+    size, unit = (count / 1e9, "GB") if count >= 999.5e6 else (count / 1e6, "MB")
+    return f"{size:.{0 if size >= 9.95 else 1 if size >= 0.995 else 2}f} {unit}"
+
+
 def format_rate(per_second: float) -> str:
     """A rate as `3.42`, `81.5` or `1240`."""
     if not math.isfinite(per_second):

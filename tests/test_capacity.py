@@ -79,6 +79,11 @@ def test_what_fits_is_not_refused(monkeypatch):
     capacity.check_images(50, 64)
     with pytest.raises(InputError, match="eval_batch_size must be smaller: 50 images of 96 px"):
         capacity.check_images(50, 96)
+    with pytest.raises(InputError, match="50 images of 64 px and 12 channels take at least 0.009"):
+        capacity.check_images(50, 64, channels=12)  # 50 * 64^2 * 12 * 4 bytes
+    capacity.check_copies(2 * 10**6, "dataset", "its images")
+    with pytest.raises(InputError, match="dataset must be smaller: its images and the copy made"):
+        capacity.check_copies(2 * 10**6 + 1, "dataset", "its images")
 
 
 def test_this_machine_has_memory():

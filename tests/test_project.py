@@ -61,6 +61,7 @@ STOREYS = (
     ("experiment", "protocols"),
     ("modes",),
     ("studies",),
+    ("api",),
 )
 
 

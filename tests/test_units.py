@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from simclr_tf.units import format_duration, format_percent, format_rate
+from simclr_tf.units import format_bytes, format_duration, format_percent, format_rate
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,15 @@ def test_durations(seconds, text):
 )  # fmt: skip
 def test_rates(rate, text):
     assert format_rate(rate) == text
+
+
+@pytest.mark.parametrize(
+    "count, text",
+    [(0, "0.00 MB"), (123_456, "0.12 MB"), (996_000, "1.0 MB"), (9_960_000, "10 MB"),
+     (15_360_000, "15 MB"), (999_600_000, "1.0 GB"), (2_340_000_000, "2.3 GB")],
+)  # fmt: skip
+def test_bytes(count, text):
+    assert format_bytes(count) == text
 
 
 def test_percent():

@@ -13,22 +13,22 @@ import tf_keras as keras
 from simclr_tf import console, run_folder
 from simclr_tf.api import tools
 from simclr_tf.console import Say
-from simclr_tf.data.array_source import ArraySource
-from simclr_tf.data.sources import Source
+from simclr_tf.data import trust
+from simclr_tf.data.array_source import ARRAYS
+from simclr_tf.data.sources import Source, open_source
 from simclr_tf.encoder import Encoder
 from simclr_tf.errors import require
-from simclr_tf.evaluation.encoders import FrozenEncoder, from_model, open_encoder
+from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
 from simclr_tf.json_files import find_json
 from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.protocols.context import Section
 from simclr_tf.protocols.library import evaluate
 from simclr_tf.report.run_page import write_report
 from simclr_tf.settings import by_name
+from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.model import EncoderConfig, ProjectionConfig
 from simclr_tf.weights import keras_encoders, locate
-from simclr_tf.weights.load import LoadedModel, load_model
-
-_TESTED_SHARE = 20  # % of images without a split for tests
+from simclr_tf.weights.load import load_model
 
 
 class Run:
@@ -66,6 +66,7 @@ class Run:
                 f"{run_folder.CONFIG}", self.folder)  # fmt: skip
         self.config: dict[str, Any] = config or {}
         self._source, self._encoder, self._say = source, encoder, say
+        self._opened: FrozenEncoder | None = None
 
     def __fspath__(self) -> str:
         return self.folder
@@ -98,21 +99,18 @@ class Run:
         """
         if self._encoder is not None:
             return self._encoder
-        network = self._loaded.model
-        if isinstance(network.encoder, KerasEncoder):
-            return network.encoder.body
-        return Encoder(network, self._loaded.image_size)
-
-    @functools.cached_property
-    def _loaded(self) -> LoadedModel:
-        with keras_encoders.knowing(self._encoder):
-            return load_model(self.folder)
+        loaded = load_model(self.folder)
+        if isinstance(loaded.model.encoder, KerasEncoder):
+            return loaded.model.encoder.body
+        return Encoder(loaded.model, loaded.image_size)
 
     @property
     def frozen(self) -> FrozenEncoder:
         """The encoder of the newest checkpoint for evaluation."""
-        with keras_encoders.knowing(self._encoder):
-            return open_encoder(self.folder)
+        if self._opened is None or self._opened.global_step != self.step:
+            with keras_encoders.knowing(self._encoder):
+                self._opened = open_encoder(self.folder)
+        return self._opened
 
     def evaluate(
         self,
@@ -124,15 +122,14 @@ class Run:
         test_split: str | None = None,
         **settings: Any,
     ) -> dict[str, Section]:
-        """Evaluates the encoder by the paper's protocols.
+        """Evaluates the encoder by the paper's protocols, see `simclr_tf.evaluate`.
 
         Args:
             protocols: With commas, among `simclr_tf.settings.protocols.PROTOCOLS`.
             images: As in `pretrain`; None takes those of the run.
-            labels: Of arrays; see `pretrain`.
+            labels: Of arrays; those of the run's own images too.
             train_split: Split expression with the labelled training images.
-            test_split: Split expression that counts. Where neither is given and the images have no
-                `validation` or `test`, a fifth of `train` is held out.
+            test_split: Split expression that counts.
             **settings: As in `simclr_tf.evaluate`.
 
         Returns:
@@ -141,15 +138,15 @@ class Run:
         Raises:
             InputError: Bad settings or data, or images without labels.
         """
-        return evaluate(
-            self.frozen, self._images(images, labels), protocols, labels=None,
-            train_split=train_split, test_split=test_split,
-            **{"say": self._say, **settings},
-        )  # fmt: skip
+        shown = self._own_images() if images is None else images
+        splits = {"train_split": train_split, "test_split": test_split}
+        given = {"say": self._say, **splits, **settings}
+        return evaluate(self.frozen, shown, protocols, labels=labels, **given)
 
     def embed(self, images: Any = None, **settings: Any) -> Any:
         """The embeddings of images, see `simclr_tf.embed`; of the run's own by default."""
-        return tools.embed(self.frozen, self._images(images, None), **settings)
+        shown = self._own_images() if images is None else images
+        return tools.embed(self.frozen, shown, **{"say": self._say, **settings})
 
     def export(
         self,
@@ -188,7 +185,44 @@ class Run:
             webbrowser.open(f"file://{path}")
         return path
 
-    def _images(self, images: Any, labels: Any) -> Any:
-        if images is not None:
-            return images
-        return self._source
+    def _own_images(self) -> Source:
+        """The images that the run was trained on."""
+        if self._source is not None:
+            return self._source
+        dataset = str(self.config.get("dataset"))
+        require(not dataset.startswith(f"{ARRAYS}:"), "images", "must be given: the run was "
+                "trained on arrays, which no file holds", dataset)  # fmt: skip
+        name, folder = trust.recorded_data(dataset, self.config.get("data_dir"))
+        known = {**self.config, "dataset": name, "data_dir": folder}
+        names = by_name.setting_names(DataConfig)
+        chosen = {key: known[key] for key in names if key in known}
+        return open_source(by_name.build_config(DataConfig, chosen), self._say)
+
+
+def open_run(folder: str | os.PathLike[str], encoder: keras.Model | None = None) -> Run:
+    """Opens a run that was trained before.
+
+    Example:
+        >>> vectors = simclr_tf.open_run("runs/cells").embed(images)  # doctest: +SKIP
+
+    Args:
+        folder: Of the run.
+        encoder: A model with the classes of the run's encoder, where it has such as are neither
+            Keras' nor registered; it gets the trained weights.
+
+    Raises:
+        InputError: It is not the folder of a run.
+    """
+    run = Run(folder)
+    if encoder is not None:
+        with keras_encoders.knowing(encoder):
+            network = load_model(run.folder).model
+        require(isinstance(network.encoder, KerasEncoder), "encoder", "must be left out: the run "
+                "has a ResNet of this library", encoder.name)  # fmt: skip
+        keras_encoders.copy_weights(network.encoder.body, encoder)
+    return Run(folder, encoder=encoder)
+
+
+def as_path(place: str | os.PathLike[str]) -> str:
+    """A folder, which a run is too, as a text."""
+    return os.path.expanduser(os.fspath(place))

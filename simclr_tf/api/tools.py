@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from simclr_tf import console
 from simclr_tf.console import Say
@@ -71,7 +72,7 @@ def embed(
     if split is None:
         whole = in_order or source.name.startswith(sources.FOLDER)
         split = "+".join(source.splits) if whole else "train"
-    job = Job(say=say)
+    job = Job(tf.distribute.get_strategy(), say)
     view = Images(source, opened.image_size, batch_size, job)
     embedding.check_endpoint(opened, endpoint)
     with view.naming_bad_image(split):
@@ -82,7 +83,7 @@ def embed(
     ids, vectors = [ids[row] for row in order], vectors[order]
     if output is not None:
         labels = None if labels is None or labels.ndim > 1 else labels[order]
-        embedding.write(output, opened, source, endpoint, split, (ids, vectors, labels))
+        embedding.write(output, opened, source, split, endpoint, (ids, vectors, labels))
     return (ids, vectors) if with_ids else vectors
 
 

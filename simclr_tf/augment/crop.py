@@ -60,13 +60,13 @@ def random_resized_crop(
     """A random crop, resized bicubically to size x size and clipped (Appendix A).
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8 or floating in [0, 1].
         size: Side of the result in pixels.
         seed: (2,).
         crop_area_min: Smallest share of the image's area, in (0, 1].
 
     Returns:
-        float32 (size, size, 3) in [0, 1].
+        float32 (size, size, C) in [0, 1].
     """
     return resized_crop_from(image, size, seeds.uniforms(seed, CROP_DRAWS), crop_area_min)
 
@@ -78,8 +78,13 @@ def resized_crop_from(
     image = images.check_image(image)
     lengths = images.lengths(image)  # (2,)
     corner, sides = draw_boxes(lengths, draws, (crop_area_min, 1.0))
-    crop = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [3]], 0))  # (h, w, 3)
-    return images.clip(images.resize_bicubic(crop, size))  # (size, size, 3)
+    crop = part_of(image, corner, sides)  # (h, w, C)
+    return images.clip(images.resize_bicubic(crop, size))  # (size, size, C)
+
+
+def part_of(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    """The box of an image (H, W, C) with this corner and these sides, int32 (2,) each."""
+    return tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [image.shape[-1]]], 0))
 
 
 def resized_boxes(batch: tf.Tensor, corners: tf.Tensor, sides: tf.Tensor, size: int) -> tf.Tensor:
@@ -88,18 +93,18 @@ def resized_boxes(batch: tf.Tensor, corners: tf.Tensor, sides: tf.Tensor, size: 
     Every output row is a sum of the image's rows, and so for the columns.
 
     Args:
-        batch: float (N, H, W, 3) of static H and W.
+        batch: float (N, H, W, C) of static H and W.
         corners: First row and column of the boxes, int32 (N, 2).
         sides: Their heights and widths, int32 (N, 2), at least 1 and inside the image.
         size: Side S of the result in pixels.
 
     Returns:
-        float32 (N, S, S, 3), not clipped.
+        float32 (N, S, S, C), not clipped.
     """
     height, width = batch.shape[1:3]
     rows = _resizing_matrices(corners[:, 0], sides[:, 0], height, size)  # (N, S, H)
     columns = _resizing_matrices(corners[:, 1], sides[:, 1], width, size)  # (N, S, W)
-    by_rows = tf.einsum("nyh,nhwc->nywc", rows, batch)  # (N, S, W, 3)
+    by_rows = tf.einsum("nyh,nhwc->nywc", rows, batch)  # (N, S, W, C)
     return tf.einsum("nxw,nywc->nyxc", columns, by_rows)
 
 
@@ -126,12 +131,12 @@ def center_crop(
     """The central square of the image, resized bicubically.
 
     Args:
-        image: (H, W, 3) or (N, H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C) or (N, H, W, C), uint8 or floating in [0, 1].
         size: Side of the result in pixels.
         proportion: Side of the square as a share of the image's shorter side, in (0, 1].
 
     Returns:
-        float32 (..., size, size, 3), not clipped: the kernel overshoots [0, 1] at sharp edges.
+        float32 (..., size, size, C), not clipped: the kernel overshoots [0, 1] at sharp edges.
     """
     require(0 < proportion <= 1, "proportion", "must lie in (0, 1]", proportion)
     image = images.check_image(image, batched=True)
@@ -153,19 +158,19 @@ def resize_averaged(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor, size:
     Every pixel of the box counts, so that nothing between the samples is lost or aliased.
 
     Args:
-        image: (H, W, 3), any number type.
+        image: (H, W, C), any number type.
         corner: First row and column of the box, float32 (2,), also between pixels.
         sides: Its height and width, float32 (2,), inside the image.
         size: Side of the result in pixels.
 
     Returns:
-        float32 (size, size, 3), in the image's range but for what the kernel overshoots at edges.
+        float32 (size, size, C), in the image's range but for what the kernel overshoots at edges.
     """
     first = tf.floor(corner)
     end = tf.math.ceil(corner + sides - 1e-3)
     shape = tf.cast(tf.minimum(end, tf.cast(tf.shape(image)[:2], tf.float32)) - first, tf.int32)
     start = tf.cast(first, tf.int32)
-    part = tf.slice(image, tf.pad(start, [[0, 1]]), tf.concat([shape, [3]], 0))
+    part = part_of(image, start, shape)
     scale = size / sides
     resized = tf.raw_ops.ScaleAndTranslate(
         images=part[None],
@@ -175,7 +180,7 @@ def resize_averaged(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor, size:
         kernel_type="keyscubic",
         antialias=True,
     )
-    return tf.ensure_shape(resized[0], (size, size, 3))
+    return tf.ensure_shape(resized[0], (size, size, image.shape[-1]))
 
 
 def resized_center(image: tf.Tensor, size: int) -> tf.Tensor:
@@ -184,18 +189,18 @@ def resized_center(image: tf.Tensor, size: int) -> tf.Tensor:
     The longer side is resized in proportion, rounded to whole pixels.
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8 or floating in [0, 1].
         size: Length of the shorter side, and side of the square, in pixels.
 
     Returns:
-        float32 (size, size, 3), not clipped, see `center_crop`.
+        float32 (size, size, C), not clipped, see `center_crop`.
     """
     image = images.check_image(image)
     lengths = images.lengths(image)  # (2,)
     exact = tf.cast(lengths, tf.float32) * (size / tf.cast(tf.reduce_min(lengths), tf.float32))
     resized = tf.image.resize(
         images.unit_range(image), tf.cast(tf.round(exact), tf.int32), method="bicubic"
-    )  # (H', W', 3), the shorter of H' and W' is size
+    )  # (H', W', C), the shorter of H' and W' is size
     y, x = tf.unstack((tf.shape(resized)[:2] - size + 1) // 2)  # as in `center_crop`
     return resized[y : y + size, x : x + size]
 

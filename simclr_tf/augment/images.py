@@ -8,26 +8,27 @@ from simclr_tf.errors import require
 
 
 def check_image(image: tf.Tensor, batched: bool = False) -> tf.Tensor:
-    """An RGB image as a tensor, after the checks that need no pixel values.
+    """An image of any number of channels as a tensor, after the checks that need no pixel values.
 
     Args:
-        image: (H, W, 3), or with `batched` also (N, H, W, 3); uint8, or floating in [0, 1]. The
+        image: (H, W, C), or with `batched` also (N, H, W, C); uint8, or floating in [0, 1]. The
             range of a floating image is the caller's promise: checking it would cost a pass.
-        batched: Whether a batch is accepted. An image of unknown rank is taken for a single one.
+        batched: Whether a batch is accepted. An image of unknown rank is taken for a single one,
+            one of an unknown number of channels for RGB.
 
     Raises:
-        InputError: The rank, the channels or the type are not those of an image.
+        InputError: The rank or the type are not those of an image.
     """
     image = tf.convert_to_tensor(image)
     ranks = (None, 3, 4) if batched else (None, 3)
-    layout = "(H, W, 3) or (N, H, W, 3)" if batched else "(H, W, 3)"
+    layout = "(H, W, C) or (N, H, W, C)" if batched else "(H, W, C)"
     shape = image.shape
     require(shape.rank in ranks, "image", f"must have the shape {layout}", shape)
-    if shape.rank is not None:
-        require(shape[-1] in (None, 3), "image", f"must have the shape {layout}", shape)
     known = image.dtype == tf.uint8 or image.dtype.is_floating
     require(known, "image", "must be uint8 or floating in [0, 1]", image.dtype.name)
-    return image if shape.rank is not None else tf.ensure_shape(image, (None, None, 3))
+    if shape.rank is None:
+        return tf.ensure_shape(image, (None, None, 3))
+    return image if shape[-1] is not None else tf.ensure_shape(image, [*shape[:-1], 3])
 
 
 def unit_range(image: tf.Tensor) -> tf.Tensor:
@@ -67,10 +68,10 @@ def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
     """The image resized to size x size with a bicubic kernel, not antialiased (the reference).
 
     Args:
-        image: (..., H, W, 3), uint8 or floating in [0, 1].
+        image: (..., H, W, C), uint8 or floating in [0, 1].
         size: Side of the result in pixels.
 
     Returns:
-        float32 (..., size, size, 3) around [0, 1]: a bicubic kernel overshoots at edges.
+        float32 (..., size, size, C) around [0, 1]: a bicubic kernel overshoots at edges.
     """
     return tf.image.resize(unit_range(image), (size, size), method="bicubic")

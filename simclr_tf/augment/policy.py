@@ -1,6 +1,7 @@
 """The ways an image becomes a network input.
 
-Inputs are (H, W, 3), uint8 or floating in [0, 1], of any size; the static shape may be unknown.
+Inputs are (H, W, C), uint8 or floating in [0, 1], of any size; the static shape may be unknown.
+Crops, flips and views for evaluation take any number of channels C, distorted colours three.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def finetune_view(
 ) -> tf.Tensor:
     """A training image for a supervised head: crop and flip only (B.5, B.6).
 
-    Args and result as in `pretrain_view`.
+    Args and result as in `pretrain_view`, of any number of channels.
     """
     for_crop, for_flip = _draws(seed, FINETUNE_DRAWS)
     view = crop.resized_crop_from(image, image_size, for_crop, crop_area_min)
@@ -63,11 +64,11 @@ def eval_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     returned unchanged. The reference never resizes there, so that it fails on other sizes.
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8 or floating in [0, 1].
         image_size: Side of the result in pixels.
 
     Returns:
-        float32 (image_size, image_size, 3) in [0, 1].
+        float32 (image_size, image_size, C) in [0, 1].
     """
     proportion = eval_proportion(image_size)
     image = images.check_image(image)
@@ -88,11 +89,11 @@ def transfer_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     the central square is taken: all of a square image is seen, nothing is cropped from it.
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8 or floating in [0, 1].
         image_size: Side of the result in pixels; 224 in the paper.
 
     Returns:
-        float32 (image_size, image_size, 3) in [0, 1].
+        float32 (image_size, image_size, C) in [0, 1].
     """
     return _finish(crop.resized_center(image, image_size), image_size)
 
@@ -132,4 +133,4 @@ def _draws(seed: tf.Tensor, counts: Sequence[int]) -> list[list[tf.Tensor]]:
 
 
 def _finish(view: tf.Tensor, image_size: int) -> tf.Tensor:
-    return tf.ensure_shape(images.clip(view), (image_size, image_size, 3))
+    return tf.ensure_shape(images.clip(view), (image_size, image_size, view.shape[-1]))

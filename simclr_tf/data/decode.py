@@ -42,7 +42,7 @@ def decode_image(encoded: tf.Tensor, reading: Reading = FILES) -> tf.Tensor:
             JPEG, PNG, GIF, WebP and BMP of 24 and 32 bits.
 
     Returns:
-        uint8 (H, W, 3) in [0, 255].
+        uint8 (H, W, 3) in [0, 255]; of pixels any number of channels, and float32 in [0, 1] too.
     """
     if _is_pixels(encoded):
         return encoded
@@ -147,7 +147,14 @@ def _of_decoder(reading: Reading) -> Reading:
 
 
 def _is_pixels(image: Any) -> bool:
-    return tf.is_tensor(image) and image.dtype == tf.uint8
+    return tf.is_tensor(image) and image.dtype != tf.string
+
+
+def to_byte_range(image: tf.Tensor) -> tf.Tensor:
+    """Pixels as float32 in [0, 255], from uint8 or from floats in [0, 1]."""
+    if image.dtype == tf.uint8:
+        return tf.cast(image, tf.float32)
+    return tf.cast(image, tf.float32) * 255.0
 
 
 def bad_examples(

@@ -52,6 +52,7 @@ class FolderSource:
     always_cached: bool = False
     image_shape: tuple[int, int] | None = None
     multi_label: bool = False
+    channels: int = 3
     reading: Reading = FILES
 
     @property

@@ -37,6 +37,11 @@ class Images:
     eval_batch_size: int = 256
     job: Job = dataclasses.field(default_factory=Job)
 
+    @property
+    def channels(self) -> int:
+        """Of every image, 3 but for arrays that keep theirs."""
+        return self.source.channels
+
     def train_batches(
         self, stream: Stream, views: ViewMaker, start_step: int = 0
     ) -> Iterable[dict[str, tf.Tensor]]:
@@ -58,7 +63,7 @@ class Images:
             InputError: The batch does not divide over the replicas, or this machine can't hold it.
         """
         self.job.check_divisible("eval_batch_size", self.eval_batch_size)
-        capacity.check_images(self.eval_batch_size, self.image_size)
+        capacity.check_images(self.eval_batch_size, self.image_size, channels=self.channels)
         selection = Selection(split, max_examples, setting)
         return lambda part: pipeline.eval_batches(
             self.source, selection, self.eval_batch_size, self.image_size, view, part

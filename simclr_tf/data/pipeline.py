@@ -144,7 +144,7 @@ def train_batches(
     Returns:
         For every step R / count elements, one for each replica of this pipeline, in order; replica
         r has the rows [r B / R, (r + 1) B / R) of the global batch. Dicts with `view_0`, `view_1`,
-        ... (B / R, S, S, 3) as `views` makes them, and `label`, int64 (B / R,), -1 where unlabeled.
+        ... (B / R, S, S, C) as `views` makes them, and `label`, int64 (B / R,), -1 where unlabeled.
 
     Raises:
         InputError: Fewer images than a batch, a batch or split that cannot be divided, an
@@ -156,7 +156,7 @@ def train_batches(
     share = _share(source, stream, part)
     ordered, read = _ordered(source, stream, share, steps, start_step)
     numbered = stream.service is not None
-    views = views.of_shape(source.image_shape, source.reading)
+    views = views.of_shape(source.image_shape, source.reading, source.channels)
     make = _maker(ordered, read, views, stream.seed, numbered)
 
     def piece(index: int, count: int, rows: int) -> tf.data.Dataset:
@@ -182,7 +182,7 @@ def _maker(
 ) -> Callable[[tf.data.Dataset, int], tf.data.Dataset]:
     """What makes batches of so many rows of views from elements of `_part_of_batches`."""
     record = ordered.element_spec[1]
-    cached = "image" in record and record["image"].dtype == tf.uint8  # as pixels
+    cached = "image" in record and record["image"].dtype != tf.string  # as pixels
     if cached and views.takes_batches and not numbered:  # nothing is left for an image alone
         of_rows = _rows_to_views(views, seed)
         return lambda mine, rows: mine.batch(rows, drop_remainder=True).map(
@@ -253,12 +253,12 @@ def eval_batches(
         selection: Which of its images.
         batch_size: Global batch size B.
         image_size: Size S of the result, whatever the size of the images.
-        view_fn: From a uint8 image (H, W, 3) and S to float32 (S, S, 3).
+        view_fn: From an image (H, W, C), uint8 or float32 in [0, 1], and S to float32 (S, S, C).
         part: Of this input pipeline. What others deliver is not decoded.
 
     Returns:
         For each of the ceil(N / B) batches R / count elements, one for each replica of this
-        pipeline, as in `train_batches`. Dicts with `image`, float32 (B / R, S, S, 3); `label`,
+        pipeline, as in `train_batches`. Dicts with `image`, float32 (B / R, S, S, C); `label`,
         int64 (B / R,), -1 where unlabeled, or (B / R, C) of a multi-label data set, see
         `Source.records`; `weight`, float32 (B / R,), 1 for an image and 0 for filling.
 
@@ -279,7 +279,7 @@ def eval_batches(
             image = decode_stored(example["image"], source.reading)
         else:
             image = eval_image(example["image"], view_fn, image_size, source.reading)
-        image = tf.ensure_shape(image, (image_size, image_size, 3))
+        image = tf.ensure_shape(image, (image_size, image_size, source.channels))
         return {"image": image, "label": example["label"], "weight": tf.constant(1.0)}
 
     mine = _part_of_batches(records, batch_size, index, count)
@@ -331,14 +331,15 @@ def _records(
     if not cache:
         return records, source.read
     shape = source.image_shape
-    pixels = source.num_examples(split, setting) * math.prod((*(shape or ()), 3))
+    pixels = source.num_examples(split, setting) * math.prod((*(shape or ()), source.channels))
     decoded = shape is not None and pixels <= DECODED_BYTES
 
     def read(record: Example) -> Example:
         example = source.read(record)
         if decoded:
             image = decode_stored(example["image"], source.reading)
-            example = {**example, "image": tf.ensure_shape(image, (*(shape or ()), 3))}
+            whole = (*(shape or ()), source.channels)
+            example = {**example, "image": tf.ensure_shape(image, whole)}
         return example
 
     records = records.map(read, num_parallel_calls=_CORES).cache()

@@ -30,7 +30,7 @@ class Piece:
     """As much of an image as some boxes need, possibly reduced.
 
     Attributes:
-        image: uint8 (h, w, 3).
+        image: uint8 (h, w, 3); of pixels in memory (h, w, C), uint8 or float32 in [0, 1].
         corners: First rows and columns of the V boxes in it, float32 (V, 2): they may lie between
             pixels where it is reduced.
         sides: Heights and widths of the boxes in it, float32 (V, 2).
@@ -103,19 +103,23 @@ def decode_piece(
 
 
 def resize_box(piece: Piece, index: int, size: int, reading: Reading) -> tf.Tensor:
-    """A box of a piece as a view, float32 (S, S, 3) around [0, 255]: the kernel overshoots."""
+    """A box of a piece as a view, float32 (S, S, C) around [0, 255]: the kernel overshoots."""
     corner, sides = piece.corners[index], piece.sides[index]
 
     def sampled() -> tf.Tensor:
         start, shape = tf.cast(corner, tf.int32), tf.cast(sides, tf.int32)
-        part = tf.slice(piece.image, tf.pad(start, [[0, 1]]), tf.concat([shape, [3]], 0))
+        part = crop.part_of(piece.image, start, shape)
         # The kernel takes half as long again for bytes.
-        return tf.image.resize(tf.cast(part, tf.float32), [size, size], method="bicubic")
+        return tf.image.resize(decode.to_byte_range(part), [size, size], method="bicubic")
 
     if not reading.antialias:
         return sampled()
-    averaged = apart(crop.resize_averaged, piece.image, corner, sides, size)
-    return tf.cond(_is_large(piece, sides, size), averaged, sampled)
+
+    def averaged() -> tf.Tensor:
+        made = crop.resize_averaged(piece.image, corner, sides, size)
+        return made if piece.image.dtype == tf.uint8 else decode.to_byte_range(made)
+
+    return tf.cond(_is_large(piece, sides, size), apart(averaged), sampled)
 
 
 def eval_image(encoded: tf.Tensor, view: EvalView, size: int, reading: Reading) -> tf.Tensor:
@@ -129,7 +133,7 @@ def eval_image(encoded: tf.Tensor, view: EvalView, size: int, reading: Reading) 
         reading: Of the data set.
 
     Returns:
-        What `view` returns: of those two float32 (S, S, 3) in [0, 1].
+        What `view` returns: of those two float32 (S, S, C) in [0, 1].
     """
     if not reading.antialias or view not in (policy.eval_view, policy.transfer_view):
         return view(decode.decode_image(encoded, reading), size)
@@ -145,7 +149,7 @@ def eval_image(encoded: tf.Tensor, view: EvalView, size: int, reading: Reading) 
 
     def averaged() -> tf.Tensor:
         made = crop.resize_averaged(piece.image, corner, sides, size)
-        return images.clip(made * (1 / 255))
+        return images.clip(made * (1 / 255) if piece.image.dtype == tf.uint8 else made)
 
     large = _is_large(piece, sides, size)
     return tf.cond(large, apart(averaged), lambda: view(piece.image, size))

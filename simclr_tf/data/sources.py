@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """A data set whose images are still encoded.
+    """A data set whose images are still encoded, or pixels in memory.
 
     Records and examples come in a fixed order. A record is what has to be held to shuffle, an
     example has the bytes of the image: for TFDS both are the same, for a folder the record is a
@@ -38,6 +38,7 @@ class Source(Protocol):
         always_cached: Small enough to be kept in memory, still encoded, without being asked.
         image_shape: Height and width that all images share, which TFDS stores; None where they
             differ or may be of any format.
+        channels: Of the pixels that images become: 3, but for arrays that keep theirs.
         reading: How the files become pixels.
     """
 
@@ -64,6 +65,9 @@ class Source(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, int] | None: ...  # noqa: D102
+
+    @property
+    def channels(self) -> int: ...  # noqa: D102
 
     @property
     def reading(self) -> Reading: ...  # noqa: D102
@@ -97,7 +101,10 @@ class Source(Protocol):
         ...
 
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The example of a record: `id`, `image` (encoded, string) and `label`; for graphs."""
+        """The example of a record: `id`, `image` and `label`; for graphs.
+
+        The image is encoded (string), or pixels (H, W, channels): uint8 or float32 in [0, 1].
+        """
         ...
 
     def examples(self, split: str, setting: str = "train_split") -> tf.data.Dataset:
@@ -165,6 +172,11 @@ class WrappedSource:
     def image_shape(self) -> tuple[int, int] | None:
         """Of the wrapped source."""
         return self.base.image_shape
+
+    @property
+    def channels(self) -> int:
+        """Of the wrapped source."""
+        return self.base.channels
 
     @property
     def reading(self) -> Reading:

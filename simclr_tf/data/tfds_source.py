@@ -45,6 +45,7 @@ class TfdsSource:
     builder: tfds.core.DatasetBuilder
     name: str
     chosen: Reading = STORED
+    channels: int = 3
 
     @property
     def splits(self) -> dict[str, int]:

@@ -17,8 +17,9 @@ import tensorflow as tf
 from simclr_tf.augment import composed, crop, distortion, images, policy
 from simclr_tf.augment import seeds as random
 from simclr_tf.data import reduced
-from simclr_tf.data.decode import decode_image, decode_stored
+from simclr_tf.data.decode import decode_image, decode_stored, to_byte_range
 from simclr_tf.data.reading import FILES, Reading
+from simclr_tf.errors import require
 from simclr_tf.settings.augment import AugmentConfig
 
 TrainView: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
@@ -46,9 +47,16 @@ class ViewMaker(Protocol):
         ...
 
     def of_shape(
-        self, image_shape: tuple[int, int] | None, reading: Reading | None = None
+        self,
+        image_shape: tuple[int, int] | None,
+        reading: Reading | None = None,
+        channels: int = 3,
     ) -> ViewMaker:
-        """For images of a source: of this height and width as TFDS stores them, else None."""
+        """For images of a source: of this height and width as TFDS stores them, else None.
+
+        Raises:
+            InputError: Its views need another number of channels.
+        """
         ...
 
     def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
@@ -67,6 +75,7 @@ class ImageViews:
     Attributes:
         count: Views V per image.
         function: From an image, uint8 (H, W, 3), and seeds, int64 (V, 2), to V views of fixed size.
+            Of arrays with channels of their own the image is (H, W, C), uint8 or float32 in [0, 1].
     """
 
     count: int
@@ -75,7 +84,10 @@ class ImageViews:
     reading: Reading = FILES
 
     def of_shape(
-        self, image_shape: tuple[int, int] | None, reading: Reading | None = None
+        self,
+        image_shape: tuple[int, int] | None,
+        reading: Reading | None = None,
+        channels: int = 3,
     ) -> ImageViews:
         """The same, for files that are read in this way."""
         return self if reading is None else dataclasses.replace(self, reading=reading)
@@ -142,7 +154,8 @@ def function_views(functions: Sequence[TrainView]) -> ImageViews:
 class PolicyViews:
     """The views of `policy.pretrain_view` or `policy.finetune_view`, made faster.
 
-    They are the same for the same seeds, up to rounding.
+    They are the same for the same seeds, up to rounding. Images have any number of channels where
+    views are no more than crops and flips, else three.
 
     Attributes:
         count: Views per image.
@@ -154,6 +167,7 @@ class PolicyViews:
         compiled: Whether XLA may be used.
         image_shape: See `of_shape`.
         reading: See `of_shape`.
+        channels: See `of_shape`.
     """
 
     count: int
@@ -164,12 +178,22 @@ class PolicyViews:
     compiled: bool = True
     image_shape: tuple[int, int] | None = None
     reading: Reading = FILES
+    channels: int = 3
 
     def of_shape(
-        self, image_shape: tuple[int, int] | None, reading: Reading | None = None
+        self,
+        image_shape: tuple[int, int] | None,
+        reading: Reading | None = None,
+        channels: int = 3,
     ) -> PolicyViews:
         """With this shape; small images of one shape are cropped a batch at a time."""
-        return dataclasses.replace(self, image_shape=image_shape, reading=reading or self.reading)
+        require(channels == 3 or not self._changes, "views", "must be named without color "
+                f"distortion, which needs 3 channels, for images of {channels}",
+                f"color_jitter_strength={self.augment.color_jitter_strength:g}, "
+                f"use_blur={self.augment.use_blur}")  # fmt: skip
+        return dataclasses.replace(
+            self, image_shape=image_shape, reading=reading or self.reading, channels=channels
+        )
 
     @property
     def _small(self) -> bool:
@@ -194,7 +218,7 @@ class PolicyViews:
     def of_image(self, encoded: tf.Tensor, seeds: tf.Tensor) -> Example:
         """Large images: the views. Small ones: what `of_batch` needs."""
         if self._crops_batches:
-            shape = (*(self.image_shape or ()), 3)
+            shape = (*(self.image_shape or ()), self.channels)
             image = tf.ensure_shape(decode_stored(encoded, self.reading), shape)
             return {"image": image, "seeds": seeds}
         each = [random.numbers(seed, sum(self._counts)) for seed in tf.unstack(seeds, self.count)]
@@ -224,9 +248,9 @@ class PolicyViews:
         rest = dict(batch)
         seeds = tf.concat(tf.unstack(rest.pop("seeds"), axis=1), 0)  # (V B, 2)
         if self._crops_batches:
-            pixels = rest.pop("image")  # (B, H, W, 3)
+            pixels = rest.pop("image")  # (B, H, W, C)
         else:
-            pixels = tf.concat([rest.pop(name) for name in names], 0)  # (V B, S, S, 3)
+            pixels = tf.concat([rest.pop(name) for name in names], 0)  # (V B, S, S, C)
         made = (_compiled(self._make) if self._compiles else self._make)(pixels, seeds)
         return rest | {
             f"{name}_{i}": part
@@ -257,7 +281,7 @@ class PolicyViews:
     def _crops(
         self, encoded: tf.Tensor, for_crop: Sequence[tf.Tensor], flips: tf.Tensor
     ) -> list[tf.Tensor]:
-        """The resized crops, float32 (S, S, 3) around [0, 255], mirrored where `flips` (V,)."""
+        """The resized crops, float32 (S, S, C) around [0, 255], mirrored where `flips` (V,)."""
         piece = reduced.decode_piece(
             encoded, lambda at: self._boxes(at, for_crop), self.image_size, self.reading
         )
@@ -265,29 +289,30 @@ class PolicyViews:
         for i in range(self.count):
             view = reduced.resize_box(piece, i, self.image_size, self.reading)
             mirrored = tf.raw_ops.Reverse(tensor=view, dims=tf.stack([False, flips[i], False]))
-            views.append(tf.ensure_shape(mirrored, (self.image_size, self.image_size, 3)))
+            shape = (self.image_size, self.image_size, self.channels)
+            views.append(tf.ensure_shape(mirrored, shape))
         return views
 
     def _make(self, pixels: tf.Tensor, seeds: tf.Tensor) -> Example:
-        """From images (B, H, W, 3) or, where these are cropped already, from crops to views."""
+        """From images (B, H, W, C) or, where these are cropped already, from crops to views."""
         numbers = random.numbers(seeds, sum(self._counts))  # (V B, D)
         views = self._crop_batch(pixels, numbers) if self._crops_batches else pixels
         return self._distort(views, numbers)
 
     def _crop_batch(self, batch: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        """From images, uint8 (B, H, W, 3), to crops as `_crops` makes them, (V B, S, S, 3)."""
+        """From images (B, H, W, C) to crops as `_crops` makes them, (V B, S, S, C)."""
         for_crop, (flip,), *_ = policy.deal(numbers, self._counts)  # (V B,) each
         corners, sides = self._boxes(images.lengths(batch), for_crop)  # (V B, 2) each
-        batch = tf.cast(batch, tf.float32)
+        batch = to_byte_range(batch)
         parts = zip(tf.split(corners, self.count), tf.split(sides, self.count), strict=True)
         views = tf.concat(
             [crop.resized_boxes(batch, at, by, self.image_size) for at, by in parts], 0
-        )  # (V B, S, S, 3)
+        )  # (V B, S, S, C)
         flips = (flip < crop.FLIP_PROBABILITY)[:, None, None, None]
         return tf.where(flips, tf.reverse(views, [2]), views)
 
     def _distort(self, views: tf.Tensor, numbers: tf.Tensor) -> Example:
-        """From crops (V B, S, S, 3) around [0, 255] to views."""
+        """From crops (V B, S, S, C) around [0, 255] to views."""
         if not self._changes:
             return {"view": _to_unit_range(views)}
         amounts = self._amounts(numbers)

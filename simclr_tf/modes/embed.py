@@ -60,7 +60,7 @@ def embed(command: Embed, job: Job | None = None) -> str:
     encoder = encoders.open_encoder(
         command.checkpoint, command.image_size, command.allow_foreign_graph
     )
-    _check_endpoint(encoder, endpoint)
+    check_endpoint(encoder, endpoint)
     images = Images(source, encoder.image_size, batch_size, job)
     parts = _parts(source, data)
     if source.multi_label:
@@ -84,11 +84,38 @@ def embed(command: Embed, job: Job | None = None) -> str:
     return target
 
 
-def _check_endpoint(encoder: encoders.FrozenEncoder, endpoint: str) -> None:
+def check_endpoint(encoder: encoders.FrozenEncoder, endpoint: str) -> None:
     """Refuses an output that the encoder does not have, by the name of our setting."""
     size = encoder.image_size
     outputs = encoder.encode(tf.zeros([1, size, size, encoder.channels]))
     require_choice("endpoint", endpoint, sorted(outputs))
+
+
+def write(
+    output: str | os.PathLike[str],
+    encoder: encoders.FrozenEncoder,
+    source: sources.Source,
+    split: str,
+    endpoint: str,
+    rows: tuple[list[str], np.ndarray, np.ndarray | None],
+) -> None:
+    """Writes embeddings that are in memory.
+
+    Args:
+        output: The file.
+        encoder: Whose embeddings they are.
+        source: The images.
+        split: A split expression.
+        endpoint: Output of the encoder.
+        rows: Ids, vectors (N, D), and labels (N,) or None.
+    """
+    data = DataConfig(dataset=source.name)
+    metadata = {
+        **_metadata(encoder, endpoint, data, [split]),
+        READING: source.reading.record(),
+    }
+    with EmbeddingWriter(str(check_output(output)), metadata, _class_names(source)) as writer:
+        writer.append(*rows)
 
 
 def _parts(source: sources.Source, data: DataConfig) -> list[_Part]:

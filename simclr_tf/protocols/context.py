@@ -89,6 +89,11 @@ class Context:
     data_dir: str | None = None
     ft_proj_selector: int = 0
 
+    def __post_init__(self) -> None:
+        wanted, found = self.encoder.channels, self.images.channels
+        require(found == wanted, "dataset", f"must have the {wanted} channels of the encoder",
+                f"{self.images.source.name} with {found}")  # fmt: skip
+
     @property
     def source(self) -> Source:
         """The data set."""

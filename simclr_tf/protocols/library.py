@@ -10,28 +10,32 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf import console
-from simclr_tf.data import sources
+from simclr_tf.data.any_source import as_source
 from simclr_tf.data.images import Images
-from simclr_tf.errors import InputError
+from simclr_tf.data.sources import Source
+from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
 from simclr_tf.job import Job
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
-from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.protocols import ProtocolConfig
 
-_SETTINGS = frozenset(field.name for field in dataclasses.fields(ProtocolConfig))
+_SETTINGS = frozenset(field.name for field in dataclasses.fields(ProtocolConfig)) - {"protocols"}
+_HELD_OUT = 20  # % of the images, where there is no split for tests
 _CONTEXT = frozenset({"augment", "optimizer", "train", "eval_batch_size", "ft_proj_selector"})
 
 
-def evaluate_protocols(
+def evaluate(
     encoder: FrozenEncoder | str | os.PathLike[str],
-    dataset: str | sources.Source,
+    images: Any,
+    protocols: str = "knn,logreg",
     *,
+    labels: Any = None,
     data_dir: str | None = None,
-    train_split: str = "train",
-    test_split: str = "test",
+    train_split: str | None = None,
+    test_split: str | None = None,
     folder: str | None = None,
+    value_range: tuple[float, float] | None = None,
     strategy: tf.distribute.Strategy | None = None,
     allow_foreign_graph: bool = False,
     say: console.Say = console.say,
@@ -40,16 +44,20 @@ def evaluate_protocols(
     """Evaluates an encoder by the paper's protocols.
 
     Example:
-        `evaluate_protocols("runs/a", "cifar10", protocols="knn,logreg", knn_neighbors="20")`
+        `evaluate("runs/a", "cifar10", "knn,logreg", knn_neighbors="20")`
 
     Args:
-        encoder: From `open_encoder` or `from_model`, or a path for the former.
-        dataset: TFDS name, embedded set, `folder:PATH`, or a data set, e.g. from `from_arrays`.
-        data_dir: Where it is prepared.
-        train_split: Split expression with the labelled training images.
-        test_split: Split expression that counts.
+        encoder: From `open_encoder` or `from_model`, or a path for the former, such as a run.
+        images: Labelled; as in `simclr_tf.data.any_source.as_source`.
+        protocols: With commas, among `simclr_tf.settings.protocols.PROTOCOLS`.
+        labels: Of arrays.
+        data_dir: Where the data set that `images` names is prepared.
+        train_split: Split expression with the labelled training images; None takes `train`.
+        test_split: Split expression that counts; None takes `validation`, or else `test`. Without
+            any of these, and with no `train_split` given, a fifth of `train` is held out.
         folder: For tables, pictures and predictions; None writes to a temporary folder that goes
             with the call.
+        value_range: What becomes black and white where the type of the values does not tell.
         strategy: Where to compute; None takes the present one. An encoder must have been opened in
             its scope.
         allow_foreign_graph: See `open_encoder`, for a path.
@@ -72,21 +80,33 @@ def evaluate_protocols(
     if not isinstance(opened, FrozenEncoder):
         opened = open_encoder(opened, allow_foreign_graph=allow_foreign_graph)
     job = Job(strategy or tf.distribute.get_strategy(), say)
-    source = dataset
-    if isinstance(source, str):
-        source = sources.open_source(
-            DataConfig(dataset=source, data_dir=data_dir, image_size=opened.image_size)
-        )
-    images = Images(source, opened.image_size, others.pop("eval_batch_size", 256), job)
+    source = as_source(images, labels, value_range, channels=opened.channels, data_dir=data_dir,
+                       say=say)  # fmt: skip
+    train_split, test_split = _splits(source, train_split, test_split, say)
+    shown = Images(source, opened.image_size, others.pop("eval_batch_size", 256), job)
     with tempfile.TemporaryDirectory() as temporary:
         context = Context(
             encoder=opened,
-            images=images,
+            images=shown,
             train_split=train_split,
             test_split=test_split,
-            settings=ProtocolConfig(**chosen),
+            settings=ProtocolConfig(protocols=protocols, **chosen),
             folder=folder or temporary,
             data_dir=data_dir,
             **others,
         )
         return scoreboard.evaluate(context)
+
+
+def _splits(
+    source: Source, train_split: str | None, test_split: str | None, say: console.Say
+) -> tuple[str, str]:
+    """Where to train and to test."""
+    known = next((name for name in ("validation", "test") if name in source.splits), None)
+    if test_split is None and known is None and train_split is None:
+        train_split, test_split = f"train[:{100 - _HELD_OUT}%]", f"train[{100 - _HELD_OUT}%:]"
+        say(f"{source.name} has no split for tests: {_HELD_OUT} % of train are held out")
+    tested = test_split or known
+    require(tested is not None, "test_split", "must be given: there is neither validation nor test",
+            ", ".join(source.splits))  # fmt: skip
+    return train_split or "train", str(tested)

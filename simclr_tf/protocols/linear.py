@@ -155,7 +155,7 @@ def _build_heads(context: Context, plan: TrainingPlan) -> Heads:
 
 
 def build_heads_step(context: Context, heads: Heads, means: Means) -> Callable[[Batch], None]:
-    """One step of all heads on a batch of `view_0` (b, S, S, 3) and `label` (b,)."""
+    """One step of all heads on a batch of `view_0` (b, S, S, C) and `label` (b,)."""
     endpoint, classes = context.settings.endpoint, context.num_classes
     replicas = context.job.replicas
     encode = context.encoder.encode

@@ -9,7 +9,7 @@ import numpy as np
 from simclr_tf.distribution import Part
 from simclr_tf.files import is_remote
 from simclr_tf.protocols.context import Context
-from simclr_tf.report import embedding_map, evaluation_plots, projector
+from simclr_tf.report import embedding_map, evaluation_plots, pictures, projector
 
 _THUMBNAIL = 32  # px
 _FEWEST = 3
@@ -53,4 +53,4 @@ def thumbnails(context: Context, count: int) -> np.ndarray:
     small = dataclasses.replace(context.images, image_size=_THUMBNAIL)
     batches = small.eval_batches(context.test_split, count)(Part())
     images = np.concatenate([batch["image"] for batch in batches.as_numpy_iterator()])
-    return np.round(images[:count] * 255).astype(np.uint8)
+    return np.round(pictures.in_rgb(images[:count]) * 255).astype(np.uint8)

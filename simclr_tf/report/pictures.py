@@ -14,17 +14,32 @@ _QUALITY = 85  # of JPEG
 _LARGEST_PNG = 64  # px a side; small images must not lose pixels, large ones may
 
 
-def thumbnails(images: np.ndarray, side: int) -> np.ndarray:
-    """Images of at most `side` pixels a side.
+def in_rgb(images: np.ndarray) -> np.ndarray:
+    """Images of any number of channels as three that can be shown, of the same type.
+
+    One channel, or the first of two, is gray; of more the first three are red, green and blue.
 
     Args:
-        images: (N, H, W, 3), uint8 or floats in [0, 1].
+        images: (..., C).
+
+    Returns:
+        (..., 3); images of three channels as they are.
+    """
+    channels = images.shape[-1]
+    return images[..., :3] if channels >= 3 else np.repeat(images[..., :1], 3, axis=-1)
+
+
+def thumbnails(images: np.ndarray, side: int) -> np.ndarray:
+    """Images of at most `side` pixels a side, in colours as `in_rgb` shows them.
+
+    Args:
+        images: (N, H, W, C), uint8 or floats in [0, 1].
         side: Larger ones are made smaller, keeping their shape.
 
     Returns:
         (N, h, w, 3) uint8.
     """
-    images = np.asarray(images)
+    images = in_rgb(np.asarray(images))
     if images.dtype != np.uint8:
         images = np.round(np.clip(images, 0, 1).astype(np.float32) * 255).astype(np.uint8)
     height, width = images.shape[1:3]

@@ -16,6 +16,7 @@ from tensorboard.plugins import projector
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import is_remote, write_bytes_atomically, write_text_atomically
 from simclr_tf.report.embedding_map import choose_examples
+from simclr_tf.report.pictures import in_rgb
 
 _LARGEST_SPRITE = 8192  # Pixels a side; the projector refuses more.
 _CONFIG = "projector_config.pbtxt"
@@ -45,8 +46,9 @@ def write_projector(
         features: (N, D) finite floats, N and D at least 2 (the projector hides smaller ones).
         labels: (N,) integers; negative ones are unlabeled. None: all unlabeled.
         class_names: A name per class; None writes numbers.
-        thumbnails: (N, h, w, 3), uint8, or floats in [0, 1]; None leaves pictures out. They are
-            made smaller where the sprite would exceed 8192 pixels a side.
+        thumbnails: (N, h, w, C), uint8, or floats in [0, 1], shown as `pictures.in_rgb` says; None
+            leaves pictures out. They are made smaller where the sprite would exceed 8192 pixels a
+            side.
         name: What the projector lists: letters, digits, `_`, `-` and `.`.
         max_points: Of more features, those of `choose_examples(N, max_points)` are written.
 
@@ -66,7 +68,7 @@ def write_projector(
     named = _named_labels(labels, class_names, count)
     if thumbnails is not None:
         require(np.ndim(thumbnails) == 4 and len(thumbnails) == count, "thumbnails",
-                f"must have shape ({count}, h, w, 3)", np.shape(thumbnails))  # fmt: skip
+                f"must have shape ({count}, h, w, C)", np.shape(thumbnails))  # fmt: skip
     chosen = choose_examples(count, max_points)
     sprite = None if thumbnails is None else sprite_image(np.asarray(thumbnails)[chosen])
     lines = ["label\tindex", *(f"{named[index]}\t{index}" for index in chosen)]
@@ -89,7 +91,7 @@ def sprite_image(thumbnails: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """All thumbnails in one picture, row by row, as many columns as rows.
 
     Args:
-        thumbnails: (N, h, w, 3), uint8, or floats in [0, 1].
+        thumbnails: (N, h, w, C), uint8, or floats in [0, 1]; see `pictures.in_rgb`.
 
     Returns:
         (rows * height, columns * width, 3) uint8, black where there is no thumbnail, and height
@@ -99,6 +101,7 @@ def sprite_image(thumbnails: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         InputError: The shape is another, floats leave [0, 1], or there are over 8192^2 thumbnails.
     """
     _require_pictures(thumbnails)
+    thumbnails = in_rgb(thumbnails)
     columns = math.isqrt(len(thumbnails) - 1) + 1
     require(columns <= _LARGEST_SPRITE, "thumbnails", f"must be at most {_LARGEST_SPRITE**2}",
             len(thumbnails))  # fmt: skip
@@ -124,8 +127,8 @@ def _small(thumbnail: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _require_pictures(thumbnails: np.ndarray) -> None:
-    require(thumbnails.ndim == 4 and thumbnails.shape[-1] == 3 and thumbnails.size > 0,
-            "thumbnails", "must have shape (N, h, w, 3)", thumbnails.shape)  # fmt: skip
+    require(thumbnails.ndim == 4 and thumbnails.size > 0, "thumbnails",
+            "must have shape (N, h, w, C)", thumbnails.shape)  # fmt: skip
     if thumbnails.dtype == np.uint8:
         return
     require(np.issubdtype(thumbnails.dtype, np.floating), "thumbnails", "must be uint8 or floats",

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import require
 from simclr_tf.files import write_bytes_atomically
+from simclr_tf.report.pictures import in_rgb
 
 _VIEW_GAP = 3  # Pixels between the views of one image ...
 _PAIR_GAP = 14  # ... and between images, wider so that pairs are seen as pairs.
@@ -26,9 +27,10 @@ def view_grid(
     """Pairs of views side by side on white, the original on their left where it is given.
 
     Args:
-        images_a: First views, (N, H, W, 3), uint8 or floats in [0, 1].
+        images_a: First views, (N, H, W, C), uint8 or floats in [0, 1]; `pictures.in_rgb` says
+            how other than three channels are shown.
         images_b: Second views of the same images, same shape.
-        originals: (N, ..., 3) images of the views' size.
+        originals: (N, ..., C) images of the views' size.
         max_images: At most so many of the N are drawn.
         columns: Images per row; None makes the grid about as wide as high.
 
@@ -79,8 +81,9 @@ def save_view_grid(
 def _to_uint8(name: str, images: np.ndarray) -> np.ndarray:
     """(N, H, W, 3) uint8, enlarged by a whole factor to a legible size."""
     images = np.asarray(images)
-    require(images.ndim == 4 and images.shape[-1] == 3 and images.size > 0, name,
-            "must have shape (N, H, W, 3)", images.shape)  # fmt: skip
+    require(images.ndim == 4 and images.size > 0, name, "must have shape (N, H, W, C)",
+            images.shape)  # fmt: skip
+    images = in_rgb(images)
     if images.dtype != np.uint8:
         lowest, highest = float(np.min(images)), float(np.max(images))
         require(lowest >= 0 and highest <= 1, name, "must lie in [0, 1] where they are floats",

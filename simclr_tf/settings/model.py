@@ -71,6 +71,11 @@ class EncoderConfig:
         return self.encoder == RESNET
 
     @property
+    def is_handed_over(self) -> bool:
+        """Whether it was handed over in Python, and lies in the folder of a run."""
+        return self.encoder.startswith(OWN)
+
+    @property
     def is_function(self) -> bool:
         """Whether code of the user's makes it, which has to be imported."""
         own = self.encoder.startswith((OF_KERAS, OWN)) or self.encoder.endswith(".keras")

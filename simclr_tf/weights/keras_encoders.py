@@ -6,11 +6,12 @@ checkpoints, so that whoever reads a checkpoint can build what the weights belon
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -21,7 +22,7 @@ from simclr_tf.errors import InputError, first_line, require, require_choice
 from simclr_tf.files import write_bytes_atomically
 from simclr_tf.models.batch_norm import local_value
 from simclr_tf.models.simclr import POLICIES
-from simclr_tf.settings.model import OF_KERAS, OWN, EncoderConfig
+from simclr_tf.settings.model import OF_KERAS, EncoderConfig
 from simclr_tf.weights.keras_files import check_config, open_keras_file, uncompiled
 
 MakeBody = Callable[[], keras.Model]
@@ -56,7 +57,7 @@ def body_maker(
     if model is not None:
         own: keras.Model = model
         return lambda: copy_of(own, (image_size, image_size, config.channels)) if copies else own
-    require(not name.startswith(OWN), "encoder", f"must be a model, or lie as "
+    require(not config.is_handed_over, "encoder", f"must be a model, or lie as "
             f"{run_folder.ENCODER} in the run's folder", name)  # fmt: skip
     if name.endswith(".keras"):
         return lambda: open_keras_file(os.path.expanduser(name))
@@ -94,7 +95,7 @@ def read_body(path: str, custom_objects: dict[str, type] | None = None) -> keras
     """The model in a file of `write_body`; see `run_body`."""
     try:
         with keras.saving.custom_object_scope(custom_objects or {}):
-            return open_keras_file(path, known=custom_objects or {})
+            return open_keras_file(path)
     except InputError as error:
         raise InputError("encoder", error.constraint, path) from None
 
@@ -214,6 +215,13 @@ def own_classes(model: keras.Model) -> dict[str, type]:
             )
             found[keras.saving.get_registered_name(kind)] = kind
     return found
+
+
+@contextlib.contextmanager
+def knowing(model: keras.Model | None) -> Iterator[None]:
+    """Inside the block files of ours may hold the classes of a model."""
+    with keras.saving.custom_object_scope({} if model is None else own_classes(model)):
+        yield
 
 
 def _sizes(model: keras.Model) -> str:

@@ -14,8 +14,7 @@ import tempfile
 import textwrap
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import h5py
@@ -105,9 +104,7 @@ class _ForeignError(ValueError):
     """The file names something that is not known to be harmless."""
 
 
-def open_keras_file(
-    path: str, allow_foreign: bool = False, known: Mapping[str, type] = MappingProxyType({})
-) -> keras.Model:
+def open_keras_file(path: str, allow_foreign: bool = False) -> keras.Model:
     """The model in a `.keras` file of tf_keras, uncompiled.
 
     Args:
@@ -115,8 +112,8 @@ def open_keras_file(
             model, without assets.
         allow_foreign: Whether layers and operations may be others than those listed above; then
             the file decides which code runs. Bytecode (`Lambda`) is refused even so.
-        known: Classes of the user's, by the names that the file has for them. Those that are
-            registered (`keras.saving.register_keras_serializable`) are known anyway.
+            Classes that are registered (`keras.saving.register_keras_serializable`) or in a
+            `custom_object_scope` are the user's own, and known.
 
     Returns:
         The model, in the scope of the strategy that is open.
@@ -129,7 +126,7 @@ def open_keras_file(
     with tempfile.TemporaryDirectory() as folder:
         checked = os.path.join(folder, "checked.keras")
         try:
-            limit = _copy_checked(path, checked, allow_foreign, known)
+            limit = _copy_checked(path, checked, allow_foreign)
             with tf.variable_creator_scope(_bounding(limit)):
                 return keras.models.load_model(checked, compile=False, safe_mode=True)
         except _ForeignError as error:
@@ -201,7 +198,7 @@ class _Bounded(io.RawIOBase):
         return content
 
 
-def _copy_checked(source: str, target: str, allow_foreign: bool, known: Mapping[str, type]) -> int:
+def _copy_checked(source: str, target: str, allow_foreign: bool) -> int:
     """Writes an archive with what was checked of another one; returns what its weights may take."""
     weights = f"{target}.h5"
     size = tf.io.gfile.stat(source).length
@@ -216,7 +213,7 @@ def _copy_checked(source: str, target: str, allow_foreign: bool, known: Mapping[
         text = b"".join(_blocks(archive, _CONFIG, size))
         config = uncompiled(parse_json(text, _CONFIG))
         try:
-            check_config(config, known=known)
+            check_config(config)
         except _ForeignError:
             if not allow_foreign:
                 raise
@@ -279,37 +276,34 @@ def uncompiled(value: Any) -> Any:
     return value
 
 
-def check_config(
-    value: Any, key: str = "", known: Mapping[str, type] = MappingProxyType({})
-) -> None:
+def check_config(value: Any, key: str = "") -> None:
     """Refuses the configuration of a model with anything in it that is not on the lists above.
 
     Args:
         value: What `config.json` holds, or a part of it.
         key: The setting whose value it is.
-        known: See `open_keras_file`.
 
     Raises:
         ValueError: Says what is not known.
     """
     if isinstance(value, list):
         for item in value:
-            check_config(item, key, known)
+            check_config(item, key)
     elif isinstance(value, dict):
         if "class_name" in value:
-            _check_object(value, known)
+            _check_object(value)
         for name, item in value.items():
-            check_config(item, name, known)
+            check_config(item, name)
     elif isinstance(value, str):
         for ending, names in _NAMED.items():
             if key.endswith(ending) and _plain(value) not in map(_plain, names):
                 raise _ForeignError(f"it names the {ending} {_shown(value)}")
 
 
-def _check_object(value: dict[str, Any], known: Mapping[str, type]) -> None:
+def _check_object(value: dict[str, Any]) -> None:
     module, name = value.get("module"), value["class_name"]
     registered = value.get("registered_name")
-    if _is_users(registered, known):
+    if _is_users(registered):
         return
     allowed = _ALLOWED.get(module.removeprefix("tf_"), ()) if isinstance(module, str) else ()
     if not isinstance(name, str) or name not in allowed:
@@ -323,11 +317,11 @@ def _check_object(value: dict[str, Any], known: Mapping[str, type]) -> None:
             raise _ForeignError(f"it names the operation {_shown(function)}")
 
 
-def _is_users(registered: Any, known: Mapping[str, type]) -> bool:
+def _is_users(registered: Any) -> bool:
     """Whether it is a class that the user of this process has brought."""
     if not isinstance(registered, str):
         return False
-    return registered in known or keras.saving.get_registered_object(registered) is not None
+    return keras.saving.get_registered_object(registered) is not None
 
 
 def _plain(name: str) -> str:

@@ -75,7 +75,8 @@ def restore(model: SimCLR, path: str) -> RestoreReport:
     """
     assert isinstance(model.encoder, KerasEncoder)
     if path.endswith(".keras"):
-        body = open_keras_file(path, known=keras_encoders.own_classes(model.encoder.body))
+        with keras_encoders.knowing(model.encoder.body):
+            body = open_keras_file(path)
         _copy_encoder(body, model, path)
         missing = [plain_name(v) for v in model.variables if plain_name(v).startswith(_HEADS)]
         return RestoreReport(".keras file", _names(model.encoder.body), tuple(missing), ())
@@ -85,7 +86,7 @@ def restore(model: SimCLR, path: str) -> RestoreReport:
     require(record is not None and not record.model.encoder.is_resnet, "checkpoint",
             f"must hold the run's encoder, {ours}, not a ResNet of this library", path)  # fmt: skip
     assert record is not None
-    with keras.saving.custom_object_scope(keras_encoders.own_classes(model.encoder.body)):
+    with keras_encoders.knowing(model.encoder.body):
         found, report = load(location, record)
     assert isinstance(found.encoder, KerasEncoder)
     _copy_encoder(found.encoder.body, model, path)
@@ -114,6 +115,20 @@ def _copy_encoder(body: keras.Model, model: SimCLR, path: str) -> None:
     except InputError as error:
         raise InputError("checkpoint", f"must hold the run's encoder ({error.constraint} is what "
                          f"it holds; the run has {error.received})", path) from None  # fmt: skip
+
+
+def body_of(path: str) -> keras.Model | None:
+    """The encoder that a run or export has, with weights that don't count; None for a ResNet.
+
+    Raises:
+        InputError: There are no such weights, or the encoder has layers that are not known here.
+    """
+    with locate.unpacked(path) as unpacked:
+        location = locate.locate(unpacked)
+        record = read_record(location)
+        if record is None or record.model.encoder.is_resnet:
+            return None
+        return _body(location)
 
 
 def _body(location: locate.Location) -> keras.Model:

@@ -4,6 +4,7 @@ import base64
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from simclr_tf.report import pictures
@@ -27,6 +28,20 @@ def test_large_images_are_compressed():
         head, decoded = _decode(make(np.ascontiguousarray(ramp)))
         assert head == "data:image/jpeg;base64" and decoded.shape == (100, 80, 3)
         assert np.abs(decoded.astype(int) - ramp).mean() < 3
+
+
+@pytest.mark.parametrize(("channels", "shown"), [
+    (1, [0, 0, 0]), (2, [0, 0, 0]), (3, [0, 1, 2]), (4, [0, 1, 2]), (9, [0, 1, 2]),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_any_number_of_channels_is_shown(channels, shown, dtype):
+    images = np.random.default_rng(0).integers(0, 2, (3, 8, 6, channels)).astype(dtype)
+    found = pictures.in_rgb(images)
+    np.testing.assert_array_equal(found, images[..., shown])
+    assert found.dtype == dtype
+    scale = 1 if dtype == np.uint8 else 255
+    np.testing.assert_array_equal(pictures.thumbnails(images, 8), images[..., shown] * scale)
+    assert pictures.thumbnails(images, 4).shape == (3, 4, 3, 3)
 
 
 def test_thumbnails():

@@ -155,6 +155,13 @@ def test_sprites_are_square_grids(count, columns):
     assert (picture == 255).sum() == count * 3 * 5 * 3
 
 
+@pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (5, [0, 1, 2])])
+def test_thumbnails_of_any_number_of_channels(channels, shown):
+    thumbnails = np.random.default_rng(0).integers(0, 256, (9, 4, 6, channels)).astype(np.uint8)
+    picture, _ = sprite_image(thumbnails)
+    np.testing.assert_array_equal(picture, sprite_image(thumbnails[..., shown])[0])
+
+
 def test_sprites_shrink_to_the_projectors_limit(monkeypatch):
     monkeypatch.setattr(projector, "_LARGEST_SPRITE", 50)
     thumbnails = np.zeros((10, 20, 40, 3), np.uint8)
@@ -188,8 +195,8 @@ def test_a_remote_folder_is_refused():
         ({"name": "../outside"}, "name must consist of"),
         ({"name": ".."}, "name must consist of"),
         ({"name": "a b"}, "name must consist of"),
-        ({"thumbnails": np.zeros((5, 2, 2, 3))}, r"thumbnails must have shape \(6, h, w, 3\)"),
-        ({"thumbnails": np.zeros((6, 2, 2, 1))}, "thumbnails must have shape"),
+        ({"thumbnails": np.zeros((5, 2, 2, 3))}, r"thumbnails must have shape \(6, h, w, C\)"),
+        ({"thumbnails": np.zeros((6, 2, 2))}, "thumbnails must have shape"),
         ({"thumbnails": np.full((6, 2, 2, 3), 2.0)}, r"must lie in \[0, 1\]"),
         ({"thumbnails": np.zeros((6, 2, 2, 3), int)}, "must be uint8 or floats"),
         ({"max_points": 1}, "max_points must be at least 2"),

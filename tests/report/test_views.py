@@ -21,6 +21,12 @@ def runs_of(line):
             zip(starts, np.diff([*starts, len(line)]), strict=True)]  # fmt: skip
 
 
+@pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (6, [0, 1, 2])])
+def test_views_of_any_number_of_channels(channels, shown):
+    views = np.random.default_rng(0).integers(0, 256, (2, 2, 96, 96, channels)).astype(np.uint8)
+    np.testing.assert_array_equal(view_grid(*views), view_grid(*views[..., shown]))
+
+
 def test_layout():
     grid = view_grid(colors(5), colors(5, offset=100), columns=2)
     assert grid.dtype == np.uint8
@@ -78,7 +84,7 @@ def test_png_round_trip(tmp_path):
     "a, b",
     [
         (np.zeros((2, 8, 8, 3)), np.zeros((3, 8, 8, 3))),
-        (np.zeros((2, 8, 8, 1)), np.zeros((2, 8, 8, 1))),
+        (np.zeros((2, 8, 8)), np.zeros((2, 8, 8))),
         (np.zeros((0, 8, 8, 3)), np.zeros((0, 8, 8, 3))),
         (np.zeros((1, 8, 8, 3)), np.full((1, 8, 8, 3), 255.0)),
         (np.full((1, 8, 8, 3), np.nan), np.zeros((1, 8, 8, 3))),
