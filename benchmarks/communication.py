@@ -64,7 +64,7 @@ def read_network(recipe: str, name: str) -> Network:
     import tensorflow as tf
 
     from simclr_tf.models.batch_norm import BatchNorm
-    from simclr_tf.models.simclr import build_model
+    from simclr_tf.models.network import build_model
     from simclr_tf.settings import recipes
 
     run = recipes.recipe(recipe)

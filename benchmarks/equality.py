@@ -206,8 +206,8 @@ def _build(task: str, rate: float):
     import tf_keras as keras
 
     from simclr_tf.config import EncoderConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
+    from simclr_tf.models.network import build_model
     from simclr_tf.models.roles import variable_roles
-    from simclr_tf.models.simclr import build_model
     from simclr_tf.optimizers.factory import build_optimizer
     from simclr_tf.training.losses import finetune_losses, pretrain_losses
     from simclr_tf.training.means import Means, metric_names

@@ -46,7 +46,7 @@ def prepare(
     from simclr_tf.data import pipeline, sources
     from simclr_tf.evaluation.encoders import from_model
     from simclr_tf.evaluation.features import Extractor
-    from simclr_tf.models.simclr import build_model
+    from simclr_tf.models.network import build_model
 
     data = DataConfig(dataset=dataset, data_dir=data_dir, image_size=image_size)
     source = sources.open_source(data)

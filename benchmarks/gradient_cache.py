@@ -38,8 +38,8 @@ def _work(path: str, batch: int, chunk: int, width: float, steps: int) -> None:
     import tf_keras as keras
 
     from simclr_tf.config import EncoderConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
+    from simclr_tf.models.network import build_model
     from simclr_tf.models.roles import variable_roles
-    from simclr_tf.models.simclr import build_model
     from simclr_tf.optimizers.factory import build_optimizer
     from simclr_tf.training import loop
     from simclr_tf.training.gradient_cache import CachedStep, Chunks

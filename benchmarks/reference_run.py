@@ -145,8 +145,8 @@ class Ours:
 
     def __init__(self, folder: str, settings: Mapping[str, Any]):
         """Builds model and optimizer and goes on from what the folder holds."""
+        from simclr_tf.models.network import build_model
         from simclr_tf.models.roles import variable_roles
-        from simclr_tf.models.simclr import build_model
         from simclr_tf.optimizers import factory, schedule
         from simclr_tf.training import losses, means, step
         from simclr_tf.training.checkpoints import CheckpointStore

@@ -33,8 +33,8 @@ from simclr_tf.models.conv import FixedPaddingConv, SelectiveKernelConv, Squeeze
 from simclr_tf.models.endpoints import endpoints_of
 from simclr_tf.models.heads import ProjectionHead
 from simclr_tf.models.keras_encoder import KerasEncoder
+from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import BottleneckBlock, ResidualBlock, ResNet, Shortcut, Stem
-from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import keras_encoders
 
 CONFIG_MEMBER = "config.json"  # the description of the model inside the archive
@@ -44,12 +44,12 @@ ALL_CHANNELS = slice(None)
 # The file itself.
 
 
-def write_keras_file(model: SimCLR, path: str) -> None:
+def write_keras_file(model: Network, path: str) -> None:
     """Writes `model` as one `.keras` file; it appears, or replaces an older one, when complete.
 
     `tf_keras.models.load_model` and Keras 3's `keras.models.load_model` both open it, without this
     package. The loaded model maps `images` (N, H, W, 3), float32 in [0, 1], any size, to the
-    endpoints of `SimCLR.call` by name, and all its layers are trainable.
+    endpoints of `Network.call` by name, and all its layers are trainable.
 
     Args:
         model: Any built model; it may compute in bfloat16 or live on several replicas.
@@ -128,7 +128,7 @@ def _put_in_place(source: str, target: str) -> None:
 # graph behind the symbolic tensor `x` and returns the new end.
 
 
-def stock_model(model: SimCLR) -> keras.Model:
+def stock_model(model: Network) -> keras.Model:
     """The network of `model` as a functional model of stock layers, float32, on one device.
 
     A layer's name is the path of our variables with `__` for `/`, for example
@@ -139,7 +139,7 @@ def stock_model(model: SimCLR) -> keras.Model:
 
     Returns:
         A model with the input `images` (N, H, W, 3), float32 in [0, 1], any size, and the
-        endpoints of `SimCLR.call` as a dictionary.
+        endpoints of `Network.call` as a dictionary.
 
     Raises:
         InputError: A strategy's scope is open.

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from simclr_tf.models.batch_norm import local_value
 from simclr_tf.models.keras_encoder import KerasEncoder
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.weights import keras_encoders
 
 
@@ -29,12 +29,12 @@ class Passes(NamedTuple):
         training: With the batch's, which also moves the running ones.
     """
 
-    network: SimCLR
+    network: Network
     inference: Any
     training: Any
 
 
-def plain_copy(model: SimCLR) -> SimCLR:
+def plain_copy(model: Network) -> Network:
     """A float32 copy on one device, fully trainable, with the weights of `model`.
 
     The linear head of the copy has no stop-gradient: who fine-tunes an exported model through
@@ -46,7 +46,7 @@ def plain_copy(model: SimCLR) -> SimCLR:
         shape = model.encoder.example_shape
         body = keras_encoders.copy_of(model.encoder.body, shape)
         encoder = KerasEncoder(body, shape[0], shape[-1])
-    copy = SimCLR(config, model.num_classes, whole_head=model.whole_head, encoder=encoder)
+    copy = Network(config, model.num_classes, whole_head=model.whole_head, encoder=encoder)
     copy.detach_linear_head = False
     # Both list them in the same order; names of a Keras model are its author's.
     for source, variable in zip(model.variables, copy.variables, strict=True):
@@ -55,14 +55,14 @@ def plain_copy(model: SimCLR) -> SimCLR:
     return copy
 
 
-def images_spec(network: SimCLR, name: str = "images") -> tf.TensorSpec:
+def images_spec(network: Network, name: str = "images") -> tf.TensorSpec:
     """The images (N, H, W, C) that a network takes, of any size where it takes any."""
     channels = network.encoder.example_shape[-1]
     sides = network.encoder.fixed_sides if isinstance(network.encoder, KerasEncoder) else None
     return tf.TensorSpec([None, *(sides or (None, None)), channels], tf.float32, name=name)
 
 
-def trace_passes(network: SimCLR) -> Passes:
+def trace_passes(network: Network) -> Passes:
     """Traces `network` once for inference and once for training.
 
     Deep networks take long to trace; everything that is saved calls these two.

@@ -21,7 +21,7 @@ from export.reference_objects import Places, find_places
 from simclr_tf import console
 from simclr_tf.errors import require
 from simclr_tf.files import write_json
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.settings.model import ModelConfig
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.locate import Location
@@ -212,7 +212,7 @@ class _Slots(keras.optimizers.legacy.Optimizer):
         return super().get_config()
 
 
-def write_checkpoint(model: SimCLR, folder: str, step: int, state: State | None) -> None:
+def write_checkpoint(model: Network, folder: str, step: int, state: State | None) -> None:
     """Writes `folder/ckpt-<step>` and `folder/checkpoint` as the reference's program does.
 
     Args:

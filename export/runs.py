@@ -17,7 +17,7 @@ from simclr_tf import run_folder
 from simclr_tf.errors import require
 from simclr_tf.files import is_remote, write_text_atomically
 from simclr_tf.json_files import read_json
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.removal import is_ours, remove_tree
 from simclr_tf.weights.network import EXPORT_RECORD
 
@@ -47,7 +47,7 @@ class RunExport:
     trained_in: str | None = None
 
     def write(
-        self, model: SimCLR, global_step: int, class_names: Sequence[str] | None
+        self, model: Network, global_step: int, class_names: Sequence[str] | None
     ) -> str | None:
         """Writes the SavedModel of a step and prunes old ones.
 

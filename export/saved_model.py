@@ -16,7 +16,7 @@ from simclr_tf.data.reading import READING
 from simclr_tf.errors import require
 from simclr_tf.files import write_json, write_text_atomically
 from simclr_tf.models.keras_encoder import KerasEncoder
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.settings import by_name
 from simclr_tf.weights import keras_encoders, load_keras
 from simclr_tf.weights.load import USUAL_IMAGE_SIZES
@@ -27,7 +27,7 @@ CARD_FILE = os.path.join("assets.extra", "README.md")
 
 
 def export_encoder(
-    model: SimCLR,
+    model: Network,
     directory: str,
     overwrite: bool = False,
     history: History | None = None,
@@ -55,7 +55,7 @@ def export_encoder(
     return directory
 
 
-def write_saved_model(model: SimCLR, folder: str, history: History | None = None) -> None:
+def write_saved_model(model: Network, folder: str, history: History | None = None) -> None:
     """Writes the SavedModel straight into `folder`, which need not exist; see `export_encoder`."""
     _check_no_scope()
     history = history or History()
@@ -77,7 +77,7 @@ def write_saved_model(model: SimCLR, folder: str, history: History | None = None
     write_text_atomically(os.path.join(folder, CARD_FILE), model_card(record, history))
 
 
-def describe(model: SimCLR, history: History) -> dict[str, Any]:
+def describe(model: Network, history: History) -> dict[str, Any]:
     """What `assets.extra/simclr_tf.json` says, which is enough to rebuild the network.
 
     Args:
@@ -108,11 +108,11 @@ def describe(model: SimCLR, history: History) -> dict[str, Any]:
     }
 
 
-def _is_keras(model: SimCLR) -> bool:
+def _is_keras(model: Network) -> bool:
     return isinstance(model.encoder, KerasEncoder)
 
 
-def _usual_size(model: SimCLR) -> int:
+def _usual_size(model: Network) -> int:
     if isinstance(model.encoder, KerasEncoder):
         return model.encoder.example_shape[0]
     return USUAL_IMAGE_SIZES[model.config.encoder.stem]

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import InputError, require_choice
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.readings import HEAD
 
@@ -25,7 +25,7 @@ class Encoder(keras.Model):
     """An encoder, with or without its heads, ready to embed or to fine-tune.
 
     Attributes:
-        network: The `SimCLR` model inside.
+        network: The `Network` inside.
         image_size: Side of the images it was trained on; others work too.
 
     Args:
@@ -39,7 +39,7 @@ class Encoder(keras.Model):
     """
 
     def __init__(
-        self, network: SimCLR, image_size: int, endpoint: str | None = None, heads: bool = True
+        self, network: Network, image_size: int, endpoint: str | None = None, heads: bool = True
     ):
         super().__init__(name="simclr_encoder")
         self.network = network if heads else network.encoder
@@ -59,7 +59,7 @@ class Encoder(keras.Model):
             training: Whether batch norm uses the batch's statistics and moves its own.
 
         Returns:
-            The endpoints of `SimCLR.call` by name, or the one that was asked for.
+            The endpoints of `Network.call` by name, or the one that was asked for.
         """
         images = tf.convert_to_tensor(images)
         _warn_about_range(images)

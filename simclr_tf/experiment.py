@@ -21,8 +21,8 @@ from simclr_tf.data.searches import Searches
 from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_length, check_reachable, is_remote
 from simclr_tf.job import Job, open_job
+from simclr_tf.models.network import Network, build_model
 from simclr_tf.models.resnet import ResNet
-from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers import schedule
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.run import RunConfig
@@ -360,7 +360,7 @@ def last_step(experiment: Experiment) -> int | None:
         return None
 
 
-def make_model(experiment: Experiment, like: keras.Model | None = None) -> SimCLR:
+def make_model(experiment: Experiment, like: keras.Model | None = None) -> Network:
     """The model with its initial weights, which depend on the seed alone.
 
     Args:

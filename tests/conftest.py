@@ -109,7 +109,7 @@ def tiny_model():
     import tf_keras as keras
 
     from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
-    from simclr_tf.models.simclr import build_model
+    from simclr_tf.models.network import build_model
 
     def build(num_classes: int | None = 3, seed: int = 0, **settings):
         keras.utils.set_random_seed(seed)

@@ -4,7 +4,7 @@ from simclr_tf import capacity, config
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig, RunConfig
 from simclr_tf.errors import InputError
 from simclr_tf.job import Job
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 
 GIB = 2**30
 
@@ -36,7 +36,7 @@ def test_it_is_a_lower_bound_of_what_is_built(settings):
     config_ = _model(width=1 / 16, **settings)
     kernels = [
         variable.shape.num_elements()
-        for variable in SimCLR(config_, 10).trainable_variables
+        for variable in Network(config_, 10).trainable_variables
         if variable.name.endswith("kernel:0") and "stem" not in variable.name
     ]
     assert capacity.least_parameters(config_, 10) == sum(kernels)

@@ -13,7 +13,7 @@ from simclr_tf.data.samples import sample_views
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError
 from simclr_tf.job import Job
-from simclr_tf.models.simclr import build_model
+from simclr_tf.models.network import build_model
 from simclr_tf.settings import by_name
 from simclr_tf.training import run_config
 

@@ -35,7 +35,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 MODULES: dict[str, tuple[str, ...]] = {
     "simclr_tf/objectives": ("tests/training/test_losses.py",),
     "simclr_tf/optimizers": ("tests/test_addons.py",),
-    "simclr_tf/models": ("tests/models/test_simclr.py", "tests/models/test_resnet.py"),
+    "simclr_tf/models": ("tests/models/test_network.py", "tests/models/test_resnet.py"),
     "simclr_tf/augment": ("tests/augment/test_policy.py", "tests/augment/test_seeds.py"),
     "simclr_tf/data/pipeline.py": ("tests/data/test_pipeline_sharding.py",),
     "simclr_tf/data/labels.py": (),

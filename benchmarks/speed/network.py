@@ -9,8 +9,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.config import EncoderConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
+from simclr_tf.models.network import Network, build_model
 from simclr_tf.models.roles import variable_roles
-from simclr_tf.models.simclr import SimCLR, build_model
 from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.training import loop
 from simclr_tf.training.losses import pretrain_losses
@@ -23,7 +23,7 @@ NUM_CLASSES = 10
 class Training(NamedTuple):
     """A step with LARS and what it changes."""
 
-    model: SimCLR
+    model: Network
     optimizer: keras.optimizers.Optimizer
     means: Means
     step: UpdateStep

@@ -25,8 +25,8 @@ from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput, Extract
 from simclr_tf.job import Job
 from simclr_tf.models.endpoints import endpoints_of
 from simclr_tf.models.keras_encoder import KerasEncoder
+from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import ResNet
-from simclr_tf.models.simclr import SimCLR
 from simclr_tf.weights import locate
 from simclr_tf.weights.keras_files import fault, open_keras_file, warn_about_code
 from simclr_tf.weights.load import load_model
@@ -63,7 +63,7 @@ class FrozenEncoder:
     encode: Encode
     image_size: int
     fingerprint: str = ""
-    model: SimCLR | None = None
+    model: Network | None = None
     path: str | None = None
     global_step: int = 0
     run_dir: str | None = None
@@ -156,7 +156,7 @@ def from_model(
     require(image_size >= 1, "image_size", "must be at least 1", image_size)
     call = functools.partial(model, training=False) if isinstance(model, keras.Model) else model
     network = model.network if isinstance(model, Encoder) else model
-    encoder = network.encoder if isinstance(network, SimCLR) else network
+    encoder = network.encoder if isinstance(network, Network) else network
     channels = encoder.example_shape[-1] if isinstance(encoder, ResNet | KerasEncoder) else 3
     encode = _checked_encode([("call", call)], image_size, "encoder", name, channels)
     variables = tuple(getattr(model, "variables", ()))
@@ -165,7 +165,7 @@ def from_model(
         encode=encode,
         image_size=image_size,
         fingerprint=_model_fingerprint(model, variables),
-        model=network if isinstance(network, SimCLR) else None,
+        model=network if isinstance(network, Network) else None,
         channels=channels,
         variables=variables,
     )
@@ -388,7 +388,7 @@ def _model_fingerprint(model: Any, variables: Iterable[tf.Variable]) -> str:
     digest = hashlib.sha256()
     if isinstance(model, Encoder):
         digest.update(f"{model.endpoint}".encode())
-    elif not isinstance(model, SimCLR):
+    elif not isinstance(model, Network):
         if not _is_stock(model):
             return ""
         digest.update(model.to_json().encode())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from simclr_tf.experiment import Experiment
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 
 Flags = Mapping[str, Any]
 
@@ -15,7 +15,7 @@ class Export(Protocol):
     """What writes the SavedModels of a run; `export.runs.RunExport` is one, None writes none."""
 
     def write(
-        self, model: SimCLR, global_step: int, class_names: Sequence[str] | None
+        self, model: Network, global_step: int, class_names: Sequence[str] | None
     ) -> str | None:
         """Writes the model of a step; returns its folder, None for an old step."""
         ...
@@ -26,7 +26,7 @@ class Export(Protocol):
 
 
 def write_export(
-    export: Export | None, experiment: Experiment, model: SimCLR, global_step: int
+    export: Export | None, experiment: Experiment, model: Network, global_step: int
 ) -> None:
     """Writes the SavedModel of a step, where one is wanted, and says where it lies."""
     if export is None or not experiment.job.is_chief:

@@ -18,8 +18,8 @@ from simclr_tf.evaluation import results
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, Extractor, Features
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import check_reachable
+from simclr_tf.models.network import Network
 from simclr_tf.models.roles import variable_roles
-from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import reporting
 from simclr_tf.modes.common import Export, describe_export, write_export
 from simclr_tf.optimizers.factory import weight_decay_loss
@@ -111,7 +111,7 @@ def can_evaluate(experiment: Experiment) -> bool:
     return experiment.eval_split is not None and experiment.source.num_classes is not None
 
 
-def inference(experiment: Experiment, model: SimCLR) -> Extractor:
+def inference(experiment: Experiment, model: Network) -> Extractor:
     """A model at work on the devices of a run: its features, and the logits where it has a head."""
     return Extractor(
         lambda images: model(images, training=False),
@@ -123,7 +123,7 @@ def inference(experiment: Experiment, model: SimCLR) -> Extractor:
 
 def evaluate_step(
     experiment: Experiment,
-    model: SimCLR,
+    model: Network,
     encoder: Extractor,
     global_step: int,
     before: Mapping[str, float] | None = None,

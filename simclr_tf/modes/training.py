@@ -27,8 +27,8 @@ from simclr_tf.job import Job
 from simclr_tf.json_files import find_or_set_aside
 from simclr_tf.models import batch_norm
 from simclr_tf.models.keras_encoder import KerasEncoder
+from simclr_tf.models.network import Network
 from simclr_tf.models.roles import describe_roles
-from simclr_tf.models.simclr import SimCLR
 from simclr_tf.modes import reporting
 from simclr_tf.modes.common import Export, Flags, write_export
 from simclr_tf.modes.evaluation import inference
@@ -60,7 +60,7 @@ class Trained(NamedTuple):
     """
 
     experiment: Experiment
-    model: SimCLR
+    model: Network
     global_step: int
     means: dict[str, float]
     encoder: Extractor
@@ -147,7 +147,7 @@ def _train(
     return Trained(experiment, fit.model, fit.global_step, means, encoder, first)
 
 
-def _hand_back(model: SimCLR, given: keras.Model | None) -> None:
+def _hand_back(model: Network, given: keras.Model | None) -> None:
     """Gives the model that was handed over its trained weights, where a copy of it was trained."""
     trained = model.encoder.body if isinstance(model.encoder, KerasEncoder) else None
     if given is not None and trained is not None and trained is not given:
@@ -165,7 +165,7 @@ def _last_good(store: checkpoints.CheckpointStore) -> str:
     return f"The last good checkpoint is {good}" if good else "There is no checkpoint yet"
 
 
-def _record(experiment: Experiment, model: SimCLR, flags: Flags | None) -> None:
+def _record(experiment: Experiment, model: Network, flags: Flags | None) -> None:
     """What the run is, for its later starts and its readers."""
     run = experiment.run
     tf.io.gfile.makedirs(run.model_dir)
@@ -207,7 +207,7 @@ def _start(experiment: Experiment) -> Fit:
     return fit
 
 
-def _first_model(experiment: Experiment, trained: SimCLR) -> SimCLR:
+def _first_model(experiment: Experiment, trained: Network) -> Network:
     """A model with the weights that the run started from."""
     body = trained.encoder.body if isinstance(trained.encoder, KerasEncoder) else None
     model = experiment_lib.make_model(experiment, like=body)
@@ -215,7 +215,7 @@ def _first_model(experiment: Experiment, trained: SimCLR) -> SimCLR:
     return model
 
 
-def _initialise(experiment: Experiment, model: SimCLR, job: Job) -> None:
+def _initialise(experiment: Experiment, model: Network, job: Job) -> None:
     """Starting weights from `--checkpoint`, if given."""
     run = experiment.run
     if run.checkpoint is None:
@@ -331,7 +331,7 @@ class _Training:
         reporting.keep_views(experiment, found, epoch)
 
 
-def _check_weights(model: SimCLR, global_step: int) -> None:
+def _check_weights(model: Network, global_step: int) -> None:
     """Refuses to save weights that are no numbers: they would replace good ones."""
     for variable in model.variables:
         if not np.isfinite(batch_norm.local_value(variable)).all():

@@ -6,7 +6,7 @@ import dataclasses
 
 from simclr_tf.data import subset
 from simclr_tf.errors import InputError
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.protocols.context import Context, Row, Section
 from simclr_tf.protocols.fitting import (
     Score,
@@ -69,7 +69,7 @@ def run(context: Context) -> Section:
                                                   "student_on_labels_alone": baseline})  # fmt: skip
 
 
-def _teacher(context: Context, labelled: Labels) -> SimCLR:
+def _teacher(context: Context, labelled: Labels) -> Network:
     """The encoder fine-tuned as in the semi-supervised protocol."""
     settings = context.settings
     epochs = settings.epochs_by_fraction.get(settings.distill_labels, settings.epochs[-1])
@@ -80,7 +80,7 @@ def _teacher(context: Context, labelled: Labels) -> SimCLR:
 
 
 def _section(
-    context: Context, plan: TrainingPlan, few: int, student: SimCLR, scores: dict[str, Score]
+    context: Context, plan: TrainingPlan, few: int, student: Network, scores: dict[str, Score]
 ) -> Section:
     settings = context.settings
     width = student.config.encoder.width_multiplier

@@ -23,7 +23,7 @@ from simclr_tf.evaluation.encoders import FrozenEncoder
 from simclr_tf.evaluation.features import LOGITS_ENDPOINT, Extractor
 from simclr_tf.evaluation.metrics import mean_per_class_accuracy, top_k_accuracy
 from simclr_tf.models.keras_encoder import KerasEncoder
-from simclr_tf.models.simclr import SimCLR, build_model
+from simclr_tf.models.network import Network, build_model
 from simclr_tf.progress import Progress
 from simclr_tf.protocols.context import Context
 from simclr_tf.settings.optimizer import OptimizerConfig
@@ -102,7 +102,7 @@ def momentum_optimizer(
     )
 
 
-def require_network(encoder: FrozenEncoder, what: str) -> SimCLR:
+def require_network(encoder: FrozenEncoder, what: str) -> Network:
     """The SimCLR network behind an encoder.
 
     Raises:
@@ -121,7 +121,7 @@ def build_classifier(
     ft_proj_selector: int = 0,
     after_block: int = -1,
     batch_norm_decay: float | None = None,
-) -> SimCLR:
+) -> Network:
     """A network for supervised training, built in the strategy's scope.
 
     Args:
@@ -171,7 +171,7 @@ def _body_maker(encoder: keras.Model, pretrained: bool) -> Callable[[], keras.Mo
     return lambda: keras_encoders.copy_of(encoder.body, encoder.example_shape, pretrained)
 
 
-def _copy_weights(source: SimCLR, target: SimCLR) -> None:
+def _copy_weights(source: Network, target: Network) -> None:
     """Everything below the linear head, by name; a Keras model was copied as a whole."""
     values = {variable.name: variable for variable in source.variables}
     wanted = [v for v in target.variables if not v.name.startswith("linear_head/")]
@@ -186,7 +186,7 @@ def _copy_weights(source: SimCLR, target: SimCLR) -> None:
 
 def fit(
     context: Context,
-    model: SimCLR,
+    model: Network,
     images: TrainImages,
     plan: TrainingPlan,
     label: str,
@@ -233,7 +233,7 @@ def listening(
         yield loop.Listeners(bar)
 
 
-def score(context: Context, model: SimCLR, split: str) -> Score:
+def score(context: Context, model: Network, split: str) -> Score:
     """Accuracies of a classifier on an evaluation split; every image counts exactly once."""
     extractor = Extractor(
         lambda images: model(images, training=False), context.job, (LOGITS_ENDPOINT,)

@@ -17,7 +17,7 @@ from simclr_tf.errors import one_line
 from simclr_tf.evaluation import evaluate as scores
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, Extractor
 from simclr_tf.experiment import Experiment
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.modes import training
 from simclr_tf.modes.evaluation import extract, write_evaluation
 from simclr_tf.report import curves
@@ -59,7 +59,7 @@ def run_cell(run: RunConfig, say: Say) -> dict[str, Any]:
         gc.collect()
 
 
-def measure(experiment: Experiment, model: SimCLR) -> scores.Evaluation:
+def measure(experiment: Experiment, model: Network) -> scores.Evaluation:
     """Accuracies of an encoder: head, kNN, logistic regression on h and, with a head g, on z."""
     classes = experiment.source.num_classes
     assert classes is not None

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, Extractor
 from simclr_tf.experiment import Experiment
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.modes.evaluation import batches_to_evaluate
 from simclr_tf.report.embedding_map import embedding_map
 from simclr_tf.settings.run import RunConfig
@@ -69,7 +69,7 @@ def maps_of_h_and_z(run: RunConfig) -> Figure:
     return figure
 
 
-def _trained(run: RunConfig) -> tuple[Experiment, SimCLR]:
+def _trained(run: RunConfig) -> tuple[Experiment, Network]:
     """The network of a cell with the weights of its last step."""
     experiment = experiment_lib.prepare(run, trains=False)
     model = experiment_lib.make_model(experiment)

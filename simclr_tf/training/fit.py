@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 import tf_keras as keras
 
 from simclr_tf.job import Job
+from simclr_tf.models.network import Network
 from simclr_tf.models.roles import variable_roles
-from simclr_tf.models.simclr import SimCLR
 from simclr_tf.optimizers import factory, schedule
 from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.training import compilation, loop
@@ -68,7 +68,7 @@ class Fit:
         job: Where.
     """
 
-    def __init__(self, model: SimCLR, task: Task, plan: TrainingPlan, job: Job):
+    def __init__(self, model: Network, task: Task, plan: TrainingPlan, job: Job):
         self.model, self.plan = model, plan
         self._task, self._job = task, job
         with job.scope():

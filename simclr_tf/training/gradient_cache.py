@@ -23,7 +23,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.models import batch_norm, kernel_gradient
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.training.compilation import compiled
 from simclr_tf.training.losses import Batch, Losses, LossOfOutputs, stack_views
 from simclr_tf.training.means import Means
@@ -51,7 +51,7 @@ class CachedStep(OptimizerStep):
 
     def __init__(
         self,
-        model: SimCLR,
+        model: Network,
         combine: LossOfOutputs,
         optimizer: keras.optimizers.Optimizer,
         means: Means,

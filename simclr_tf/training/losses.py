@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 
 from simclr_tf.augment.distortion import input_view
+from simclr_tf.models.network import Network
 from simclr_tf.models.roles import variable_roles
-from simclr_tf.models.simclr import SimCLR
 from simclr_tf.objectives.contrastive import objective_of_views
 from simclr_tf.objectives.distillation import agreement, distillation_loss
 from simclr_tf.objectives.supervised import softmax_cross_entropy, top_k_correct
@@ -57,7 +57,7 @@ def _supervised(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
 
 
 def pretrain_losses(
-    model: SimCLR, objective: ObjectiveConfig, decay: OptimizerConfig
+    model: Network, objective: ObjectiveConfig, decay: OptimizerConfig
 ) -> LossFunction:
     """The contrastive loss (Algorithm 1) of a batch of `view_0`, `view_1` (b, H, W, 3), `label`."""
     combine = pretrain_losses_of_outputs(model, objective, decay)
@@ -70,7 +70,7 @@ def pretrain_losses(
 
 
 def pretrain_losses_of_outputs(
-    model: SimCLR, objective: ObjectiveConfig, decay: OptimizerConfig
+    model: Network, objective: ObjectiveConfig, decay: OptimizerConfig
 ) -> LossOfOutputs:
     """The contrastive loss as a function of the network's outputs.
 
@@ -101,7 +101,7 @@ def pretrain_losses_of_outputs(
     return combine
 
 
-def finetune_losses(model: SimCLR, decay: OptimizerConfig) -> LossFunction:
+def finetune_losses(model: Network, decay: OptimizerConfig) -> LossFunction:
     """The cross entropy of a batch of `view_0` (b, H, W, 3) and `label` (b,).
 
     Fine-tuning and supervised training differ in their model and views alone.
@@ -127,8 +127,8 @@ def finetune_losses(model: SimCLR, decay: OptimizerConfig) -> LossFunction:
 
 
 def distill_losses(
-    model: SimCLR,
-    teacher: SimCLR,
+    model: Network,
+    teacher: Network,
     distill: DistillConfig,
     decay: OptimizerConfig,
     labelled: bool = True,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 
 
 class Means:
@@ -38,7 +38,7 @@ class Means:
             mean.reset_state()
 
 
-def metric_names(model: SimCLR, train_mode: str, labelled: bool = True) -> tuple[str, ...]:
+def metric_names(model: Network, train_mode: str, labelled: bool = True) -> tuple[str, ...]:
     """The scalars that a step reports, under the reference's names where it has them.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Protocol
 
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.settings.objective import DistillConfig, ObjectiveConfig
 from simclr_tf.settings.optimizer import OptimizerConfig
 from simclr_tf.training.losses import (
@@ -31,11 +31,11 @@ class Task(Protocol):
     @property
     def distorted(self) -> bool: ...  # noqa: D102
 
-    def losses(self, model: SimCLR, decay: OptimizerConfig) -> LossFunction:
+    def losses(self, model: Network, decay: OptimizerConfig) -> LossFunction:
         """One replica's share of the loss as a function of its part of a batch."""
         ...
 
-    def metric_names(self, model: SimCLR) -> tuple[str, ...]:
+    def metric_names(self, model: Network) -> tuple[str, ...]:
         """The scalars that a step reports."""
         ...
 
@@ -54,11 +54,11 @@ class Contrast:
     num_views: ClassVar[int] = 2
     distorted: ClassVar[bool] = True
 
-    def losses(self, model: SimCLR, decay: OptimizerConfig) -> LossFunction:
+    def losses(self, model: Network, decay: OptimizerConfig) -> LossFunction:
         """See `Task`."""
         return pretrain_losses(model, self.objective, decay)
 
-    def metric_names(self, model: SimCLR) -> tuple[str, ...]:
+    def metric_names(self, model: Network) -> tuple[str, ...]:
         """See `Task`."""
         return metric_names(model, "pretrain", self.labelled)
 
@@ -70,11 +70,11 @@ class Classify:
     distorted: bool = False
     num_views: ClassVar[int] = 1
 
-    def losses(self, model: SimCLR, decay: OptimizerConfig) -> LossFunction:
+    def losses(self, model: Network, decay: OptimizerConfig) -> LossFunction:
         """See `Task`."""
         return finetune_losses(model, decay)
 
-    def metric_names(self, model: SimCLR) -> tuple[str, ...]:
+    def metric_names(self, model: Network) -> tuple[str, ...]:
         """See `Task`."""
         return metric_names(model, "finetune")
 
@@ -89,16 +89,16 @@ class Distill:
         labelled: Whether any training image has a label.
     """
 
-    teacher: SimCLR
+    teacher: Network
     settings: DistillConfig
     labelled: bool = True
     num_views: ClassVar[int] = 1
     distorted: ClassVar[bool] = False
 
-    def losses(self, model: SimCLR, decay: OptimizerConfig) -> LossFunction:
+    def losses(self, model: Network, decay: OptimizerConfig) -> LossFunction:
         """See `Task`."""
         return distill_losses(model, self.teacher, self.settings, decay, self.labelled)
 
-    def metric_names(self, model: SimCLR) -> tuple[str, ...]:
+    def metric_names(self, model: Network) -> tuple[str, ...]:
         """See `Task`."""
         return metric_names(model, "distill", self.labelled)

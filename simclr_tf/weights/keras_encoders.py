@@ -21,7 +21,7 @@ from simclr_tf import run_folder
 from simclr_tf.errors import InputError, first_line, require, require_choice
 from simclr_tf.files import write_bytes_atomically
 from simclr_tf.models.batch_norm import local_value
-from simclr_tf.models.simclr import POLICIES
+from simclr_tf.models.network import POLICIES
 from simclr_tf.settings.model import OF_KERAS, EncoderConfig
 from simclr_tf.weights.keras_files import check_config, open_keras_file, uncompiled
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from simclr_tf import capacity
 from simclr_tf.errors import InputError, require
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.settings.model import ModelConfig, ProjectionConfig, kept_layers
 from simclr_tf.weights import infer, integrity, load_keras, locate
 from simclr_tf.weights.network import Record, StoredNetwork, open_network, read_record
@@ -41,7 +41,7 @@ class LoadedModel(NamedTuple):
             of an optimizer.
     """
 
-    model: SimCLR
+    model: Network
     image_size: int
     class_names: tuple[str, ...] | None
     global_step: int
@@ -100,7 +100,7 @@ def load_model(
                 names)  # fmt: skip
         _check_size(network, config)
         whole = config.train_mode == "finetune" and (record is None or record.whole_head)
-        model = SimCLR(config, network.num_classes if with_head else None, whole_head=whole)
+        model = Network(config, network.num_classes if with_head else None, whole_head=whole)
         model.detach_linear_head = False  # who trains this model means to train the encoder
         report = _without_head(restore_network(model, network, given), open_readings)
     _check_heads(report, model, path)
@@ -145,7 +145,7 @@ def _keras_model(
     )
 
 
-def _check_heads(report: RestoreReport, model: SimCLR, path: str) -> None:
+def _check_heads(report: RestoreReport, model: Network, path: str) -> None:
     """A model with a whole head needs all that is stored; others lack layers of it."""
     faults = list(report.new)
     if model.whole_head:

@@ -18,7 +18,7 @@ from simclr_tf import run_folder
 from simclr_tf.errors import InputError, one_line, require
 from simclr_tf.json_files import read_json, texts
 from simclr_tf.models.keras_encoder import KerasEncoder
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.weights import keras_encoders, locate, stored
 from simclr_tf.weights.keras_files import open_keras_file
 from simclr_tf.weights.network import EXPORT_RECORD, Record, read_record
@@ -30,7 +30,7 @@ VARIABLES = "encoder_variables"  # in the record: names in the order of the mode
 _HEADS = ("projection_head/", "linear_head/")
 
 
-def load(location: locate.Location, record: Record) -> tuple[SimCLR, RestoreReport]:
+def load(location: locate.Location, record: Record) -> tuple[Network, RestoreReport]:
     """Builds the network of a run or an export, and reads its weights.
 
     Args:
@@ -50,7 +50,7 @@ def load(location: locate.Location, record: Record) -> tuple[SimCLR, RestoreRepo
     body = _body(location)
     encoder = KerasEncoder(body, record.image_size, config.encoder.channels)
     whole = record.whole_head
-    model = SimCLR(config, kernel[-1] if kernel else None, whole_head=whole, encoder=encoder)
+    model = Network(config, kernel[-1] if kernel else None, whole_head=whole, encoder=encoder)
     model.detach_linear_head = False
     if location.run_dir is not None:
         _read_objects(model, location.prefix)
@@ -63,7 +63,7 @@ def load(location: locate.Location, record: Record) -> tuple[SimCLR, RestoreRepo
     return model, RestoreReport(kind, names, (), (), tuple(_beside(others)), step)
 
 
-def restore(model: SimCLR, path: str) -> RestoreReport:
+def restore(model: Network, path: str) -> RestoreReport:
     """As `restore.restore_weights`, for a model whose encoder is a Keras model.
 
     Args:
@@ -108,7 +108,7 @@ def restore(model: SimCLR, path: str) -> RestoreReport:
     )
 
 
-def _copy_encoder(body: keras.Model, model: SimCLR, path: str) -> None:
+def _copy_encoder(body: keras.Model, model: Network, path: str) -> None:
     assert isinstance(model.encoder, KerasEncoder)
     try:
         keras_encoders.copy_weights(body, model.encoder.body)
@@ -143,7 +143,7 @@ def _body(location: locate.Location) -> keras.Model:
     return keras_encoders.from_config(read_json(path), path)
 
 
-def _read_objects(model: SimCLR, prefix: str) -> None:
+def _read_objects(model: Network, prefix: str) -> None:
     try:
         status = tf.train.Checkpoint(model=model).read(prefix)
         status.expect_partial().assert_existing_objects_matched()
@@ -153,7 +153,7 @@ def _read_objects(model: SimCLR, prefix: str) -> None:
 
 
 def _read_listed(
-    model: SimCLR, location: locate.Location, variables: stored.StoredVariables
+    model: Network, location: locate.Location, variables: stored.StoredVariables
 ) -> None:
     assert isinstance(model.encoder, KerasEncoder)
     path = os.path.join(location.saved_model or "", EXPORT_RECORD)
@@ -172,7 +172,7 @@ def _read_listed(
         variable.assign(value)
 
 
-def describe(model: SimCLR) -> dict[str, Any]:
+def describe(model: Network) -> dict[str, Any]:
     """What the record of an export says of the encoder beside its settings."""
     assert isinstance(model.encoder, KerasEncoder)
     return {VARIABLES: list(_names(model.encoder.body))}

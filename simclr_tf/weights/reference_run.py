@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import InputError
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.weights import integrity
 from simclr_tf.weights.locate import Location, newest_checkpoint
 from simclr_tf.weights.network import StoredNetwork, open_network
@@ -65,7 +65,7 @@ def take_over(prefix: str, model: keras.Model, optimizer: keras.optimizers.Optim
         InputError: The network or the optimizer there is another one, or has no state. Says how
             its weights start a new run.
     """
-    assert isinstance(model, SimCLR)
+    assert isinstance(model, Network)
     try:
         network = open_network(Location(prefix))
         stored = open_slots(prefix)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.models.keras_encoder import KerasEncoder
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.settings.model import EncoderConfig
 from simclr_tf.weights import load_keras, locate, readings
 from simclr_tf.weights.network import StoredNetwork, open_network
@@ -23,7 +23,7 @@ from simclr_tf.weights.report import RestoreReport, plain_name
 _MAX_LISTED = 5
 
 
-def restore_weights(model: SimCLR, path: str, given: Collection[str] = ()) -> RestoreReport:
+def restore_weights(model: Network, path: str, given: Collection[str] = ()) -> RestoreReport:
     """Reads the encoder, and the heads where they fit, from a checkpoint of any format.
 
     Args:
@@ -58,7 +58,7 @@ class Match(NamedTuple):
     unused: list[str]
 
 
-def match(model: SimCLR, network: StoredNetwork) -> Match:
+def match(model: Network, network: StoredNetwork) -> Match:
     """Pairs a model with a checkpoint by name and shape; nothing is read or changed.
 
     Raises:
@@ -91,7 +91,7 @@ def match(model: SimCLR, network: StoredNetwork) -> Match:
 
 
 def restore_network(
-    model: SimCLR, network: StoredNetwork, given: Collection[str] = ()
+    model: Network, network: StoredNetwork, given: Collection[str] = ()
 ) -> RestoreReport:
     """As `restore_weights`, for a checkpoint that is open already."""
     restored, new, unused = match(model, network)
@@ -112,7 +112,7 @@ def restore_network(
 
 
 def _notes_and_doubts(
-    model: SimCLR,
+    model: Network,
     network: StoredNetwork,
     restored: Collection[tf.Variable],
     given: Collection[str],

@@ -8,7 +8,7 @@ import pytest
 from export.history import History
 from export.saved_model import export_encoder
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 
 ENCODER = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
 
@@ -24,10 +24,10 @@ def make_live():
 
     def make(
         encoder: EncoderConfig = ENCODER, num_classes: int | None = 3, passes: int = 25, **settings
-    ) -> SimCLR:
+    ) -> Network:
         projection = ProjectionConfig(proj_out_dim=5, num_proj_layers=2)
         config = ModelConfig(encoder=encoder, projection=projection, **settings)
-        model = SimCLR(config, num_classes)
+        model = Network(config, num_classes)
         rng = np.random.default_rng(1)
         for variable in model.variables:
             shape, kind = variable.shape, variable.name.split("/")[-1]
@@ -47,7 +47,7 @@ def make_live():
 
 
 @pytest.fixture(scope="session")
-def live(make_live) -> SimCLR:
+def live(make_live) -> Network:
     return make_live()
 
 

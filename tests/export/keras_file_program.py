@@ -85,13 +85,13 @@ def replicas() -> dict[str, float]:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
     from export.keras_file import stock_model
     from simclr_tf.config import EncoderConfig, ModelConfig
-    from simclr_tf.models.simclr import SimCLR
+    from simclr_tf.models.network import Network
 
     encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
     config = ModelConfig(encoder=encoder)
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        several = SimCLR(config, 3)
-    single = SimCLR(config, 3)
+        several = Network(config, 3)
+    single = Network(config, 3)
     rng = np.random.default_rng(0)
     for one, many in zip(single.variables, several.variables, strict=True):
         value = rng.uniform(0.1, 0.3, one.shape).astype(np.float32)

@@ -17,7 +17,7 @@ from export.runs import RunExport
 from export.saved_model import export_encoder
 from simclr_tf.config import EncoderConfig, ModelConfig
 from simclr_tf.errors import InputError
-from simclr_tf.models.simclr import build_model
+from simclr_tf.models.network import build_model
 from tests import shallow
 
 shallow.install()

@@ -19,7 +19,7 @@ from export.keras_file import portable_config, stock_model, write_keras_file
 from simclr_tf.config import BatchNormConfig, EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models import resnet
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 
 PROGRAM = pathlib.Path(__file__).with_name("keras_file_program.py")
 MAPS = ["initial_conv", "initial_max_pool", *(f"block_group{k}" for k in (1, 2, 3, 4))]
@@ -44,7 +44,7 @@ def _encoder(name: str) -> EncoderConfig:
     return EncoderConfig(**{"width_multiplier": 1 / 16, **ARCHITECTURES[name]})
 
 
-def _randomize(model: SimCLR) -> SimCLR:
+def _randomize(model: Network) -> Network:
     """Nothing stays at its initial value: a zero scale would hide its block."""
     rng = np.random.default_rng(1)
     for variable in model.variables:
@@ -59,10 +59,10 @@ def _randomize(model: SimCLR) -> SimCLR:
     return model
 
 
-def _model(name: str = "basic", num_classes: int | None = 3, **settings) -> SimCLR:
+def _model(name: str = "basic", num_classes: int | None = 3, **settings) -> Network:
     projection = {"proj_out_dim": 5, "num_proj_layers": 2, **settings.pop("projection", {})}
     config = ModelConfig(_encoder(name), ProjectionConfig(**projection), **settings)
-    return _randomize(SimCLR(config, num_classes))
+    return _randomize(Network(config, num_classes))
 
 
 # With AVX-512, TensorFlow 2.21's gradient of narrow 1x1 convolutions of stride 2 reads past the end

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from export.module import build_module, plain_copy, trace_passes
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_attributes_of_a_reusable_saved_model(traced):
 
 def test_a_bfloat16_model_becomes_a_float32_network(make_live, images):
     low = make_live(precision="bfloat16")
-    high = SimCLR(plain_copy(low).config, 3)
+    high = Network(plain_copy(low).config, 3)
     assert high.config.precision == "float32"
     for variable, source in zip(high.variables, low.variables, strict=True):
         variable.assign(source.numpy())

@@ -21,8 +21,8 @@ from simclr_tf.config import (
     TrainConfig,
 )
 from simclr_tf.errors import InputError
+from simclr_tf.models.network import Network
 from simclr_tf.models.roles import variable_roles
-from simclr_tf.models.simclr import SimCLR
 from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.settings import by_name
 from simclr_tf.training import run_config
@@ -47,7 +47,7 @@ def our_run(folder, kind: str, encoder=ENCODER, classes=reference_training.CLASS
     config = ModelConfig(encoder=encoder, projection=settings.pop("projection", projection),
                          **settings)  # fmt: skip
     optimizer_config = OptimizerConfig(optimizer=kind, momentum=0.8)
-    model = SimCLR(config, classes)
+    model = Network(config, classes)
     optimizer = build_optimizer(optimizer_config, 0.1, variable_roles(model))
     optimizer.build(model.trainable_variables)
     store = CheckpointStore(str(folder), model, optimizer, say=quiet)

@@ -8,7 +8,7 @@ import pytest
 
 from export.reference_objects import find_places
 from simclr_tf.config import BatchNormConfig, EncoderConfig, ModelConfig, ProjectionConfig
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.weights.layout import encoder_layers
 from tests.weights import foreign_checkpoints
 
@@ -91,7 +91,7 @@ def test_every_layer_of_ours_has_a_place(settings):
     places = find_places(network, linear_head=True).variables
     found = {name.rpartition("/")[0] for name in places if name.startswith("encoder/")}
     assert found == {layer for kind in encoder_layers(network.encoder) for layer in kind}
-    ours = SimCLR(config(18, width_multiplier=1 / 16), 3).variables
+    ours = Network(config(18, width_multiplier=1 / 16), 3).variables
     heads = {v.name.split(":")[0] for v in ours if not v.name.startswith("encoder/")}
     assert heads == {name for name in places if not name.startswith("encoder/")}
 

@@ -18,7 +18,7 @@ from export.keras_file import stock_model
 from export.saved_model import export_encoder
 from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig
 from simclr_tf.errors import InputError
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.weights.load import load_model
 from tests import warm
 
@@ -143,7 +143,7 @@ def test_a_fine_tuned_model_with_its_whole_head_comes_back(live, images, tmp_pat
         config, train_mode="finetune",
         projection=dataclasses.replace(config.projection, ft_proj_selector=1),
     )  # fmt: skip
-    model = SimCLR(config, 3, whole_head=True)
+    model = Network(config, 3, whole_head=True)
     expected = model(images)
     assert set(expected) == {*MAPS, "final_avg_pool", *HEADS, "logits_sup"}
     folder = export_encoder(model, str(tmp_path / "module"))

@@ -13,8 +13,8 @@ from simclr_tf.config import BatchNormConfig, EncoderConfig, ModelConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.batch_norm import BatchNorm
 from simclr_tf.models.conv import LayerFactory
+from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import BlockGroup, ResNet, Stem
-from simclr_tf.models.simclr import SimCLR
 
 TINY = 1 / 16
 ARCHITECTURES = [
@@ -49,7 +49,7 @@ def test_parameter_counts(fixtures_dir, name):
     num_classes = settings.pop("num_classes", 1000)
     config = ModelConfig(encoder=EncoderConfig(**settings).resolve_stem(image_size))
     with tf.Graph().as_default():  # a graph's variables take no memory
-        model = SimCLR(config, num_classes)
+        model = Network(config, num_classes)
     assert _count(model.encoder.trainable_variables) == entry["encoder_trainable"]
     assert _count(model.encoder.non_trainable_variables) == entry["encoder_non_trainable"]
     assert _count(model.projection_head.trainable_variables) == entry["projection_trainable"]

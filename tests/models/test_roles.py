@@ -7,8 +7,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.config import EncoderConfig, ModelConfig
+from simclr_tf.models.network import Network
 from simclr_tf.models.roles import Role, describe_roles, variable_roles
-from simclr_tf.models.simclr import SimCLR
 
 ENDINGS = {
     "gamma": Role.BATCH_NORM,
@@ -18,9 +18,9 @@ ENDINGS = {
 }
 
 
-def _model(**settings) -> SimCLR:
+def _model(**settings) -> Network:
     encoder = EncoderConfig(50, 1 / 16, sk_ratio=0.0625, se_ratio=0.25, stem="cifar")
-    return SimCLR(ModelConfig(encoder=encoder, **settings), 3)
+    return Network(ModelConfig(encoder=encoder, **settings), 3)
 
 
 def test_every_trainable_variable_has_one_role():

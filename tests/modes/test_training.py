@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.encoder import load_encoder
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.modes import evaluation, training
 from simclr_tf.training import run_config
 from simclr_tf.weights import restore
@@ -122,14 +122,14 @@ def test_supervised_runs_resume_evaluate_and_start_others(tmp_path, settings, fa
     assert json.loads((tmp_path / "a" / "result.json").read_text())["global_step"] == 2
     outputs = load_encoder(tmp_path / "a")(np.zeros((1, 8, 8, 3), np.float32))
     assert outputs["logits_sup"].shape == (1, 10) and "proj_head_output" not in outputs
-    pretraining = SimCLR(settings(tmp_path / "b").model, 10)
+    pretraining = Network(settings(tmp_path / "b").model, 10)
     new = restore.restore_weights(pretraining, run.model_dir).new
     assert new and all(name.startswith("projection_head/") for name in new)
 
 
 def save_teacher(run):
     """A run that was just born: untrained weights teach as well as any here."""
-    model = SimCLR(run.model, 10)
+    model = Network(run.model, 10)
     run_config.record_config(run, [str(k) for k in range(10)])
     tf.train.Checkpoint(model=model).write(f"{run.model_dir}/ckpt-1")
     return {variable.name: variable.numpy() for variable in model.variables}

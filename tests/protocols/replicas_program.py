@@ -17,7 +17,7 @@ from simclr_tf.data.images import Images
 from simclr_tf.distribution import build_strategy
 from simclr_tf.evaluation.encoders import from_model
 from simclr_tf.job import Job
-from simclr_tf.models.simclr import build_model
+from simclr_tf.models.network import build_model
 from simclr_tf.protocols import fitting, knn, linear
 from simclr_tf.protocols.context import Context
 from simclr_tf.settings.protocols import ProtocolConfig

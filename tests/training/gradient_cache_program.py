@@ -19,8 +19,8 @@ from simclr_tf.config import (
     StrategyConfig,
 )
 from simclr_tf.job import Job
+from simclr_tf.models.network import build_model
 from simclr_tf.models.roles import variable_roles
-from simclr_tf.models.simclr import build_model
 from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.training import loop
 from simclr_tf.training.gradient_cache import CachedStep, Chunks

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.errors import InputError
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.optimizers.lars import LARS
 from simclr_tf.training import checkpoints
 from simclr_tf.weights import integrity, locate
@@ -130,7 +130,7 @@ def test_a_run_of_the_reference_goes_on(tmp_path):
     )
 
     def built():
-        model = SimCLR(ModelConfig(encoder=encoder, projection=projection), 10)
+        model = Network(ModelConfig(encoder=encoder, projection=projection), 10)
         optimizer = LARS(0.1)
         optimizer.build(model.trainable_variables)
         return model, optimizer

@@ -12,7 +12,7 @@ import tensorflow as tf
 from simclr_tf import capacity
 from simclr_tf.config import DataConfig, EncoderConfig, ModelConfig, ProjectionConfig, RunConfig
 from simclr_tf.errors import InputError
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.settings import by_name
 from simclr_tf.training.run_config import record_config
 from simclr_tf.weights import load
@@ -26,7 +26,7 @@ IMAGES = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
 def build(num_classes=3, **settings):
     encoder = settings.pop("encoder", NARROW)
     projection = settings.pop("projection", ProjectionConfig(proj_out_dim=5, num_proj_layers=2))
-    model = SimCLR(ModelConfig(encoder=encoder, projection=projection, **settings), num_classes)
+    model = Network(ModelConfig(encoder=encoder, projection=projection, **settings), num_classes)
     rng = np.random.default_rng(1)
     for variable in model.variables:
         variable.assign(rng.uniform(0.1, 0.5, variable.shape))
@@ -144,7 +144,7 @@ def test_a_record_that_cannot_be_right_is_refused(tmp_path, change, monkeypatch)
     path = tmp_path / "run" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     said = "class_names must be|config.json must (be the record|have a list of texts)"
-    monkeypatch.setattr(load, "SimCLR", None)  # nothing is built before
+    monkeypatch.setattr(load, "Network", None)  # nothing is built before
     with pytest.raises(InputError, match=said):
         load_model(folder)
 
@@ -152,7 +152,7 @@ def test_a_record_that_cannot_be_right_is_refused(tmp_path, change, monkeypatch)
 def test_weights_that_are_not_in_the_file_are_refused(tmp_path, monkeypatch):
     """An index may name any shapes; a model of them is not built before the data is there."""
     path = tf.train.Checkpoint(model=build()).write(str(tmp_path / "weights"))
-    monkeypatch.setattr(load, "SimCLR", None)
+    monkeypatch.setattr(load, "Network", None)
 
     def claim(location):
         network = open_network(location)
@@ -168,7 +168,7 @@ def test_weights_that_are_not_in_the_file_are_refused(tmp_path, monkeypatch):
 def test_weights_that_nobody_can_hold_are_refused(tmp_path, monkeypatch):
     path = tf.train.Checkpoint(model=build()).write(str(tmp_path / "weights"))
     monkeypatch.setattr(capacity, "physical_bytes", lambda: 100_000)
-    monkeypatch.setattr(load, "SimCLR", None)
+    monkeypatch.setattr(load, "Network", None)
     with pytest.raises(InputError, match="checkpoint must be smaller: the weights .* GiB"):
         load_model(path)
 

@@ -15,7 +15,7 @@ import pytest
 from simclr_tf import load_encoder
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import open_encoder
-from simclr_tf.models.simclr import SimCLR
+from simclr_tf.models.network import Network
 from simclr_tf.weights import locate, network, readings
 from simclr_tf.weights.load import load_model
 from simclr_tf.weights.restore import restore_weights
@@ -183,12 +183,12 @@ def test_the_graph_of_a_saved_model_tells_a_run_that_reads_otherwise(tmp_path, l
     with pytest.raises(InputError, match="ft_proj_selector must be 1, as the graph"):
         load_model(folder, ft_proj_selector=2)
     config = loaded.model.config
-    pretraining = SimCLR(dataclasses.replace(config, train_mode="pretrain"), 10)
+    pretraining = Network(dataclasses.replace(config, train_mode="pretrain"), 10)
     (doubt,) = restore_weights(pretraining, folder, ("ft_proj_selector",)).doubts
     assert "must be 1, as the graph" in str(doubt) and "train_mode=finetune" in str(doubt)
     plain = dataclasses.replace(config.encoder, sk_ratio=0.0)
     with pytest.raises(InputError, match=r"sk_ratio=0\.0625, the run asks for sk_ratio=0"):
-        restore_weights(SimCLR(dataclasses.replace(config, encoder=plain), 10), folder)
+        restore_weights(Network(dataclasses.replace(config, encoder=plain), 10), folder)
 
 
 def test_shapes_that_fit_one_layer_decide(tmp_path, listing):

@@ -14,8 +14,8 @@ import tf_keras as keras
 
 from simclr_tf.config import EncoderConfig, ModelConfig, OptimizerConfig, ProjectionConfig
 from simclr_tf.errors import InputError
+from simclr_tf.models.network import Network
 from simclr_tf.models.roles import variable_roles
-from simclr_tf.models.simclr import SimCLR
 from simclr_tf.optimizers.factory import build_optimizer
 from simclr_tf.optimizers.schedule import WarmupCosine
 from simclr_tf.weights import reference_run
@@ -26,12 +26,12 @@ DECAY = 1e-2
 ENCODER = EncoderConfig(resnet_depth=18, width_multiplier=reference_training.WIDTH, stem="cifar")
 
 
-def network(num_classes=reference_training.CLASSES, encoder=ENCODER, **settings) -> SimCLR:
+def network(num_classes=reference_training.CLASSES, encoder=ENCODER, **settings) -> Network:
     projection = ProjectionConfig(proj_out_dim=reference_training.PROJECTION)
-    return SimCLR(ModelConfig(encoder=encoder, projection=projection, **settings), num_classes)
+    return Network(ModelConfig(encoder=encoder, projection=projection, **settings), num_classes)
 
 
-def optimizer_for(model: SimCLR, kind: str) -> keras.optimizers.Optimizer:
+def optimizer_for(model: Network, kind: str) -> keras.optimizers.Optimizer:
     config = OptimizerConfig(optimizer=kind, weight_decay=DECAY)
     optimizer = build_optimizer(config, WarmupCosine(1.0, 10, 100), variable_roles(model))
     optimizer.build(model.trainable_variables)
@@ -114,7 +114,7 @@ def test_only_what_a_fine_tuning_keeps_is_needed(tmp_path):
     selected = ProjectionConfig(proj_out_dim=reference_training.PROJECTION, ft_proj_selector=1)
     config = ModelConfig(encoder=ENCODER, projection=selected, train_mode="finetune",
                          fine_tune_after_block=4)  # fmt: skip
-    model = SimCLR(config, reference_training.CLASSES)
+    model = Network(config, reference_training.CLASSES)
     prefix = reference_training.write(tmp_path, entries)
     said = reference_run.take_over(prefix, model, optimizer_for(model, "lars"))
     assert "5 of its lars optimizer" in said[0]

@@ -38,7 +38,7 @@ def test_same_model_is_restored_completely(tmp_path, tiny_model):
 def test_another_encoder_is_refused_and_nothing_changes(tmp_path, tiny_model):
     prefix = save(tiny_model(seed=1), tmp_path)
     from simclr_tf.config import EncoderConfig, ModelConfig
-    from simclr_tf.models.simclr import build_model
+    from simclr_tf.models.network import build_model
 
     wider = EncoderConfig(resnet_depth=18, width_multiplier=1 / 8, stem="cifar")
     model = build_model(ModelConfig(encoder=wider), 3, image_size=32)
@@ -61,7 +61,7 @@ def test_files_that_are_no_checkpoint(tmp_path, tiny_model):
 
 def test_a_deeper_checkpoint_is_refused(tmp_path, tiny_model):
     from simclr_tf.config import EncoderConfig, ModelConfig
-    from simclr_tf.models.simclr import build_model
+    from simclr_tf.models.network import build_model
 
     deeper = EncoderConfig(resnet_depth=34, width_multiplier=1 / 16, stem="cifar")
     prefix = save(build_model(ModelConfig(encoder=deeper), 3, image_size=32), tmp_path)

@@ -14,7 +14,7 @@ import tf_keras as keras
 from simclr_tf import precision
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.errors import InputError
-from simclr_tf.models.simclr import SimCLR, build_model
+from simclr_tf.models.network import Network, build_model
 from tests import warm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from simclr_tf.config import EncoderConfig, ModelConfig
-from simclr_tf.models.simclr import build_model
+from simclr_tf.models.network import build_model
 from tests import shallow
 
 shallow.install()
@@ -69,7 +69,7 @@ def _scalar(outputs: dict[str, tf.Tensor], names: list[str]) -> tf.Tensor:
     return sum(tf.reduce_sum(outputs[n] * rng.normal(size=outputs[n].shape)) for n in names)
 
 
-def _missing(model: SimCLR, names: list[str]) -> list[str]:
+def _missing(model: Network, names: list[str]) -> list[str]:
     with tf.GradientTape() as tape:
         loss = _scalar(model(_images(), training=True), names)
     gradients = tape.gradient(loss, model.trainable_variables)
@@ -80,7 +80,7 @@ def _missing(model: SimCLR, names: list[str]) -> list[str]:
 @pytest.mark.parametrize("mode", ["none", "linear", "nonlinear"])
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_pretraining_reaches_every_variable(mode, num_classes):
-    model = SimCLR(_config(mode), num_classes)
+    model = Network(_config(mode), num_classes)
     outputs = model(_images())
     assert (model.projection_head is None) == (mode == "none")
     assert outputs["proj_head_output"].shape == (4, 32 if mode == "none" else 5)
@@ -90,14 +90,14 @@ def test_pretraining_reaches_every_variable(mode, num_classes):
 
 
 def test_linear_head_in_pretraining_does_not_teach_the_encoder():
-    model = SimCLR(_config(), 3)
+    model = Network(_config(), 3)
     unreached = _missing(model, ["logits_sup"])
     reached = {v.name for v in model.trainable_variables} - set(unreached)
     assert reached == {"linear_head/kernel:0", "linear_head/bias:0"}
 
 
 def test_no_linear_head_when_not_asked_for():
-    assert SimCLR(_config(lineareval_while_pretraining=False), 3).linear_head is None
+    assert Network(_config(lineareval_while_pretraining=False), 3).linear_head is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_no_linear_head_when_not_asked_for():
      ("nonlinear", 1, 32), ("nonlinear", 2, 5)],
 )  # fmt: skip
 def test_finetuning_reaches_every_variable(mode, selector, width):
-    model = SimCLR(_config(mode, selector, train_mode="finetune"), 3)
+    model = Network(_config(mode, selector, train_mode="finetune"), 3)
     assert model.linear_head.kernel.shape == (width, 3)
     assert (model.projection_head is None) == (selector == 0)
     outputs = model(_images())
@@ -116,7 +116,7 @@ def test_finetuning_reaches_every_variable(mode, selector, width):
 
 @pytest.mark.parametrize("train_mode", ["supervised", "distill"])
 def test_supervised_networks_and_students_are_encoder_and_linear_head(train_mode):
-    model = SimCLR(_config(train_mode=train_mode, lineareval_while_pretraining=False), 3)
+    model = Network(_config(train_mode=train_mode, lineareval_while_pretraining=False), 3)
     assert model.projection_head is None and not model.detach_linear_head
     assert {v.name.split("/")[0] for v in model.variables} == {"encoder", "linear_head"}
     outputs = model(_images(), training=True)
@@ -128,7 +128,7 @@ def test_supervised_networks_and_students_are_encoder_and_linear_head(train_mode
 
 
 def test_logits_are_the_linear_head_of_the_selected_layer():
-    model = SimCLR(_config(selector=1, train_mode="finetune"), 3)
+    model = Network(_config(selector=1, train_mode="finetune"), 3)
     outputs = model(_images())
     features = outputs["final_avg_pool"].numpy()
     hidden = features @ model.projection_head.projection_layers[0].dense.kernel.numpy()
@@ -141,7 +141,7 @@ def test_logits_are_the_linear_head_of_the_selected_layer():
 def test_what_is_frozen_stays_bit_identical(after_block):
     keras.utils.set_random_seed(0)  # a network this small may be born with a dead layer
     config = _config(selector=1, train_mode="finetune", fine_tune_after_block=after_block)
-    model = SimCLR(config, 3)
+    model = Network(config, 3)
     before = {v.name: v.numpy() for v in model.variables}
     with tf.GradientTape() as tape:
         loss = _scalar(model(_images(), training=True), ["logits_sup"])
@@ -158,7 +158,7 @@ def test_what_is_frozen_stays_bit_identical(after_block):
 def test_a_kept_projection_layer_trains_on_a_frozen_encoder():
     """As in the reference: its batch norm takes the batch's statistics, and moves its own."""
     config = _config(selector=1, train_mode="finetune", fine_tune_after_block=4)
-    model = SimCLR(config, 3)
+    model = Network(config, 3)
     layer = model.projection_head.projection_layers[0]
     before = layer.bn.moving_mean.numpy()
     with tf.GradientTape() as tape:
@@ -178,12 +178,12 @@ def test_a_kept_projection_layer_trains_on_a_frozen_encoder():
 
 
 def test_zero_init_logits_layer():
-    model = SimCLR(_config(train_mode="finetune", zero_init_logits_layer=True), 3)
+    model = Network(_config(train_mode="finetune", zero_init_logits_layer=True), 3)
     np.testing.assert_array_equal(model(_images())["logits_sup"], np.zeros([4, 3]))
 
 
 def test_bfloat16_heads_are_float32():
-    model = SimCLR(_config(precision="bfloat16"), 3)
+    model = Network(_config(precision="bfloat16"), 3)
     outputs = model(_images(), training=True)
     assert outputs["block_group1"].dtype == tf.bfloat16
     for name in ["final_avg_pool", "proj_head_input", "proj_head_output", "logits_sup"]:
@@ -192,8 +192,8 @@ def test_bfloat16_heads_are_float32():
 
 
 def test_names_do_not_depend_on_the_model_or_on_earlier_ones():
-    first = SimCLR(_config(), 3)
-    second = SimCLR(_config(), 3, name="another")
+    first = Network(_config(), 3)
+    second = Network(_config(), 3, name="another")
     assert [v.name for v in first.variables] == [v.name for v in second.variables]
     assert len({v.name for v in first.variables}) == len(first.variables)
     prefixes = {v.name.split("/")[0] for v in first.variables}
@@ -213,9 +213,9 @@ def test_build_model_resolves_the_stem_and_makes_no_later_variables():
 def test_bad_input_is_refused():
     for mode in ("finetune", "supervised", "distill"):
         with pytest.raises(InputError, match=f"dataset must have labels for train_mode={mode}"):
-            SimCLR(_config(train_mode=mode), None)
+            Network(_config(train_mode=mode), None)
     with pytest.raises(InputError, match="num_classes"):
-        SimCLR(_config(), 0)
+        Network(_config(), 0)
     with pytest.raises(InputError, match="image_size"):
         build_model(_config(), 3, 4)
 
@@ -232,6 +232,6 @@ def test_two_replicas_are_one_network():
 
 def test_auto_precision_is_that_of_the_hardware_and_never_a_networks(monkeypatch):
     with pytest.raises(InputError, match="precision must be resolved"):
-        SimCLR(_config(precision="auto"), 3)
+        Network(_config(precision="auto"), 3)
     monkeypatch.setattr(precision, "choose", lambda _: precision.Chosen("bfloat16", "a test"))
     assert build_model(_config(precision="auto"), 3, 32).config.precision == "bfloat16"

@@ -19,7 +19,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 MakeBody = Callable[[], keras.Model]
 
 
-class SimCLR(keras.Model):
+class Network(keras.Model):
     """The encoder f, the projection head g and the linear head.
 
     Only what `config.train_mode` uses is built, and all variables exist when the constructor
@@ -134,7 +134,7 @@ def build_model(
     num_classes: int | None,
     image_size: int,
     make_body: MakeBody | None = None,
-) -> SimCLR:
+) -> Network:
     """Builds a model and calls it once, which creates every variable and checks the image size.
 
     Works under a distribution strategy's scope, where the variables become the strategy's.
@@ -158,7 +158,7 @@ def build_model(
         precision=precision.resolve(config.precision, tf.distribute.get_strategy()),
     )
     encoder = None if make_body is None else _keras_encoder(make_body(), config, image_size)
-    model = SimCLR(config, num_classes, encoder=encoder)
+    model = Network(config, num_classes, encoder=encoder)
     model(tf.zeros([1, *model.encoder.example_shape]), training=False)
     return model
 
