@@ -60,7 +60,7 @@ def random_resized_crop(
     """A random crop, resized bicubically to size x size and clipped (Appendix A).
 
     Args:
-        image: (H, W, C), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8, uint16 or floating in [0, 1].
         size: Side of the result in pixels.
         seed: (2,).
         crop_area_min: Smallest share of the image's area, in (0, 1].
@@ -72,19 +72,20 @@ def random_resized_crop(
 
 
 def resized_crop_from(
-    image: tf.Tensor, size: int, draws: Sequence[tf.Tensor], crop_area_min: float
+    image: tf.Tensor,
+    size: int,
+    draws: Sequence[tf.Tensor],
+    crop_area_min: float,
+    crop_area_max: float = 1.0,
+    aspect_range: tuple[float, float] = ASPECT_RANGE,
 ) -> tf.Tensor:
     """`random_resized_crop` with its `CROP_DRAWS` numbers uniform in [0, 1) given."""
-    image = images.check_image(image)
+    image = images.check_image(image, channels=None)
     lengths = images.lengths(image)  # (2,)
-    corner, sides = draw_boxes(lengths, draws, (crop_area_min, 1.0))
-    crop = part_of(image, corner, sides)  # (h, w, C)
+    corner, sides = draw_boxes(lengths, draws, (crop_area_min, crop_area_max), aspect_range)
+    all_channels = image.shape[-1] or -1
+    crop = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [all_channels]], 0))
     return images.clip(images.resize_bicubic(crop, size))  # (size, size, C)
-
-
-def part_of(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
-    """The box of an image (H, W, C) with this corner and these sides, int32 (2,) each."""
-    return tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [image.shape[-1]]], 0))
 
 
 def resized_boxes(batch: tf.Tensor, corners: tf.Tensor, sides: tf.Tensor, size: int) -> tf.Tensor:
@@ -131,7 +132,7 @@ def center_crop(
     """The central square of the image, resized bicubically.
 
     Args:
-        image: (H, W, C) or (N, H, W, C), uint8 or floating in [0, 1].
+        image: (H, W, C) or (N, H, W, C), uint8, uint16 or floating in [0, 1].
         size: Side of the result in pixels.
         proportion: Side of the square as a share of the image's shorter side, in (0, 1].
 
@@ -139,7 +140,7 @@ def center_crop(
         float32 (..., size, size, C), not clipped: the kernel overshoots [0, 1] at sharp edges.
     """
     require(0 < proportion <= 1, "proportion", "must lie in (0, 1]", proportion)
-    image = images.check_image(image, batched=True)
+    image = images.check_image(image, batched=True, channels=None)
     lengths = images.lengths(image)  # (2,)
     (y, x), (side, _) = (tf.unstack(part) for part in center_box(lengths, proportion))
     return images.resize_bicubic(image[..., y : y + side, x : x + side, :], size)
@@ -152,13 +153,18 @@ def center_box(lengths: tf.Tensor, proportion: float) -> tuple[tf.Tensor, tf.Ten
     return corner, tf.stack([side, side])
 
 
+def part_of(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    """The box of an image (H, W, C) with this corner and these sides, int32 (2,) each."""
+    return tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [image.shape[-1]]], 0))
+
+
 def resize_averaged(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor, size: int) -> tf.Tensor:
     """A box of an image, resized bicubically with a kernel as wide as the pixels of the result.
 
     Every pixel of the box counts, so that nothing between the samples is lost or aliased.
 
     Args:
-        image: (H, W, C), any number type.
+        image: (H, W, C), any number type, C static.
         corner: First row and column of the box, float32 (2,), also between pixels.
         sides: Its height and width, float32 (2,), inside the image.
         size: Side of the result in pixels.
@@ -189,13 +195,13 @@ def resized_center(image: tf.Tensor, size: int) -> tf.Tensor:
     The longer side is resized in proportion, rounded to whole pixels.
 
     Args:
-        image: (H, W, C), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8, uint16 or floating in [0, 1].
         size: Length of the shorter side, and side of the square, in pixels.
 
     Returns:
         float32 (size, size, C), not clipped, see `center_crop`.
     """
-    image = images.check_image(image)
+    image = images.check_image(image, channels=None)
     lengths = images.lengths(image)  # (2,)
     exact = tf.cast(lengths, tf.float32) * (size / tf.cast(tf.reduce_min(lengths), tf.float32))
     resized = tf.image.resize(
@@ -210,12 +216,18 @@ def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return flip_from(image, seeds.uniforms(seed, FLIP_DRAWS))
 
 
-def flip_from(image: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
-    """`random_flip` with its `FLIP_DRAWS` numbers uniform in [0, 1) given."""
+def flip_from(image: tf.Tensor, draws: Sequence[tf.Tensor], axis: int = -2) -> tf.Tensor:
+    """`random_flip` with its `FLIP_DRAWS` numbers uniform in [0, 1) given.
+
+    Args:
+        image: (..., H, W, C).
+        draws: The numbers.
+        axis: -2 mirrors left to right, -3 top to bottom.
+    """
     (coin,) = draws
     return tf.cond(
         coin < FLIP_PROBABILITY,
-        lambda: tf.reverse(image, axis=[-2]),
+        lambda: tf.reverse(image, axis=[axis]),
         lambda: tf.identity(image),
     )
 

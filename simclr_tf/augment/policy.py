@@ -1,7 +1,8 @@
 """The ways an image becomes a network input.
 
-Inputs are (H, W, C), uint8 or floating in [0, 1], of any size; the static shape may be unknown.
-Crops, flips and views for evaluation take any number of channels C, distorted colours three.
+Inputs are (H, W, C), uint8, uint16 or floating in [0, 1], of any size; the static shape may be
+unknown. Crops, flips and views for evaluation take any number of channels C, distorted colours
+three.
 """
 
 from __future__ import annotations
@@ -64,14 +65,14 @@ def eval_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     returned unchanged. The reference never resizes there, so that it fails on other sizes.
 
     Args:
-        image: (H, W, C), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8, uint16 or floating in [0, 1].
         image_size: Side of the result in pixels.
 
     Returns:
         float32 (image_size, image_size, C) in [0, 1].
     """
     proportion = eval_proportion(image_size)
-    image = images.check_image(image)
+    image = images.check_image(image, channels=None)
     if proportion == 1 and image.shape[:2] == (image_size, image_size):
         return _finish(images.unit_range(image), image_size)
     return _finish(crop.center_crop(image, image_size, proportion), image_size)
@@ -89,7 +90,7 @@ def transfer_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     the central square is taken: all of a square image is seen, nothing is cropped from it.
 
     Args:
-        image: (H, W, C), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8, uint16 or floating in [0, 1].
         image_size: Side of the result in pixels; 224 in the paper.
 
     Returns:
@@ -133,4 +134,6 @@ def _draws(seed: tf.Tensor, counts: Sequence[int]) -> list[list[tf.Tensor]]:
 
 
 def _finish(view: tf.Tensor, image_size: int) -> tf.Tensor:
-    return tf.ensure_shape(images.clip(view), (image_size, image_size, view.shape[-1]))
+    """The view, clipped and of static shape; an unknown number of channels is taken for three."""
+    channels = 3 if view.shape.rank is None else view.shape[-1] or 3
+    return tf.ensure_shape(images.clip(view), (image_size, image_size, channels))
