@@ -112,7 +112,7 @@ def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
 
 
 def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
-    """Refuses what leads a run that goes on to other machines, unless it is given again.
+    """Refuses what leads a run that goes on to other machines or code, unless it is given again.
 
     The folder may be somebody else's.
     """
@@ -122,6 +122,9 @@ def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
         without = name in cluster.TPU_NAMES and given["use_tpu"].present and not given.use_tpu
         require(not reaches or given[name].present or without, name, "must be given again: the "
                 "record of a run leads to no other machine by itself", value)  # fmt: skip
+    functions = ":" in str(recorded.get("views") or "")
+    require(not functions or given["views"].present, "views", "must be given again: the record of "
+            "a run names functions that would be imported", recorded.get("views"))  # fmt: skip
 
 
 def _words_for_protocols(given: flags.FlagValues) -> list[str]:
@@ -135,7 +138,7 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     if not given["dataset"].present:
         parts.append(DataConfig)
     names = {name for part in parts for name in by_name.setting_names(part)}
-    names -= {"label_subset", "data_service"}
+    names -= {"label_subset", "data_service", "views"}
     # A checkpoint lies in its run's folder, an export two levels below it.
     folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
     for folder in folders:

@@ -50,6 +50,7 @@ _HOME = {
     "open_source": "simclr_tf.data.sources",
     "pretrain_view": "simclr_tf.augment.policy",
     "run_study": "simclr_tf.studies.study",
+    "view_pairs": "simclr_tf.data.pairs",
     "variable_roles": "simclr_tf.models.roles",
 }
 

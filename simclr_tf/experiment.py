@@ -157,6 +157,7 @@ def prepare(run: RunConfig, trains: bool, say: Say = console.say) -> Experiment:
     run = _settle_sharding(run, source)
     plan, more = _plan(run, source)
     teacher = teachers.load_teacher(run.distill.teacher, run.data.image_size, job, source)
+    made.recipe.check()
     if teacher is not None:
         more += teachers.describe(teacher, run.data.image_size)
     if compiling := compilation.note(asked.train.jit_compile, job.strategy):

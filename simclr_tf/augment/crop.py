@@ -60,26 +60,32 @@ def random_resized_crop(
     """A random crop, resized bicubically to size x size and clipped (Appendix A).
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8, uint16 or floating in [0, 1].
         size: Side of the result in pixels.
         seed: (2,).
         crop_area_min: Smallest share of the image's area, in (0, 1].
 
     Returns:
-        float32 (size, size, 3) in [0, 1].
+        float32 (size, size, C) in [0, 1].
     """
     return resized_crop_from(image, size, seeds.uniforms(seed, CROP_DRAWS), crop_area_min)
 
 
 def resized_crop_from(
-    image: tf.Tensor, size: int, draws: Sequence[tf.Tensor], crop_area_min: float
+    image: tf.Tensor,
+    size: int,
+    draws: Sequence[tf.Tensor],
+    crop_area_min: float,
+    crop_area_max: float = 1.0,
+    aspect_range: tuple[float, float] = ASPECT_RANGE,
 ) -> tf.Tensor:
     """`random_resized_crop` with its `CROP_DRAWS` numbers uniform in [0, 1) given."""
-    image = images.check_image(image)
+    image = images.check_image(image, channels=None)
     lengths = images.lengths(image)  # (2,)
-    corner, sides = draw_boxes(lengths, draws, (crop_area_min, 1.0))
-    crop = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [3]], 0))  # (h, w, 3)
-    return images.clip(images.resize_bicubic(crop, size))  # (size, size, 3)
+    corner, sides = draw_boxes(lengths, draws, (crop_area_min, crop_area_max), aspect_range)
+    all_channels = image.shape[-1] or -1
+    crop = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [all_channels]], 0))
+    return images.clip(images.resize_bicubic(crop, size))  # (size, size, C)
 
 
 def resized_boxes(batch: tf.Tensor, corners: tf.Tensor, sides: tf.Tensor, size: int) -> tf.Tensor:
@@ -126,15 +132,15 @@ def center_crop(
     """The central square of the image, resized bicubically.
 
     Args:
-        image: (H, W, 3) or (N, H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C) or (N, H, W, C), uint8, uint16 or floating in [0, 1].
         size: Side of the result in pixels.
         proportion: Side of the square as a share of the image's shorter side, in (0, 1].
 
     Returns:
-        float32 (..., size, size, 3), not clipped: the kernel overshoots [0, 1] at sharp edges.
+        float32 (..., size, size, C), not clipped: the kernel overshoots [0, 1] at sharp edges.
     """
     require(0 < proportion <= 1, "proportion", "must lie in (0, 1]", proportion)
-    image = images.check_image(image, batched=True)
+    image = images.check_image(image, batched=True, channels=None)
     lengths = images.lengths(image)  # (2,)
     (y, x), (side, _) = (tf.unstack(part) for part in center_box(lengths, proportion))
     return images.resize_bicubic(image[..., y : y + side, x : x + side, :], size)
@@ -205,12 +211,18 @@ def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return flip_from(image, seeds.uniforms(seed, FLIP_DRAWS))
 
 
-def flip_from(image: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
-    """`random_flip` with its `FLIP_DRAWS` numbers uniform in [0, 1) given."""
+def flip_from(image: tf.Tensor, draws: Sequence[tf.Tensor], axis: int = -2) -> tf.Tensor:
+    """`random_flip` with its `FLIP_DRAWS` numbers uniform in [0, 1) given.
+
+    Args:
+        image: (..., H, W, C).
+        draws: The numbers.
+        axis: -2 mirrors left to right, -3 top to bottom.
+    """
     (coin,) = draws
     return tf.cond(
         coin < FLIP_PROBABILITY,
-        lambda: tf.reverse(image, axis=[-2]),
+        lambda: tf.reverse(image, axis=[axis]),
         lambda: tf.identity(image),
     )
 

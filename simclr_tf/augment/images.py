@@ -6,42 +6,47 @@ import tensorflow as tf
 
 from simclr_tf.errors import require
 
+_LARGEST = {tf.uint8: 255.0, tf.uint16: 65535.0}
 
-def check_image(image: tf.Tensor, batched: bool = False) -> tf.Tensor:
-    """An RGB image as a tensor, after the checks that need no pixel values.
+
+def check_image(image: tf.Tensor, batched: bool = False, channels: int | None = 3) -> tf.Tensor:
+    """An image as a tensor, after the checks that need no pixel values.
 
     Args:
-        image: (H, W, 3), or with `batched` also (N, H, W, 3); uint8, or floating in [0, 1]. The
-            range of a floating image is the caller's promise: checking it would cost a pass.
+        image: (H, W, C), or with `batched` also (N, H, W, C); uint8, uint16, or floating in [0, 1].
+            The range of a floating image is the caller's promise: checking it would cost a pass.
         batched: Whether a batch is accepted. An image of unknown rank is taken for a single one.
+        channels: What C must be; None: any number.
 
     Raises:
         InputError: The rank, the channels or the type are not those of an image.
     """
     image = tf.convert_to_tensor(image)
     ranks = (None, 3, 4) if batched else (None, 3)
-    layout = "(H, W, 3) or (N, H, W, 3)" if batched else "(H, W, 3)"
+    last = "C" if channels is None else channels
+    layout = f"(H, W, {last}) or (N, H, W, {last})" if batched else f"(H, W, {last})"
     shape = image.shape
     require(shape.rank in ranks, "image", f"must have the shape {layout}", shape)
     if shape.rank is not None:
-        require(shape[-1] in (None, 3), "image", f"must have the shape {layout}", shape)
-    known = image.dtype == tf.uint8 or image.dtype.is_floating
-    require(known, "image", "must be uint8 or floating in [0, 1]", image.dtype.name)
-    return image if shape.rank is not None else tf.ensure_shape(image, (None, None, 3))
+        fits = channels is None or shape[-1] in (None, channels)
+        require(fits, "image", f"must have the shape {layout}", shape)
+    known = image.dtype in _LARGEST or image.dtype.is_floating
+    require(known, "image", "must be uint8, uint16 or floating in [0, 1]", image.dtype.name)
+    return image if shape.rank is not None else tf.ensure_shape(image, (None, None, channels))
 
 
 def unit_range(image: tf.Tensor) -> tf.Tensor:
-    """The image as float32 in [0, 1]: uint8 is divided by 255, floating values are kept."""
-    if image.dtype == tf.uint8:
-        return tf.cast(image, tf.float32) * (1.0 / 255.0)
+    """The image as float32 in [0, 1]: integers are divided by their largest, others are kept."""
+    if image.dtype in _LARGEST:
+        return tf.cast(image, tf.float32) * (1.0 / _LARGEST[image.dtype])
     return tf.cast(image, tf.float32)
 
 
 def to_levels(image: tf.Tensor) -> tf.Tensor:
-    """The image in 256 levels, int32: uint8 as it is, floating values rounded and limited."""
+    """The image in 256 levels, int32: uint8 as it is, other values rounded and limited."""
     if image.dtype == tf.uint8:
         return tf.cast(image, tf.int32)
-    levels = tf.round(tf.cast(image, tf.float32) * 255.0)
+    levels = tf.round(unit_range(image) * 255.0)
     return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.int32)
 
 
@@ -67,10 +72,10 @@ def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
     """The image resized to size x size with a bicubic kernel, not antialiased (the reference).
 
     Args:
-        image: (..., H, W, 3), uint8 or floating in [0, 1].
+        image: (..., H, W, C), uint8, uint16 or floating in [0, 1].
         size: Side of the result in pixels.
 
     Returns:
-        float32 (..., size, size, 3) around [0, 1]: a bicubic kernel overshoots at edges.
+        float32 (..., size, size, C) around [0, 1]: a bicubic kernel overshoots at edges.
     """
     return tf.image.resize(unit_range(image), (size, size), method="bicubic")

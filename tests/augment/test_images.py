@@ -16,7 +16,7 @@ from simclr_tf.errors import InputError
         (np.zeros((4, 4), np.float32), "(H, W, 3)"),
         (np.zeros((4, 4, 1), np.float32), "(H, W, 3)"),
         (np.zeros((2, 4, 4, 3), np.float32), "(H, W, 3)"),
-        (np.zeros((4, 4, 3), np.int32), "uint8 or floating"),
+        (np.zeros((4, 4, 3), np.int32), "uint16 or floating"),
     ],
 )
 def test_what_is_no_image_is_refused(image, constraint):

@@ -115,7 +115,7 @@ def text_flags():
 @pytest.mark.parametrize("name", text_flags())
 def test_an_empty_text_is_refused_where_it_says_nothing(name):
     words = [f"--{name}=", "--model_dir=x"] if name != "model_dir" else ["--model_dir="]
-    if name in ("transforms", "tpu_name", "tpu_zone", "gcp_project", "master"):
+    if name in ("transforms", "views", "tpu_name", "tpu_zone", "gcp_project", "master"):
         parsing.parse_command_line(words)
     else:
         with pytest.raises(InputError, match="must not be empty") as caught:
