@@ -21,7 +21,7 @@ class Applied(NamedTuple):
     Attributes:
         name: `crop`, `flip`, `brightness`, `contrast`, `saturation`, `hue`, `gray`, `blur`, or
             another of `settings.TRANSFORMS` and of AutoAugment's operations; of the user's own
-            views the whole text of the operation.
+            views the place and the whole text of the operation.
         amounts: Of a crop its first row and column, height, width, and share of the image's area;
             a factor of contrast, saturation and multiplicative brightness; a shift of additive
             brightness; a turn of the hue in shares of the circle; sigma of the blur in pixels;
@@ -61,8 +61,14 @@ def describe_views(
 
 
 def describe_own(views: Views, count: int) -> list[list[Applied]]:
-    """The operations of so many of the user's own views, by their texts: what may be applied."""
-    return [[Applied(step.text) for step in views.of_view(i)] for i in range(count)]
+    """The operations of the user's own views in their order: `1. crop(0.2,1)`, `2. flip`.
+
+    They are those of the list: what chance decided is not told.
+    """
+    return [
+        [Applied(f"{place}. {step.text}") for place, step in enumerate(views.of_view(i), 1)]
+        for i in range(count)
+    ]
 
 
 def in_words(applied: Applied, brightness: str = "multiplicative") -> str:

@@ -53,7 +53,7 @@ def views_of_image(
 
 
 def view_maker(
-    steps: Sequence[ops.Operation], image_size: int
+    steps: Sequence[ops.Step], image_size: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """The function from an image and a seed, int64 (2,), to a view; see `views_of_image`.
 
@@ -61,10 +61,9 @@ def view_maker(
     resized bicubically. A crop that is only applied by chance does not count, as it can't be relied
     on: it crops the view.
     """
-    steps = [_loaded(step) for step in steps]
-    sizes = [ops.crop in map(type, ops.parts(step)) for step in steps]
-    first = sizes.index(True) if True in sizes else -1
-    crops = first >= 0 and isinstance(steps[first], ops.crop)
+    loaded = [_loaded(step) for step in ops.as_operations(steps)]
+    cropping = [step for step in loaded if ops.crop in map(type, ops.parts(step))]
+    crops = bool(cropping) and isinstance(cropping[0], ops.crop)
 
     # User functions are converted by AutoGraph, this is not: its errors stay as they are.
     @tf.autograph.experimental.do_not_convert
@@ -74,7 +73,7 @@ def view_maker(
         require(channels is not None, "image", "must have a known number of channels", image.shape)
         if not crops:
             image = images.clip(crop.center_crop(image, image_size, 1.0))
-        for step, own_seed in zip(steps, seeds.split(seed, len(steps)), strict=True):
+        for step, own_seed in zip(loaded, seeds.split(seed, len(loaded)), strict=True):
             image = _apply(step, image, own_seed, image_size)
         return tf.ensure_shape(images.clip(image), (image_size, image_size, channels))
 

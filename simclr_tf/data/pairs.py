@@ -30,13 +30,13 @@ def view_pairs(
 ) -> tf.data.Dataset:
     """Batches of two views per image, for one pass over the images.
 
-    The n-th pass over the result (as `fit` makes them, or `repeat`) has the order and the views of
-    epoch n - 1 of a run with this seed, and the same batches. `take(steps)` begins a pass and leaves
-    it after so many batches. Images that don't fill a batch are left out.
+    The n-th pass over the result has the batches of epoch n - 1 of a run with this seed; every
+    loop begins a pass, and so does every repetition of `repeat`. What does not fill a batch is left
+    out. For a number of steps: `repeat().take(steps)`.
 
     Example:
-        `for batch in simclr_tf.view_pairs(x, "crop flip rot90", image_size=32, batch_size=64):`
-        `    loss = my_loss(encoder(batch["view_0"]), encoder(batch["view_1"]))`
+        `batches = simclr_tf.view_pairs(x, "crop flip rot90", image_size=32, batch_size=64)`,
+        then `for batch in batches.repeat().take(1000): ...`
 
     Args:
         images: What `from_arrays` takes, (N, H, W, C) of 1 to 4 channels, which become red, green

@@ -145,8 +145,8 @@ def train_batches(
         views: Makes all views of an image, of fixed size S, from one decoding.
         start_step: Step that the first batch belongs to.
         part: Of this input pipeline. What others deliver is not decoded.
-        epochs: Numbers of the epochs to deliver, int64, each from its first step on; None: all, from
-            that of `start_step`.
+        epochs: Numbers of the epochs to deliver, int64, each from its first step on; None: all,
+            from that of `start_step`.
 
     Returns:
         For every step R / count elements, one for each replica of this pipeline, in order; replica

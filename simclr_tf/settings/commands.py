@@ -238,7 +238,7 @@ def idle(mode: str, settings: Mapping[str, Any]) -> dict[str, str]:
     if train_mode in ("finetune", "distill"):
         add(_DISTORTION, f"train_mode={train_mode}")
     elif settings["views"]:
-        add((*_POLICY, "crop_area_min"), "views")
+        add((*_POLICY, "crop_area_min"), f"views={settings['views']}")
     if train_mode in ("supervised", "distill"):
         add(("proj_head_mode", "proj_out_dim", "num_proj_layers"), f"train_mode={train_mode}")
     if train_mode != "distill":

@@ -62,7 +62,7 @@ class Operation:
                 continue
             pair = isinstance(value, tuple)
             shown = ",".join(map(_plain, value)) if pair else _plain(value)
-            if in_order:
+            if in_order and not isinstance(value, str):
                 words.append(shown)
             else:
                 words.append(f"{field.name}=({shown})" if pair else f"{field.name}={shown}")
@@ -406,7 +406,7 @@ def paper(
     """The paper's policy as a list (Appendix A).
 
     Example:
-        `views.paper(0.5, blur=False) + [views.rot90()]`
+        `[*views.paper(0.5, blur=False), views.rot90()]`
 
     Args:
         strength: The paper's s, 0 to 10; 0 leaves out colour distortion and grayscale.

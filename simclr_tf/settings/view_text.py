@@ -101,13 +101,12 @@ def parse_views(text: str, load: bool = True) -> Views:
     require(isinstance(text, str), "views", "must be a text", text)
     require(len(text) <= LONGEST, "views", f"must have at most {LONGEST} characters", len(text))
     parser = _Parser(text, load)
-    lists = [parser.steps()]
-    while parser.take("|"):
-        lists.append(parser.steps())
+    first = parser.steps()
+    second = parser.steps() if parser.take("|") else None
     if parser.token.text:
-        parser.refuse(f"{parser.token.text!r} can't stand there")
-    require(len(lists) <= 2, "views", "must be one list, or two with | between them", text)
-    return Views(*lists)
+        more = ": there are at most two lists" if parser.token.text == "|" else ""
+        parser.refuse(f"{parser.token.text!r} can't stand there{more}")
+    return Views(first, second)
 
 
 class _Token(NamedTuple):

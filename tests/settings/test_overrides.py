@@ -5,6 +5,7 @@ import json
 import pytest
 
 from flags import definitions, parsing
+from simclr_tf.config import AugmentConfig
 from simclr_tf.errors import InputError
 from simclr_tf.settings import by_name, overrides, recipes
 from simclr_tf.settings.commands import COMMANDS
@@ -105,6 +106,30 @@ def test_the_switch_decides_whether_there_is_a_tpu(tmp_path, recorded, line, wan
 def test_two_switches_that_contradict_are_refused():
     with pytest.raises(InputError, match="use_tpu must not be off with strategy=tpu"):
         parsing.parse_command_line(["--use_tpu=False", "--strategy=tpu"])
+
+
+def test_own_views_take_the_place_of_a_recipes_policy():
+    line = ["--recipe=cifar10_r18", "--model_dir=x"]
+    own = parsing.parse_command_line([*line, "--views=crop rot90"])
+    assert own.config.augment == AugmentConfig(views="crop rot90")
+    assert any("--color_jitter_strength=0.5 does not count" in note for note in own.notes)
+    with pytest.raises(InputError, match="views must be empty with augmentation or transforms"):
+        parsing.parse_command_line([*line, "--views=crop", "--transforms=sobel"])
+
+
+def test_a_recorded_run_keeps_its_views_but_imports_nothing_by_itself(tmp_path):
+    line, record = [f"--model_dir={tmp_path}"], {"dataset": "digits", "image_size": 8}
+    (tmp_path / "flags.json").write_text(json.dumps({**record, "views": "crop rot90 | blur"}))
+    assert parsing.parse_command_line(line).config.augment.views == "crop rot90 | blur"
+    changed = parsing.parse_command_line([*line, "--use_blur=False"])
+    assert changed.config.augment == AugmentConfig(use_blur=False)
+    (tmp_path / "flags.json").write_text(json.dumps({**record, "views": "crop os:abort"}))
+    with pytest.raises(InputError, match="views must be given again: the record of a run names"):
+        parsing.parse_command_line(line)
+    given = parsing.parse_command_line([*line, "--views=crop os:abort"])
+    assert given.config.augment.views == "crop os:abort"
+    judged = parsing.parse_command_line([*line, "--mode=evaluate", "--dataset=digits"])
+    assert judged.config.augment.views == ""
 
 
 def text_flags():
