@@ -81,6 +81,8 @@ _AUGMENT = {
     "or autoaugment.",
     "transforms": "With commas, among " + ", ".join(TRANSFORMS) + ": those of the one branch, or "
     "added to the paper's policy (B.2).",
+    "views": "Operations of your own instead, in their order: 'crop(0.2,1) flip rot90 color(0.5) "
+    "my.module:function'; two lists with | between them for two views that differ.",
     "color_jitter_strength": "Strength s of the colour distortion; 0 switches it off.",
     "use_blur": "Gaussian blur with train_mode=pretrain and supervised.",
     "crop_area_min": "Smallest share of the image area that a crop may have.",

@@ -113,7 +113,7 @@ def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
 
 
 def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
-    """Refuses what leads a run that goes on to other machines, unless it is given again.
+    """Refuses what leads a run that goes on to other machines or code, unless it is given again.
 
     The folder may be somebody else's.
     """
@@ -127,6 +127,9 @@ def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
     runs_code = isinstance(encoder, str) and EncoderConfig(encoder=encoder).is_function
     require(not runs_code or given["encoder"].present, "encoder", "must be given again: the record "
             "of a run imports no code by itself", encoder)  # fmt: skip
+    functions = ":" in str(recorded.get("views") or "")
+    require(not functions or given["views"].present, "views", "must be given again: the record of "
+            "a run names functions that would be imported", recorded.get("views"))  # fmt: skip
 
 
 def _words_for_protocols(given: flags.FlagValues) -> list[str]:
@@ -140,7 +143,7 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     if not given["dataset"].present:
         parts.append(DataConfig)
     names = {name for part in parts for name in by_name.setting_names(part)}
-    names -= {"label_subset", "data_service"}
+    names -= {"label_subset", "data_service", "views"}
     # A checkpoint lies in its run's folder, an export two levels below it.
     folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
     for folder in folders:

@@ -57,6 +57,7 @@ _HOME = {
     "open_encoder": "simclr_tf.evaluation.encoders",
     "open_source": "simclr_tf.data.sources",
     "pretrain_view": "simclr_tf.augment.policy",
+    "view_pairs": "simclr_tf.data.pairs",
     "variable_roles": "simclr_tf.models.roles",
 }
 

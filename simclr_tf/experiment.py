@@ -184,6 +184,7 @@ def prepare(
     run = _settle_sharding(run, source)
     plan, more = _plan(run, source, summarizes_epochs=bool(given.callbacks))
     teacher = teachers.load_teacher(run.distill.teacher, run.data.image_size, job, source)
+    made.recipe.check()
     if teacher is not None:
         more += teachers.describe(teacher, run.data.image_size)
     if compiling := compilation.note(asked.train.jit_compile, job.strategy):

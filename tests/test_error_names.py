@@ -23,6 +23,8 @@ ELSEWHERE = {
     "--output": "report/__main__.py", "run": "report/", "export": "export/",
     "image_size, global_step": "weights/network.py", "class_names": "weights/",
     "query_block, bank_block": "evaluation/knn.py", "validation labels": "evaluation/logistic.py",
+    "crop.aspect": "settings/operations.py", "flip": "settings/operations.py",
+    "color.brightness": "settings/operations.py", "one_of": "settings/operations.py",
     "label": "evaluation/features.py", "replicas": "data/pipeline.py",
 }  # fmt: skip
 # Where settings are read and checked: here a literal name is one of them.

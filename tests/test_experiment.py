@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import experiment, precision, run_folder
+from simclr_tf.augment.description import in_words
 from simclr_tf.config import EncoderConfig
 from simclr_tf.data.samples import sample_views
 from simclr_tf.distribution import Part
@@ -103,6 +104,7 @@ def test_initial_weights_depend_on_the_seed_alone(tmp_path, photos):
         {"augmentation": "one_branch", "transforms": "crop,color"},
         {"augmentation": "autoaugment"},
         {"transforms": "sobel,motion_blur"},
+        {"views": "crop flip color(0.5) | crop rot90"},
     ],
     ids=lambda augment: " ".join(augment.values()) or "simclr",
 )
@@ -114,7 +116,11 @@ def test_sampled_views_are_those_of_training(tmp_path, photos, augment):
         found.source, found.stream, found.recipe, 3, epoch=1
     )
     assert originals.shape == views[0].shape == views[1].shape == (3, 8, 8, 3)
-    assert [[one[0].name for one in view] for view in operations] == [["crop"] * 3] * 2
+    first = "1. crop" if "views" in augment else "crop"
+    assert [[one[0].name for one in view] for view in operations] == [[first] * 3] * 2
+    if "views" in augment:
+        words = [[in_words(one) for one in view[0]] for view in operations]
+        assert words == [["1. crop", "2. flip", "3. color(0.5)"], ["1. crop", "2. rot90"]]
     batch = next(iter(batches_from(found, 1)))
     for index, view in enumerate(views):
         trained = batch[f"view_{index}"].numpy()

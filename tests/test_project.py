@@ -48,7 +48,7 @@ STOREYS = (
     ("cluster",),
     ("absent_workers",),
     ("settings",),
-    ("config", "augment", "distribution", "objectives", "optimizers", "addons"),
+    ("config", "views", "augment", "distribution", "objectives", "optimizers", "addons"),
     ("job", "precision"),
     ("models",),
     ("capacity",),

@@ -25,7 +25,7 @@ def gaussian_blur(image: tf.Tensor, sigma: float | tf.Tensor, kernel_size: int) 
     Beyond the border the image counts as black, as in the reference, so borders darken.
 
     Args:
-        image: float32 (H, W, 3) or (N, H, W, 3).
+        image: float32 (H, W, C) or (N, H, W, C), C known.
         sigma: Standard deviation in pixels, above 0; one for all images.
         kernel_size: Taps of the kernel, at least 1; an even number is raised by one, as in the
             reference.
@@ -37,11 +37,12 @@ def gaussian_blur(image: tf.Tensor, sigma: float | tf.Tensor, kernel_size: int) 
         InputError: `kernel_size` is below 1.
     """
     require(kernel_size >= 1, "kernel_size", "must be at least 1", kernel_size)
-    image = images.check_image(image, batched=True)
+    image = images.check_image(image, batched=True, channels=None)
+    channels = image.shape[-1]
     taps = gaussian_taps(sigma, kernel_size // 2)  # (K,)
-    column = tf.tile(taps[:, None, None, None], (1, 1, 3, 1))  # (K, 1, 3, 1)
-    row = tf.reshape(column, (1, -1, 3, 1))  # (1, K, 3, 1)
-    batch = image if image.shape.rank == 4 else image[tf.newaxis]  # (N, H, W, 3)
+    column = tf.tile(taps[:, None, None, None], (1, 1, channels, 1))  # (K, 1, C, 1)
+    row = tf.reshape(column, (1, -1, channels, 1))  # (1, K, C, 1)
+    batch = image if image.shape.rank == 4 else image[tf.newaxis]  # (N, H, W, C)
     for kernel in (column, row):
         batch = tf.nn.depthwise_conv2d(batch, kernel, strides=(1, 1, 1, 1), padding="SAME")
     return batch if image.shape.rank == 4 else batch[0]
@@ -62,10 +63,11 @@ def blur_from(
     draws: Sequence[tf.Tensor],
     kernel_size: int,
     probability: float = BLUR_PROBABILITY,
+    sigma_range: tuple[float, float] = SIGMA_RANGE,
 ) -> tf.Tensor:
     """`random_blur` with its `BLUR_DRAWS` numbers uniform in [0, 1) given."""
     coin, sigma = draws
-    sigma = seeds.between(sigma, *SIGMA_RANGE)
+    sigma = seeds.between(sigma, *sigma_range)
     return tf.cond(
         coin < probability,
         lambda: gaussian_blur(image, sigma, kernel_size),

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from simclr_tf.augment import images, seeds
 from simclr_tf.errors import require
-from simclr_tf.settings.augment import BRIGHTNESS_MODES
+from simclr_tf.settings.operations import BRIGHTNESS_MODES
 
 JITTER_PROBABILITY = 0.8
 GRAYSCALE_PROBABILITY = 0.2

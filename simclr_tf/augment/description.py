@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from simclr_tf.augment import autoaugment, blur, color, composed, crop, policy, seeds
 from simclr_tf.settings.augment import AugmentConfig
+from simclr_tf.settings.view_text import Views
 
 _TONES = ("brightness", "contrast", "saturation", "hue")
 
@@ -19,7 +20,8 @@ class Applied(NamedTuple):
 
     Attributes:
         name: `crop`, `flip`, `brightness`, `contrast`, `saturation`, `hue`, `gray`, `blur`, or
-            another of `settings.TRANSFORMS` and of AutoAugment's operations.
+            another of `settings.TRANSFORMS` and of AutoAugment's operations; of the user's own
+            views the place and the whole text of the operation.
         amounts: Of a crop its first row and column, height, width, and share of the image's area;
             a factor of contrast, saturation and multiplicative brightness; a shift of additive
             brightness; a turn of the hue in shares of the circle; sigma of the blur in pixels;
@@ -56,6 +58,17 @@ def describe_views(
     if config.is_plain:
         return [_policy(seed, lengths, image_size, config) for seed in each]
     return [_broader(seed, lengths, image_size, config) for seed in each]
+
+
+def describe_own(views: Views, count: int) -> list[list[Applied]]:
+    """The operations of the user's own views in their order: `1. crop(0.2,1)`, `2. flip`.
+
+    They are those of the list: what chance decided is not told.
+    """
+    return [
+        [Applied(f"{place}. {step.text}") for place, step in enumerate(views.of_view(i), 1)]
+        for i in range(count)
+    ]
 
 
 def in_words(applied: Applied, brightness: str = "multiplicative") -> str:

@@ -24,7 +24,7 @@ def rotate(image: tf.Tensor, quarter_turns: int | tf.Tensor) -> tf.Tensor:
     """Turns square images counter-clockwise by a multiple of 90 degrees.
 
     Args:
-        image: (S, S, 3) or (N, S, S, 3), uint8 or floating.
+        image: (S, S, C) or (N, S, S, C), uint8, uint16 or floating.
         quarter_turns: Integer scalar, one for all images; taken modulo 4, may be negative.
 
     Returns:
@@ -33,14 +33,42 @@ def rotate(image: tf.Tensor, quarter_turns: int | tf.Tensor) -> tf.Tensor:
     Raises:
         InputError: The image is known not to be square, or the turns are no integer.
     """
-    image = images.check_image(image, batched=True)
+    image = images.check_image(image, batched=True, channels=None)
     height, width = image.shape[-3:-1]
     square = None in (height, width) or height == width
     require(square, "image", "must be square to be rotated", image.shape)
     turns = tf.convert_to_tensor(quarter_turns)
     require(turns.dtype.is_integer, "quarter_turns", "must be an integer", turns.dtype.name)
-    turned = tf.image.rot90(image, tf.cast(turns % 4, tf.int32))  # (..., S, S, 3)
+    turned = tf.image.rot90(image, tf.cast(turns % 4, tf.int32))  # (..., S, S, C)
     return tf.ensure_shape(turned, image.shape)
+
+
+def rotate_by(image: tf.Tensor, degrees: float | tf.Tensor) -> tf.Tensor:
+    """Turns an image about its centre; beyond its borders it is mirrored.
+
+    Args:
+        image: (H, W, C), uint8, uint16 or floating in [0, 1].
+        degrees: Counter-clockwise.
+
+    Returns:
+        float32 in [0, 1], the image's shape, interpolated bilinearly.
+    """
+    image = images.unit_range(images.check_image(image, channels=None))
+    lengths = images.lengths(image)
+    angle = tf.convert_to_tensor(degrees, tf.float32) * (math.pi / 180)
+    sine, cosine = tf.sin(angle), tf.cos(angle)
+    y, x = tf.unstack(tf.cast(lengths - 1, tf.float32) / 2, num=2)
+    # Pixel (x, y) of the result is that at (a x + b y + c, d x + e y + f) of the image.
+    rows = [cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y]
+    turned = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=tf.stack([*rows, 0.0, 0.0])[None],
+        output_shape=lengths,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+        fill_value=0.0,
+    )[0]
+    return tf.ensure_shape(images.clip(turned), image.shape)
 
 
 def gaussian_noise(
@@ -49,7 +77,7 @@ def gaussian_noise(
     """Adds independent normal noise to every channel of every pixel; clipped.
 
     Args:
-        image: (H, W, 3) or (N, H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C) or (N, H, W, C), uint8, uint16 or floating in [0, 1].
         seed: (2,), see `seeds.example_seed`; one for a batch, whose images get noise of their own.
         stddev: Standard deviation for images in [0, 1], at least 0. The default is ours, between
             the first two of the five severities of ImageNet-C (0.08, 0.12; arXiv 1903.12261).
@@ -62,7 +90,7 @@ def gaussian_noise(
     """
     if not tf.is_tensor(stddev):
         require(stddev >= 0, "stddev", "must be at least 0", stddev)
-    image = images.unit_range(images.check_image(image, batched=True))
+    image = images.unit_range(images.check_image(image, batched=True, channels=None))
     # Philox by name, as in `seeds`: the default differs between devices.
     noise = tf.random.stateless_normal(tf.shape(image), seed, stddev=stddev, alg="philox")
     return tf.ensure_shape(images.clip(image + noise), image.shape)
@@ -75,7 +103,8 @@ def sobel(image: tf.Tensor) -> tf.Tensor:
     from 0 to 1 along an axis gives 1. Beyond the border the image is mirrored.
 
     Args:
-        image: (H, W, 3) or (N, H, W, 3), uint8 or floating in [0, 1]; at least 2 x 2 pixels.
+        image: (H, W, C) or (N, H, W, C), uint8, uint16 or floating in [0, 1]; at least
+            2 x 2 pixels.
 
     Returns:
         float32 in [0, 1], the image's shape. Corners of full contrast, up to 1.12, are clipped.
@@ -83,33 +112,35 @@ def sobel(image: tf.Tensor) -> tf.Tensor:
     Raises:
         InputError: The image is known to be smaller than 2 x 2.
     """
-    image = images.unit_range(images.check_image(image, batched=True))
+    image = images.unit_range(images.check_image(image, batched=True, channels=None))
     known = [length for length in image.shape[-3:-1] if length is not None]
     require(min(known, default=2) >= 2, "image", "must have at least 2 x 2 pixels", image.shape)
-    batch = image if image.shape.rank == 4 else image[tf.newaxis]  # (N, H, W, 3)
-    gradients = tf.image.sobel_edges(batch)  # (N, H, W, 3, 2)
-    edges = images.clip(tf.norm(gradients, axis=-1) / _LARGEST_STEP)  # (N, H, W, 3)
+    batch = image if image.shape.rank == 4 else image[tf.newaxis]  # (N, H, W, C)
+    gradients = tf.image.sobel_edges(batch)  # (N, H, W, C, 2)
+    edges = images.clip(tf.norm(gradients, axis=-1) / _LARGEST_STEP)  # (N, H, W, C)
     return edges if image.shape.rank == 4 else edges[0]
 
 
-def cutout(image: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Blackens a square of half the image's side around a random point (Fig. 4).
+def cutout(image: tf.Tensor, draws: Sequence[tf.Tensor], side: float = 0.5) -> tf.Tensor:
+    """Blackens a square around a random point, half as wide as the image (Fig. 4).
 
     The paper gives no size: this is that of DeVries and Taylor (arXiv 1708.04552) on CIFAR-10,
     16 of 32 px. Its centre is uniform over the image, so that the square may reach beyond it.
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8, uint16 or floating in [0, 1].
         draws: `CUTOUT_DRAWS` numbers uniform in [0, 1).
+        side: Of the square, as a share of the image's shorter side, in (0, 1]; rounded down to an
+            even number of pixels.
 
     Returns:
         float32 in [0, 1], the image's shape.
     """
-    image = images.unit_range(images.check_image(image))
+    image = images.unit_range(images.check_image(image, channels=None))
     lengths = images.lengths(image)
     inside = []
     for length, draw in zip(tf.unstack(lengths, num=2), draws, strict=True):
-        half = tf.reduce_min(lengths) // 4
+        half = tf.cast(tf.cast(tf.reduce_min(lengths), tf.float32) * (side / 2), tf.int32)
         first = seeds.below(draw, length) - half
         at = tf.range(length)
         inside.append((at >= first) & (at < first + 2 * half))
@@ -121,13 +152,13 @@ def solarize(image: tf.Tensor, threshold: float | tf.Tensor = 0.5) -> tf.Tensor:
     """Inverts the values at and above a threshold (B.2).
 
     Args:
-        image: (..., 3), uint8 or floating in [0, 1].
+        image: (H, W, C) or (N, H, W, C), uint8, uint16 or floating in [0, 1].
         threshold: In [0, 1]; the default is that of the Python Imaging Library.
 
     Returns:
         float32 in [0, 1], the image's shape.
     """
-    image = images.unit_range(images.check_image(image, batched=True))
+    image = images.unit_range(images.check_image(image, batched=True, channels=None))
     return tf.where(image < threshold, image, 1.0 - image)
 
 
@@ -135,22 +166,22 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
     """Evens out the histogram of every channel (B.2), as the Python Imaging Library does.
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1]; rounded to 256 levels.
+        image: (H, W, C), uint8, uint16 or floating in [0, 1]; rounded to 256 levels.
 
     Returns:
         float32 in [0, 1] on those levels, the image's shape. A channel of a single level stays.
     """
-    image = images.check_image(image)
-    levels = images.to_levels(image)  # (H, W, 3)
-    channels = tf.reshape(tf.transpose(levels, [2, 0, 1]), [3, -1])  # (3, HW)
-    counts = tf.math.bincount(channels, minlength=256, maxlength=256, axis=-1)  # (3, 256)
+    image = images.check_image(image, channels=None)
+    levels = images.to_levels(image)  # (H, W, C)
+    channels = tf.reshape(tf.transpose(levels, [2, 0, 1]), [tf.shape(image)[2], -1])  # (C, HW)
+    counts = tf.math.bincount(channels, minlength=256, maxlength=256, axis=-1)  # (C, 256)
     occupied = tf.where(counts > 0, tf.range(256), -1)
-    last = tf.gather(counts, tf.reduce_max(occupied, axis=-1), batch_dims=1)  # (3,)
-    step = ((tf.reduce_sum(counts, axis=-1) - last) // 255)[:, None]  # (3, 1)
-    below = tf.cumsum(counts, axis=-1, exclusive=True)  # (3, 256)
+    last = tf.gather(counts, tf.reduce_max(occupied, axis=-1), batch_dims=1)  # (C,)
+    step = ((tf.reduce_sum(counts, axis=-1) - last) // 255)[:, None]  # (C, 1)
+    below = tf.cumsum(counts, axis=-1, exclusive=True)  # (C, 256)
     table = tf.clip_by_value((below + step // 2) // tf.maximum(step, 1), 0, 255)
     table = tf.where(step > 0, table, tf.range(256))
-    even = tf.transpose(tf.gather(table, channels, batch_dims=1))  # (HW, 3)
+    even = tf.transpose(tf.gather(table, channels, batch_dims=1))  # (HW, C)
     return tf.ensure_shape(images.from_levels(tf.reshape(even, tf.shape(image))), image.shape)
 
 
@@ -160,14 +191,14 @@ def motion_blur(image: tf.Tensor, draws: Sequence[tf.Tensor], length: int) -> tf
     The paper gives no length: the caller's is that of the blur, 10 % of the image.
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8, uint16 or floating in [0, 1].
         draws: `MOTION_BLUR_DRAWS` numbers uniform in [0, 1).
         length: Of the line in pixels; even ones are raised by one, 1 changes nothing.
 
     Returns:
         float32 in [0, 1], the image's shape.
     """
-    image = images.unit_range(images.check_image(image))
+    image = images.unit_range(images.check_image(image, channels=None))
     radius = length // 2
     if radius == 0:
         return image
@@ -181,6 +212,7 @@ def motion_blur(image: tf.Tensor, draws: Sequence[tf.Tensor], length: int) -> tf
     kernel = tf.einsum("ip,jp->ij", rows, columns)  # bilinear shares of the points
     kernel /= tf.reduce_sum(kernel)
     padded = tf.pad(image, [[radius, radius], [radius, radius], [0, 0]], mode="SYMMETRIC")
-    kernels = tf.tile(kernel[:, :, None, None], [1, 1, 3, 1])  # (K, K, 3, 1)
+    channels = image.shape[-1]
+    kernels = tf.tile(kernel[:, :, None, None], [1, 1, channels, 1])  # (K, K, C, 1)
     blurred = tf.nn.depthwise_conv2d(padded[None], kernels, [1, 1, 1, 1], "VALID")[0]
     return images.clip(tf.ensure_shape(blurred, image.shape))

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import tensorflow as tf
 
+from simclr_tf.augment.operations import failed_function
 from simclr_tf.data import decoders, limits, orientation
 from simclr_tf.data.reading import FILES, STORED, Reading
 from simclr_tf.data.retry import TRANSIENT, Backoff, plain_reason
@@ -248,6 +249,8 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
         _name_bad_record(source, split, error)
         raise
     except tf.errors.InvalidArgumentError as error:
+        if (found := failed_function(error)) is not None:
+            raise found from error
         try:
             bad = next(bad_examples(source, split, setting), None)
         except (tf.errors.OpError, UnicodeDecodeError):

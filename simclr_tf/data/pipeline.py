@@ -122,7 +122,12 @@ def resolve_sharding(source: Source, split: str, cache: bool, setting: str) -> s
 
 
 def train_batches(
-    source: Source, stream: Stream, views: ViewMaker, start_step: int = 0, part: Part = Part()
+    source: Source,
+    stream: Stream,
+    views: ViewMaker,
+    start_step: int = 0,
+    part: Part = Part(),
+    epochs: tf.data.Dataset | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of batches, each image once per epoch and never twice in a batch.
 
@@ -140,6 +145,8 @@ def train_batches(
         views: Makes all views of an image, of fixed size S, from one decoding.
         start_step: Step that the first batch belongs to.
         part: Of this input pipeline. What others deliver is not decoded.
+        epochs: Numbers of the epochs to deliver, int64, each from its first step on; None: all,
+            from that of `start_step`.
 
     Returns:
         For every step R / count elements, one for each replica of this pipeline, in order; replica
@@ -154,7 +161,7 @@ def train_batches(
     rows = _rows_per_element(stream.batch_size, part, "train_batch_size")
     steps = steps_per_epoch(source, stream.split, stream.batch_size)
     share = _share(source, stream, part)
-    ordered, read = _ordered(source, stream, share, steps, start_step)
+    ordered, read = _ordered(source, stream, share, steps, start_step, epochs)
     numbered = stream.service is not None
     views = views.of_shape(source.image_shape, source.reading, source.channels)
     make = _maker(ordered, read, views, stream.seed, numbered)
@@ -401,7 +408,12 @@ def _share(source: Source, stream: Stream, part: Part) -> _Share:
 
 
 def _ordered(
-    source: Source, stream: Stream, share: _Share, steps: int, start_step: int
+    source: Source,
+    stream: Stream,
+    share: _Share,
+    steps: int,
+    start_step: int,
+    epochs: tf.data.Dataset | None,
 ) -> tuple[tf.data.Dataset, Callable[[Example], Example]]:
     """Pairs (epoch, record) from a step on, and the function that reads a record."""
     cache, seed = stream.cache or source.always_cached, stream.seed
@@ -416,7 +428,9 @@ def _ordered(
         # Zipped, not mapped: a function call per record would cost more than reading it.
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(epoch).repeat(), ordered))
 
-    return tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(order_of_epoch), read
+    if epochs is None:
+        epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
+    return epochs.flat_map(order_of_epoch), read
 
 
 def _shuffle_buffer(source: Source, split: str, cached: bool) -> int:

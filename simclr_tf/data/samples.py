@@ -41,9 +41,10 @@ def sample_views(
         seeds = pipeline.view_seeds(stream.seed, epoch, example["id"], recipe.count)
         augmented.append(make(image, seeds))
         height, width = image.shape[:2]
-        described.append(description.describe_views(
-            seeds, (height, width), size, recipe.augment, recipe.distorted
-        ))  # fmt: skip
+        own = recipe.own_views
+        described.append(description.describe_own(own, recipe.count) if own is not None else
+                         description.describe_views(seeds, (height, width), size, recipe.policy,
+                                                    recipe.distorted))  # fmt: skip
     return SampleViews(
         np.stack(originals),
         [np.stack(made) for made in zip(*augmented, strict=True)],

@@ -14,13 +14,14 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import tensorflow as tf
 
-from simclr_tf.augment import composed, crop, distortion, images, policy
+from simclr_tf.augment import composed, crop, distortion, images, operations, policy
 from simclr_tf.augment import seeds as random
 from simclr_tf.data import reduced
 from simclr_tf.data.decode import decode_image, decode_stored, to_byte_range
 from simclr_tf.data.reading import FILES, Reading
 from simclr_tf.errors import require
-from simclr_tf.settings.augment import AugmentConfig
+from simclr_tf.settings.augment import AugmentConfig, as_policy
+from simclr_tf.settings.view_text import Views
 
 TrainView: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image uint8, seed) -> view
 Example: TypeAlias = dict[str, tf.Tensor]
@@ -113,16 +114,54 @@ class ViewRecipe:
         image_size: Side of a view in pixels.
         count: Views per image.
         distorted: Whether views are more than crops and flips.
+        views: The user's own, in the place of those of `augment`, where `distorted`. None: what
+            `augment.views` says, if it says something.
     """
 
     augment: AugmentConfig
     image_size: int
     count: int = 1
     distorted: bool = False
+    views: Views | None = None
+
+    @property
+    def own_views(self) -> Views | None:
+        """The user's own views, None where they are the paper's policy or that of `augment`."""
+        if not self.distorted:
+            return None
+        chosen = self.augment.own_views if self.views is None else self.views
+        if chosen is not None and self.count == 1:
+            chosen = Views(chosen.of_view(0))
+        return None if chosen is None or as_policy(chosen) is not None else chosen
+
+    @property
+    def policy(self) -> AugmentConfig:
+        """`augment`, or the paper's policy that the user's own views equal."""
+        chosen = self.augment.own_views if self.views is None else self.views
+        if chosen is None or not self.distorted:
+            return self.augment
+        found = as_policy(Views(chosen.of_view(0)))
+        return self.augment if found is None else dataclasses.replace(
+            found, augment_on=self.augment.augment_on
+        )  # fmt: skip
 
     def of_image(self) -> composed.ViewsOfImage:
         """The function from an image and its seeds, (V, 2), to its views."""
-        return composed.views_of_image(self.image_size, self.augment, self.distorted)
+        own = self.own_views
+        if own is not None:
+            return operations.views_of_image(own, self.image_size)
+        return composed.views_of_image(self.image_size, self.policy, self.distorted)
+
+    def check(self) -> None:
+        """Traces the user's own views once.
+
+        Raises:
+            InputError: A function can't be imported or used, or an operation needs other channels.
+        """
+        if self.own_views is not None:
+            tf.function(self.of_image(), autograph=False).get_concrete_function(
+                tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((self.count, 2), tf.int64)
+            )
 
     def maker(self, compiled: bool = True) -> ViewMaker:
         """Makes the views of `of_image`, those of the paper's policy faster.
@@ -130,14 +169,15 @@ class ViewRecipe:
         Args:
             compiled: Whether XLA may be used.
         """
-        if self.distorted and not self.augment.is_plain:
+        policy = self.policy
+        if self.own_views is not None or (self.distorted and not policy.is_plain):
             return ImageViews(self.count, self.of_image())
         return PolicyViews(
             self.count,
             self.image_size,
-            self.augment,
+            policy,
             distorted=self.distorted,
-            on_device=self.distorted and self.augment.augment_on == "device",
+            on_device=self.distorted and policy.augment_on == "device",
             compiled=compiled,
         )
 

@@ -166,7 +166,10 @@ def keep_views(experiment: Experiment, samples: SampleViews, epoch: int) -> None
     run = experiment.run
     if run.page.report:
         operations = [
-            [[in_words(one, run.augment.brightness) for one in image] for image in view]
+            [
+                [in_words(one, experiment.recipe.policy.brightness) for one in image]
+                for image in view
+            ]
             for view in samples.operations
         ]
         kept.ViewSamples(

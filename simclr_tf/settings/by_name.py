@@ -17,8 +17,8 @@ from simclr_tf.settings.run import RunConfig
 
 Config = typing.TypeVar("Config")
 
-# No transforms; no TPU by that name.
-_MAY_BE_EMPTY = ("transforms", *TPU_NAMES)
+# No transforms, no views of one's own; no TPU by that name.
+_MAY_BE_EMPTY = ("transforms", "views", *TPU_NAMES)
 
 
 def setting_fields(config_class: type) -> Iterator[tuple[str, Any, Any]]:

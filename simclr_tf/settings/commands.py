@@ -45,8 +45,8 @@ class Evaluate:
     """
 
     UNREAD: ClassVar[frozenset[str]] = frozenset(
-        {*_TRAINING_INPUT, *_KEEPING, *_STEP, "augmentation", "transforms", "augment_on", "teacher",
-         "distill_alpha"}
+        {*_TRAINING_INPUT, *_KEEPING, *_STEP, "augmentation", "transforms", "views", "augment_on",
+         "teacher", "distill_alpha"}
     )  # fmt: skip
 
     model_dir: str
@@ -149,7 +149,7 @@ class Study:
         {"knn", "linear_probe", "eval_timeout_secs", "keep_hub_module_max", "eval_name",
          "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "keep_best", "teacher",
          "distill_temperature", "distill_alpha", "fine_tune_after_block",
-         "zero_init_logits_layer"}
+         "zero_init_logits_layer", "views"}
     )  # fmt: skip
 
     run: RunConfig
@@ -187,8 +187,8 @@ COMMANDS: dict[str, type] = {
 TRAINING_MODES = ("train", "eval", "train_then_eval")
 _CONTRASTIVE = ("objective", "temperature", "margin", "semi_hard", "negatives", "hidden_norm",
                 "loss_block_size")  # fmt: skip
-_DISTORTION = ("augmentation", "transforms", "color_jitter_strength", "use_blur", "brightness",
-               "augment_on")  # fmt: skip
+_POLICY = ("augmentation", "transforms", "color_jitter_strength", "use_blur", "brightness")
+_DISTORTION = (*_POLICY, "views", "augment_on")
 _OF_RESNET = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem", "remat")
 # What only `mode=eval` can do without: it trains nothing.
 _ONLY_TRAINING = frozenset(
@@ -240,6 +240,8 @@ def idle(mode: str, settings: Mapping[str, Any]) -> dict[str, str]:
         add(("lineareval_while_pretraining",), f"train_mode={train_mode}")
     if train_mode in ("finetune", "distill"):
         add(_DISTORTION, f"train_mode={train_mode}")
+    elif settings["views"]:
+        add((*_POLICY, "crop_area_min"), f"views={settings['views']}")
     if train_mode in ("supervised", "distill"):
         add(("proj_head_mode", "proj_out_dim", "num_proj_layers"), f"train_mode={train_mode}")
     if train_mode != "distill":

@@ -12,6 +12,7 @@ from typing import Any
 
 _TPU_NAMES = ("tpu_name", "master", "tpu_zone", "gcp_project")
 _OF_PRETRAINING = ("gradient_cache_chunk", "gradient_cache_bn")
+_STRENGTHS = ("color_jitter_strength", "use_blur", "brightness", "crop_area_min")
 _OF_FINETUNING = ("fine_tune_after_block", "ft_proj_selector")
 
 # Given setting -> what it switches off. `name=value` on either side: with that value only.
@@ -42,7 +43,9 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
     "augmentation=simclr": ("transforms",),
     "augmentation=one_branch": ("augment_on=device",),
     "augmentation=autoaugment": ("transforms", "augment_on=device"),
-    "transforms": ("augment_on=device",),
+    "transforms": ("augment_on=device", "views"),
+    "views": ("augmentation", "transforms", *_STRENGTHS, "augment_on=device"),
+    **dict.fromkeys(("augmentation", *_STRENGTHS), ("views",)),
     # Devices: one way to compute at a time.
     "use_tpu=True": ("strategy", "num_logical_cpus"),
     "use_tpu=False": ("strategy=tpu", *_TPU_NAMES),

@@ -13,6 +13,8 @@ from simclr_tf.augment import distortion, policy, seeds
 from simclr_tf.config import AugmentConfig
 from simclr_tf.data import views
 from simclr_tf.data.decode import decode_image
+from simclr_tf.errors import InputError
+from simclr_tf.settings.view_text import parse_views
 
 LEVEL = 1 / 255
 CONFIGS = {
@@ -135,3 +137,79 @@ def test_without_xla_views_are_made_all_the_same(monkeypatch):
     monkeypatch.undo()
     views.compiles.cache_clear()
     assert views.compiles()
+
+
+# Views of the user's own.
+
+POLICIES = {
+    "crop flip color grayscale blur": AugmentConfig(),
+    "crop(0.3,1) flip color(0.5,brightness=additive) grayscale":
+        AugmentConfig(crop_area_min=0.3, color_jitter_strength=0.5, brightness="additive",
+                      use_blur=False),
+    "crop flip blur": AugmentConfig(color_jitter_strength=0.0),
+    "crop(0.2,1) flip": AugmentConfig(crop_area_min=0.2, color_jitter_strength=0.0,
+                                      use_blur=False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [16, 72])
+@pytest.mark.parametrize("text", POLICIES)
+def test_the_papers_policy_in_words_is_made_the_fast_way(text, size):
+    own = views.ViewRecipe(AugmentConfig(views=text), size, 2, distorted=True)
+    wanted = views.ViewRecipe(POLICIES[text], size, 2, distorted=True)
+    assert own.maker() == wanted.maker() and isinstance(own.maker(), views.PolicyViews)
+    assert own.own_views is None
+    by_object = views.ViewRecipe(AugmentConfig(), size, 2, True, parse_views(text))
+    assert by_object.maker() == wanted.maker()
+    if size == 16 and text == "crop flip color grayscale blur":
+        images = [_encoded(24, 28, i) for i in range(3)]
+        for found, expected in zip(*(
+            _batch(recipe.maker(), images)[0].values() for recipe in (own, wanted)
+        ), strict=True):  # fmt: skip
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["crop", "flip crop", "crop flip color", "crop flip color grayscale(0.3)", "crop flip color(0)",
+     "crop(0.1,0.9) flip", "crop flip(vertical)", "crop flip blur(0.4)", "crop flip color(p=0.7)",
+     "crop flip | crop flip blur", "crop flip crop", "crop(aspect=(1,1)) flip"],
+)  # fmt: skip
+def test_all_else_is_made_as_it_is_written(text):
+    recipe = views.ViewRecipe(AugmentConfig(views=text), 16, 2, distorted=True)
+    assert recipe.own_views == parse_views(text)
+    assert isinstance(recipe.maker(), views.ImageViews)
+
+
+def test_own_views_from_encoded_images():
+    recipe = views.ViewRecipe(AugmentConfig(views="solarize(0) | rot90"), 24, 2, distorted=True)
+    images = [_encoded(24, 24, i) for i in range(3)]
+    batch, all_seeds = _batch(recipe.maker(), images)
+    pixels = np.stack([decode_image(image) for image in images]) / 255
+    np.testing.assert_allclose(batch["view_0"], 1 - pixels, atol=1e-6)
+    for i, seed in enumerate(all_seeds):
+        wanted = recipe.of_image()(decode_image(images[i]), seed)[1]
+        np.testing.assert_allclose(batch["view_1"][i], wanted, atol=1e-6)
+
+
+def test_one_view_is_made_by_the_first_list():
+    config = AugmentConfig(views="crop flip | rot90")
+    assert isinstance(views.ViewRecipe(config, 16, 1, distorted=True).maker(), views.PolicyViews)
+    other = views.ViewRecipe(AugmentConfig(views="rot90 | crop"), 16, 1, distorted=True)
+    assert other.own_views == parse_views("rot90")
+
+
+def test_fine_tuning_only_crops_and_flips():
+    config = AugmentConfig(views="rot90 no.module:here", crop_area_min=0.4)
+    recipe = views.ViewRecipe(config, 16, 1, distorted=False)
+    recipe.check()
+    assert isinstance(recipe.maker(), views.PolicyViews)
+    assert recipe.maker().augment.crop_area_min == 0.4
+
+
+def test_views_that_cannot_be_made_are_refused_beforehand():
+    for name in ("no.module:here", f"{__name__}:_encoded"):
+        recipe = views.ViewRecipe(AugmentConfig(views=f"crop {name}"), 16, 2, distorted=True)
+        with pytest.raises(InputError) as caught:
+            recipe.check()
+        assert caught.value.name == name

@@ -20,6 +20,11 @@ from simclr_tf.settings.augment import TRANSFORMS, AugmentConfig
         ({"augmentation": "one_branch", "augment_on": "device"}, "augment_on"),
         ({"transforms": "sobel", "augment_on": "device"}, "augment_on"),
         ({"augment_on": "gpu"}, "augment_on"),
+        ({"views": "crop flop"}, "views"),
+        ({"views": "crop", "transforms": "sobel"}, "views"),
+        ({"views": "crop", "augmentation": "autoaugment"}, "views"),
+        ({"views": "crop rot90", "augment_on": "device"}, "augment_on"),
+        ({"views": "crop flip | crop flip blur", "augment_on": "device"}, "augment_on"),
         ({"color_jitter_strength": float("nan")}, "color_jitter_strength"),
         ({"color_jitter_strength": -1.0}, "color_jitter_strength"),
     ],
@@ -50,6 +55,10 @@ def test_names_are_listed_in_order_without_spaces():
         ({"transforms": "sobel"}, False),
         ({"augmentation": "one_branch"}, False),
         ({"augmentation": "autoaugment"}, False),
+        ({"views": "crop flip color(0.5) grayscale", "augment_on": "device"}, True),
+        ({"views": "crop(0.5,1) flip | crop(0.5,1) flip"}, True),
+        ({"views": "crop rot90"}, False),
+        ({"views": "crop flip any.module:function"}, False),
     ],
 )
 def test_the_papers_policy_is_told_apart(settings, plain):

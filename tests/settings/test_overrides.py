@@ -5,6 +5,7 @@ import json
 import pytest
 
 from flags import definitions, parsing
+from simclr_tf.config import AugmentConfig
 from simclr_tf.errors import InputError
 from simclr_tf.settings import by_name, overrides, recipes
 from simclr_tf.settings.commands import COMMANDS
@@ -107,6 +108,30 @@ def test_two_switches_that_contradict_are_refused():
         parsing.parse_command_line(["--use_tpu=False", "--strategy=tpu"])
 
 
+def test_own_views_take_the_place_of_a_recipes_policy():
+    line = ["--recipe=cifar10_r18", "--model_dir=x"]
+    own = parsing.parse_command_line([*line, "--views=crop rot90"])
+    assert own.config.augment == AugmentConfig(views="crop rot90")
+    assert any("--color_jitter_strength=0.5 does not count" in note for note in own.notes)
+    with pytest.raises(InputError, match="views must be empty with augmentation or transforms"):
+        parsing.parse_command_line([*line, "--views=crop", "--transforms=sobel"])
+
+
+def test_a_recorded_run_keeps_its_views_but_imports_nothing_by_itself(tmp_path):
+    line, record = [f"--model_dir={tmp_path}"], {"dataset": "digits", "image_size": 8}
+    (tmp_path / "flags.json").write_text(json.dumps({**record, "views": "crop rot90 | blur"}))
+    assert parsing.parse_command_line(line).config.augment.views == "crop rot90 | blur"
+    changed = parsing.parse_command_line([*line, "--use_blur=False"])
+    assert changed.config.augment == AugmentConfig(use_blur=False)
+    (tmp_path / "flags.json").write_text(json.dumps({**record, "views": "crop os:abort"}))
+    with pytest.raises(InputError, match="views must be given again: the record of a run names"):
+        parsing.parse_command_line(line)
+    given = parsing.parse_command_line([*line, "--views=crop os:abort"])
+    assert given.config.augment.views == "crop os:abort"
+    judged = parsing.parse_command_line([*line, "--mode=evaluate", "--dataset=digits"])
+    assert judged.config.augment.views == ""
+
+
 def text_flags():
     values = definitions.define_flags()
     return [name for name in values if values[name].flag_type() == "string"]
@@ -115,7 +140,7 @@ def text_flags():
 @pytest.mark.parametrize("name", text_flags())
 def test_an_empty_text_is_refused_where_it_says_nothing(name):
     words = [f"--{name}=", "--model_dir=x"] if name != "model_dir" else ["--model_dir="]
-    if name in ("transforms", "tpu_name", "tpu_zone", "gcp_project", "master"):
+    if name in ("transforms", "views", "tpu_name", "tpu_zone", "gcp_project", "master"):
         parsing.parse_command_line(words)
     else:
         with pytest.raises(InputError, match="must not be empty") as caught:
