@@ -26,6 +26,7 @@ from simclr_tf.models.resnet import ResNet
 from simclr_tf.optimizers import schedule
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.run import RunConfig
+from simclr_tf.settings.view_text import Views
 from simclr_tf.training import compilation, lengths, run_config, teachers
 from simclr_tf.training.callbacks import check_callbacks
 from simclr_tf.training.fit import TrainingPlan
@@ -41,11 +42,13 @@ class Given:
     Attributes:
         source: The images.
         encoder: The encoder; the settings call it `keras:NAME`.
+        views: What makes the views; the settings have its text.
         callbacks: Hear of the training; see `simclr_tf.training.callbacks`.
     """
 
     source: sources.Source | None = None
     encoder: keras.Model | None = None
+    views: Views | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
 
 
@@ -124,7 +127,9 @@ class Experiment:
     def recipe(self) -> views.ViewRecipe:
         """Which views are made of a training image."""
         task, size = self.task, self.run.data.image_size
-        return views.ViewRecipe(self.run.augment, size, task.num_views, task.distorted)
+        return views.ViewRecipe(
+            self.run.augment, size, task.num_views, task.distorted, self.given.views
+        )
 
     @property
     def bank_is_separate(self) -> bool:
@@ -163,6 +168,9 @@ def prepare(
     asked, run = run, _settle_devices(_settle_antialias(run, notes), job, trains)
     kept = Searches(os.path.join(run.model_dir, run_folder.BAD_IMAGES), job.is_chief, say)
     whole = given.source or sources.open_source(run.data, job.say, kept)
+    wanted = run.model.encoder.channels
+    require(whole.channels == wanted, "channels", f"must be {whole.channels}, as many as the "
+            f"images of {whole.name} have", wanted)  # fmt: skip
     _check_encoder(run, given, trains)
     _check_labels(run, whole)
     labelled = labels.limit_labels(
@@ -184,7 +192,7 @@ def prepare(
     run = _settle_sharding(run, source)
     plan, more = _plan(run, source, summarizes_epochs=bool(given.callbacks))
     teacher = teachers.load_teacher(run.distill.teacher, run.data.image_size, job, source)
-    made.recipe.check()
+    made.recipe.check(source.channels)
     if teacher is not None:
         more += teachers.describe(teacher, run.data.image_size)
     if compiling := compilation.note(asked.train.jit_compile, job.strategy):

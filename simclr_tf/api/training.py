@@ -22,7 +22,9 @@ from simclr_tf.experiment import Given
 from simclr_tf.modes import training
 from simclr_tf.settings import by_name, commands, overrides, recipes
 from simclr_tf.settings.model import OWN
+from simclr_tf.settings.operations import Step
 from simclr_tf.settings.run import RunConfig
+from simclr_tf.settings.view_text import Views, as_views
 
 _LARGEST_DEFAULT = 224  # px
 _WARMUP_SHARE = 0.1  # of a run, at most, where nobody says how long
@@ -32,6 +34,7 @@ def pretrain(
     images: Any,
     *,
     encoder: keras.Model | str | None = None,
+    views: Views | Sequence[Step] | str | None = None,
     labels: Any = None,
     model_dir: str | os.PathLike[str] | None = None,
     steps: int | None = None,
@@ -61,6 +64,9 @@ def pretrain(
         encoder: A tf_keras model from images (N, H, W, C), floats in [0, 1], to features or a map;
             it is trained in place. Or a name, see `EncoderConfig`. None is the ResNet of the
             settings.
+        views: How views are made: a list of operations of `simclr_tf.views` and of functions of an
+            image (and a seed), its text, or `views.Views` of two lists. None is the policy of the
+            settings, the paper's.
         labels: (N,) whole numbers, of arrays: for the linear head that is trained beside the
             encoder and teaches it nothing.
         model_dir: Folder of the run; None makes a new one in `runs`.
@@ -91,6 +97,9 @@ def pretrain(
     model = None if isinstance(encoder, str) else encoder
     if encoder is not None:
         chosen["encoder"] = encoder if model is None else _own_name(model)
+    own = None if views is None else as_views(views)
+    if own is not None:
+        chosen["views"] = own.text
     channels = chosen.get("channels") or _input_shape(model)[-1]
     source = as_source(images, labels, value_range, class_names, channels,
                        chosen.get("data_dir"), say)  # fmt: skip
@@ -102,7 +111,7 @@ def pretrain(
     chosen.setdefault("channels", source.channels)
     run = _config(source, model, chosen, recipe)
     flags = {**by_name.flatten(run), "mode": "train"}
-    given = Given(None if named else source, model, tuple(callbacks))
+    given = Given(None if named else source, model, own, tuple(callbacks))
     training.train(run, None, flags, say, given)
     return Run(run.model_dir, source=given.source, encoder=model, say=say)
 
@@ -149,13 +158,13 @@ def _config(
         settings["image_size"] = size
     for name in overrides.switched_off(base, settings):
         del base[name]
-    everything = by_name.flatten(RunConfig(settings["model_dir"]))
-    for name in sorted(settings.keys() - everything.keys()):
+    defaults = by_name.setting_defaults(RunConfig)
+    for name in sorted(settings.keys() - defaults.keys() - {"model_dir"}):
         raise InputError(name, "is not a setting of a run", settings[name])
-    values = {**everything, **base, **settings}
+    values = {**defaults, **base, **settings}
     idle = commands.idle("train", values)
     for name in sorted(idle.keys() & settings.keys()):
-        if settings[name] != everything[name]:
+        if settings[name] != defaults[name]:
             raise InputError(name, f"has no effect with {idle[name]}", settings[name])
     if "warmup_epochs" not in {**base, **settings}:
         values["warmup_epochs"] = _warmup(values, source)

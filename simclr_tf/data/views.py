@@ -152,15 +152,20 @@ class ViewRecipe:
             return operations.views_of_image(own, self.image_size)
         return composed.views_of_image(self.image_size, self.policy, self.distorted)
 
-    def check(self) -> None:
+    def check(self, channels: int = 3) -> None:
         """Traces the user's own views once.
+
+        Args:
+            channels: Of the images.
 
         Raises:
             InputError: A function can't be imported or used, or an operation needs other channels.
         """
+        self.maker(compiled=False).of_shape(None, None, channels)
         if self.own_views is not None:
+            image = tf.TensorSpec((None, None, channels), tf.float32)
             tf.function(self.of_image(), autograph=False).get_concrete_function(
-                tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((self.count, 2), tf.int64)
+                image, tf.TensorSpec((self.count, 2), tf.int64)
             )
 
     def maker(self, compiled: bool = True) -> ViewMaker:

@@ -44,6 +44,21 @@ def setting_names(config_class: type) -> list[str]:
     return [name for name, _ in setting_types(config_class)]
 
 
+def setting_defaults(config_class: type) -> dict[str, Any]:
+    """Defaults of all settings of a dataclass, those of nested dataclasses included.
+
+    Settings without a default are left out.
+    """
+    hints = typing.get_type_hints(config_class)
+    defaults: dict[str, Any] = {}
+    for field in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(hints[field.name]):
+            defaults |= setting_defaults(typing.cast(type, hints[field.name]))
+        elif field.default is not dataclasses.MISSING:
+            defaults[field.name] = field.default
+    return defaults
+
+
 def build_run_config(settings: Mapping[str, Any]) -> RunConfig:
     """The `RunConfig` whose settings have the given values, and defaults elsewhere.
 
