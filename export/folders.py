@@ -21,7 +21,7 @@ from simclr_tf.removal import Kind, held, is_kind, make_scratch, remove_tree, un
 # The files of each kind of folder that is written here, and one that no other folder has.
 _MODULE = (
     r"saved_model\.pb|fingerprint\.pb|variables/variables\.[\w.-]+"
-    r"|assets\.extra/(simclr_tf\.json|README\.md)"
+    r"|assets\.extra/(simclr_tf\.json|encoder\.json|README\.md)"
 )
 _BUNDLE = rf"README\.md|encoder\.(tar\.gz|keras)|saved_model/({_MODULE})"
 _REFERENCE = r"checkpoint|simclr_tf\.json|ckpt-\d+\.(index|data-\d+-of-\d+)"

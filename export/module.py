@@ -48,10 +48,11 @@ def plain_copy(model: Network) -> Network:
         encoder = KerasEncoder(body, shape[0], shape[-1])
     copy = Network(config, model.num_classes, whole_head=model.whole_head, encoder=encoder)
     copy.detach_linear_head = False
-    # Both list them in the same order; names of a Keras model are its author's.
-    for source, variable in zip(model.variables, copy.variables, strict=True):
-        # Of several replicas any has the same value; to ask all would take all workers.
-        variable.assign(local_value(source))
+    sources = {variable.name: variable for variable in model.variables}
+    for variable in copy.variables:
+        if encoder is None or not encoder.has(variable):  # the body is copied already
+            # Of several replicas any has the same value; to ask all would take all workers.
+            variable.assign(local_value(sources[variable.name]))
     return copy
 
 

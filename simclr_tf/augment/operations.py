@@ -225,7 +225,7 @@ def _own(step: ops.own, image: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tens
     function, name = cast(Callable[..., Any], step.function), step.text
     arguments = (image, seed) if step.takes_seed else (image,)
     try:
-        made = tf.convert_to_tensor(tf.function(function)(*arguments))
+        made = tf.convert_to_tensor(_traced(function)(*arguments))
     except Exception as error:  # whatever the function does
         *_, last = "", *str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {last.strip()}"
@@ -243,6 +243,12 @@ def _own(step: ops.own, image: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tens
             tf.ensure_shape(tf.identity(made), image.shape), _RETURNED.format(name, "finite values")
         )
     return images.clip(made)
+
+
+@functools.cache
+def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """With Python's loops and conditions on tensors."""
+    return tf.function(function)
 
 
 def _shape(image: tf.Tensor) -> str:

@@ -55,7 +55,7 @@ class KerasEncoder(keras.Model):
         self._takes_training = _takes_training(body)
         _check_inputs(body, self.example_shape)
         try:
-            endpoints = self(tf.zeros([1, *self.example_shape]))
+            endpoints = self.call(tf.zeros([1, *self.example_shape]))
         except Exception as error:  # whatever a foreign model raises
             raise InputError("encoder", f"must map images (N, {image_size}, {image_size}, "
                              f"{channels}) to features, tokens or a map ({_short(error)})",
@@ -84,6 +84,10 @@ class KerasEncoder(keras.Model):
         self._frozen = after_block == 4
         if self._frozen:
             self.body.trainable = False
+
+    def has(self, variable: tf.Variable) -> bool:
+        """Whether a variable is one of the model's."""
+        return any(variable is one for one in self.body.weights)
 
     def synchronize_batch_norm(self) -> None:
         """Takes the statistics of Keras' batch norm layers from all replicas."""
@@ -147,4 +151,7 @@ def _rescales_bytes(body: keras.Model) -> bool:
 
 
 def _short(error: Exception) -> str:
-    return first_line(error)[:200]
+    """What went wrong, without what Keras writes above it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("Exception encountered")]
+    return (told[0].strip() if told else first_line(error))[:200]

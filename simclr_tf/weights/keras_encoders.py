@@ -183,8 +183,19 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         InputError: It is of another architecture; nothing was changed.
     """
     require_same(source, target)
-    for one, other in zip(source.weights, target.weights, strict=True):
+    for one, other in zip(weights_of(source), weights_of(target), strict=True):
         other.assign(local_value(one))
+
+
+def weights_of(model: keras.Model) -> list[tf.Variable]:
+    """All weights, layer by layer; `model.weights` has frozen ones in another order."""
+    found: dict[int, tf.Variable] = {}
+    for layer in model._flatten_layers():
+        for variable in (*layer._trainable_weights, *layer._non_trainable_weights):
+            found.setdefault(id(variable), variable)
+    for variable in model.weights:
+        found.setdefault(id(variable), variable)
+    return list(found.values())
 
 
 def require_same(expected: keras.Model, model: keras.Model) -> None:
@@ -193,7 +204,7 @@ def require_same(expected: keras.Model, model: keras.Model) -> None:
     Raises:
         InputError: Names both.
     """
-    shapes = [[tuple(v.shape) for v in one.weights] for one in (expected, model)]
+    shapes = [[tuple(v.shape) for v in weights_of(one)] for one in (expected, model)]
     require(shapes[0] == shapes[1], "encoder", f"must have the weights of {expected.name}: "
             f"{_sizes(expected)}", f"{model.name}: {_sizes(model)}")  # fmt: skip
 

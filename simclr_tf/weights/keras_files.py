@@ -321,7 +321,8 @@ def _is_users(registered: Any) -> bool:
     """Whether it is a class that the user of this process has brought."""
     if not isinstance(registered, str):
         return False
-    return keras.saving.get_registered_object(registered) is not None
+    found = keras.saving.get_registered_object(registered)
+    return isinstance(found, type) and issubclass(found, keras.layers.Layer)
 
 
 def _plain(name: str) -> str:

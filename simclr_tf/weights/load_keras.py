@@ -158,7 +158,7 @@ def _read_listed(
     assert isinstance(model.encoder, KerasEncoder)
     path = os.path.join(location.saved_model or "", EXPORT_RECORD)
     names = texts(read_json(path), VARIABLES, path)
-    weights = model.encoder.body.weights
+    weights = keras_encoders.weights_of(model.encoder.body)
     require(names is not None and len(names) == len(weights), path,
             f"must list the {len(weights)} variables of the encoder",
             len(names or ()))  # fmt: skip
@@ -179,7 +179,7 @@ def describe(model: Network) -> dict[str, Any]:
 
 
 def _names(body: keras.Model) -> tuple[str, ...]:
-    return tuple(plain_name(variable) for variable in body.weights)
+    return tuple(plain_name(variable) for variable in keras_encoders.weights_of(body))
 
 
 def _beside(others: tuple[str, ...]) -> list[str]:

@@ -390,7 +390,6 @@ def test_damaged_files(tmp_path):
 @pytest.mark.parametrize(
     "output, text",
     [
-        ("map", r"gives float32 \(2, 16, 16, 3\)"),
         ("classes", r"gives int64 \(2,\)"),
         ("two", r"gives none of .* but \['left', 'right'\]"),
     ],
@@ -400,13 +399,14 @@ def test_what_is_not_features(output, text, tmp_path):
         open_foreign(save_callable(Foreign(output), tmp_path / "m"), SIZE)
 
 
-def test_feature_maps_of_keras_models_are_refused(tmp_path):
+def test_feature_maps_of_keras_models_are_averaged(tmp_path):
     path = tmp_path / "maps.keras"
-    stock_model(pooled=False).save(path)
-    with pytest.raises(InputError, match=r"checkpoint must map .*gives float32 \(2, 14, 14, 4\)"):
-        open_encoder(path)
-    with pytest.raises(InputError, match=r"encoder must map .*gives float32 .*'own maps'"):
-        from_model(stock_model(pooled=False), SIZE, "own maps")
+    model = stock_model(pooled=False)
+    model.save(path)
+    images = np.random.default_rng(0).random((2, SIZE, SIZE, 3), np.float32)
+    expected = model(images).numpy().mean(axis=(1, 2))
+    for encoder in (open_encoder(path), from_model(model, SIZE, "own maps")):
+        np.testing.assert_allclose(encoder.encode(images)["final_avg_pool"], expected, atol=1e-6)
 
 
 def test_modules_that_take_no_batches_of_float_images(tmp_path):
