@@ -171,7 +171,8 @@ def _keras_encoder(images: tf.Tensor, encoder: KerasEncoder) -> dict[str, tf.Ten
     if encoder.image_scale != 1:
         scaled = f"{encoder.name}{SEPARATOR}in_bytes"
         x = _stock(keras.layers.Rescaling, x, scaled, scale=encoder.image_scale)
-    body = keras_encoders.copy_of(encoder.body, encoder.example_shape)
+    with encoder.thawed():
+        body = keras_encoders.copy_of(encoder.body, encoder.example_shape)
     body._name = _path(encoder.name, "body")
     return endpoints_of(body(x))
 

@@ -44,7 +44,8 @@ def plain_copy(model: Network) -> Network:
     encoder = None
     if isinstance(model.encoder, KerasEncoder):
         shape = model.encoder.example_shape
-        body = keras_encoders.copy_of(model.encoder.body, shape)
+        with model.encoder.thawed():
+            body = keras_encoders.copy_of(model.encoder.body, shape)
         encoder = KerasEncoder(body, shape[0], shape[-1])
     copy = Network(config, model.num_classes, whole_head=model.whole_head, encoder=encoder)
     copy.detach_linear_head = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -52,6 +54,7 @@ class KerasEncoder(keras.Model):
         self.body = body
         self.example_shape = (image_size, image_size, channels)
         self._frozen = False
+        self._thaw: Callable[[], None] | None = None  # no list: Keras would track its layers
         self._takes_training = _takes_training(body)
         _check_inputs(body, self.example_shape)
         try:
@@ -83,6 +86,22 @@ class KerasEncoder(keras.Model):
         """4 fixes parameters and statistics of the whole encoder, -1 of nothing."""
         self._frozen = after_block == 4
         if self._frozen:
+            self._thaw = self._thaw or _restoring(self.body)
+            self.body.trainable = False
+
+    @contextlib.contextmanager
+    def thawed(self) -> Iterator[None]:
+        """Within the block the model's own layers are as they were before they were frozen.
+
+        What is saved of the model is the user's, not what a run made of it.
+        """
+        if self._thaw is None:
+            yield
+            return
+        self._thaw()
+        try:
+            yield
+        finally:
             self.body.trainable = False
 
     def has(self, variable: tf.Variable) -> bool:
@@ -115,6 +134,17 @@ class KerasEncoder(keras.Model):
         if self._frozen:
             return {name: tf.stop_gradient(value) for name, value in endpoints.items()}
         return endpoints
+
+
+def _restoring(body: keras.Model) -> Callable[[], None]:
+    """What makes the layers as trainable as they are now."""
+    flags = [(layer, layer._trainable) for layer in body._flatten_layers()]
+
+    def restore() -> None:
+        for layer, trainable in flags:
+            layer._trainable = trainable
+
+    return restore
 
 
 def _takes_training(body: keras.Model) -> bool:

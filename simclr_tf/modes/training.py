@@ -178,7 +178,8 @@ def _record(experiment: Experiment, model: Network, flags: Flags | None) -> None
     )
     kept = os.path.join(run.model_dir, run_folder.ENCODER)
     if isinstance(model.encoder, KerasEncoder) and not tf.io.gfile.exists(kept):
-        keras_encoders.write_body(model.encoder.body, kept)
+        with model.encoder.thawed():
+            keras_encoders.write_body(model.encoder.body, kept)
     if experiment.labelled.subset is not None:
         # Which labels were used; the file can be given back as label_subset.
         subset.write_subset(

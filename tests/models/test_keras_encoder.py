@@ -96,7 +96,12 @@ def two_inputs():
         (lambda: small(size=16), r"of this run, 8 x 8 x 3 .*for 16 x 16 x 3"),
         (lambda: keras.Sequential([layers.Flatten()]), "encoder must have trainable variables"),
         (lambda: keras.Sequential([layers.Conv2D(2, 9)]), r"must map images \(N, 8, 8, 3\) to"),
-        (lambda: keras.Sequential([layers.Conv2D(2, 3), layers.Lambda(lambda x: tf.argmax(x, -1))]), "gives int64"),
+        (
+            lambda: keras.Sequential(
+                [layers.Conv2D(2, 3), layers.Lambda(lambda x: tf.argmax(x, -1))]
+            ),
+            "gives int64",
+        ),
         (lambda: layers.Conv2D(2, 3), "encoder must be a tf_keras model"),
         (lambda: "resnet50", "encoder must be a tf_keras model"),
     ],
