@@ -1,9 +1,10 @@
 """Several replicas and several processes against one device: `python -m benchmarks.equality`.
 
 The same global batches and initial weights on 1 device, on 2 and 4 logical CPUs, and on 2 processes
-over loopback; for pretraining, fine-tuning and the linear head alone. Prints the largest deviation
-from one device of the loss, of every gradient of the first step, and of all weights and batch norm
-statistics after 5 LARS steps.
+over loopback; for pretraining, fine-tuning, the linear head alone, and pretraining of a network of
+Keras' own layers (depthwise convolutions, batch and layer norm, attention). Prints the largest
+deviation from one device of the loss, of every gradient of the first step, and of all weights and
+batch norm statistics after 5 LARS steps.
 
 Two more rows give the scale. One device that gets the images of each batch in another order, which
 changes nothing but the rounding; and pretraining whose negatives stay on their replica, the error
@@ -26,7 +27,10 @@ import numpy as np
 
 from benchmarks import command, workers
 
-TASKS = ("pretrain", "finetune", "linear head")
+# Its running variances differ by 1 / N, N values of a channel: on one device Keras' fused kernel
+# takes N - 1 for the divisor, over replicas it is N.
+KERAS = "pretrain, layers of Keras"
+TASKS = ("pretrain", "finetune", "linear head", KERAS)
 STEPS, BATCH, SIZE, CLASSES = 5, 32, 16, 4
 FIRST_STEPS, FIRST_RATE = 50, 0.3
 DRAWS = (0, 1, 2)
@@ -214,23 +218,39 @@ def _build(task: str, rate: float):
     from simclr_tf.training.step import UpdateStep
 
     keras.utils.set_random_seed(0)
-    mode = "pretrain" if task == "pretrain" else "finetune"
+    mode = "pretrain" if task in ("pretrain", KERAS) else "finetune"
+    encoder = EncoderConfig(resnet_depth=18, width_multiplier=0.125, stem="cifar")
     config = ModelConfig(
-        encoder=EncoderConfig(resnet_depth=18, width_multiplier=0.125, stem="cifar"),
+        encoder=EncoderConfig(encoder="keras:layers") if task == KERAS else encoder,
         train_mode=mode,
         fine_tune_after_block=4 if task == "linear head" else -1,
     )
-    model = build_model(config, CLASSES, SIZE)
+    model = build_model(config, CLASSES, SIZE, _layers_of_keras if task == KERAS else None)
     decay = OptimizerConfig(weight_decay=1e-4)
     optimizer = build_optimizer(decay, rate, variable_roles(model))
     optimizer.build(model.trainable_variables)
     means = Means(metric_names(model, mode))
     losses = (
         pretrain_losses(model, ObjectiveConfig(temperature=0.5), decay)
-        if task == "pretrain"
+        if mode == "pretrain"
         else finetune_losses(model, decay)
     )
     return model, UpdateStep(losses, model.trainable_variables, optimizer, means), means, optimizer
+
+
+def _layers_of_keras():
+    import tf_keras as keras
+
+    layers = keras.layers
+    images = keras.Input((SIZE, SIZE, 3))
+    x = layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False)(images)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.SeparableConv2D(64, 3, strides=2, padding="same")(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    tokens = layers.Reshape((-1, 64))(x)
+    normal = layers.LayerNormalization()(tokens)
+    x = layers.Add()([tokens, layers.MultiHeadAttention(2, 32)(normal, normal)])
+    return keras.Model(images, layers.GlobalAveragePooling1D()(x))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from tests import warm
 # the best of three draws counts.
 TOLERANCE = 1e-5
 TASKS = {  # `python -m benchmarks.equality` has all of each setting, in a whole ResNet-18
-    "2 replicas": ("pretrain", "finetune"),
+    "2 replicas": ("pretrain", "finetune", equality.KERAS),
     "4 replicas": ("pretrain",),
     "2 processes": ("pretrain",),
 }
@@ -41,7 +41,8 @@ def test_replicas_equal_one_device(one, weights, setting):
     assert set(found) == set(TASKS[setting])
     for task in TASKS[setting]:
         for quantity, (smallest, _) in equality.deviations(one[task], found[task]).items():
-            assert smallest < TOLERANCE, f"{task}, {quantity}"
+            by_divisor = task == equality.KERAS and quantity == "statistics"
+            assert smallest < (1e-4 if by_divisor else TOLERANCE), f"{task}, {quantity}"
 
 
 @pytest.mark.slow

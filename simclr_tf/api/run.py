@@ -12,6 +12,7 @@ import tf_keras as keras
 
 from simclr_tf import console, run_folder
 from simclr_tf.api import tools
+from simclr_tf.api.looks import RunQuality, run_quality
 from simclr_tf.console import Say
 from simclr_tf.data import trust
 from simclr_tf.data.array_source import ARRAYS
@@ -27,6 +28,7 @@ from simclr_tf.report.run_page import write_report
 from simclr_tf.settings import by_name
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.model import EncoderConfig, ProjectionConfig
+from simclr_tf.settings.view_text import Views
 from simclr_tf.weights import keras_encoders, locate
 from simclr_tf.weights.load import load_model
 
@@ -46,6 +48,7 @@ class Run:
         folder: Of the run.
         source: Its images, where they are known.
         encoder: The Keras model that it trained, where that is at hand.
+        views: What made its views, where that was handed over.
         say: Receives lines for the user.
 
     Raises:
@@ -58,6 +61,7 @@ class Run:
         *,
         source: Source | None = None,
         encoder: keras.Model | None = None,
+        views: Views | None = None,
         say: Say = console.say,
     ):
         self.folder = as_path(folder)
@@ -65,7 +69,8 @@ class Run:
         require(config is not None, "run", f"must be the folder of a run, with its "
                 f"{run_folder.CONFIG}", self.folder)  # fmt: skip
         self.config: dict[str, Any] = config or {}
-        self._source, self._encoder, self._say = source, encoder, say
+        self._source, self._encoder, self._views = source, encoder, views
+        self._say = say
         self._opened: FrozenEncoder | None = None
 
     def __fspath__(self) -> str:
@@ -84,6 +89,17 @@ class Run:
     def result(self) -> dict[str, Any]:
         """What evaluations of the run have written to `result.json`; {} without any."""
         return find_json(os.path.join(self.folder, run_folder.RESULT)) or {}
+
+    @property
+    def quality(self) -> RunQuality:
+        """What the features tell without labels, see `simclr_tf.evaluation.quality.Quality`.
+
+        Of at most 1,000 of the run's images; `print(run.quality)` shows a table.
+        """
+        with keras_encoders.knowing(self._encoder):
+            return run_quality(
+                self.config, self.folder, self.frozen, self._own_images(), self._views
+            )
 
     @property
     def architecture(self) -> dict[str, Any]:

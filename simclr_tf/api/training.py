@@ -113,7 +113,7 @@ def pretrain(
     flags = {**by_name.flatten(run), "mode": "train"}
     given = Given(None if named else source, model, own, tuple(callbacks))
     training.train(run, None, flags, say, given)
-    return Run(run.model_dir, source=given.source, encoder=model, say=say)
+    return Run(run.model_dir, source=given.source, encoder=model, views=own, say=say)
 
 
 def finetune(

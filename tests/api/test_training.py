@@ -100,6 +100,15 @@ def test_evaluation_with_labels_that_came_later(run):
         run.evaluate("knn", labels=LABELS[:3])
 
 
+def test_the_quality_of_the_features_beside_the_untrained_ones(run):
+    found = run.quality
+    assert found.num_images == 64 and found.projected is not None
+    assert found.trained != found.untrained
+    assert 1 <= found.trained.effective_rank <= 8 and 0 <= found.trained.retrieval <= 1
+    assert found.untrained.rank_share == pytest.approx(found.untrained.effective_rank / 8)
+    assert len(str(found).splitlines()) == 9
+
+
 def test_a_run_that_is_killed_goes_on_bit_by_bit(run, tmp_path):
     folder = tmp_path / "cells"
     shutil.copytree(run.folder, folder)
