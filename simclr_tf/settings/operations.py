@@ -245,8 +245,8 @@ class own(Operation):
     an image of the same type and shape, finite; what leaves [0, 1] is cut off.
 
     Attributes:
-        function: The function, or its name `package.module:function`, which is imported when the
-            first image passes.
+        function: The function, or its name `package.module:function`, which is imported when views
+            are about to be made.
     """
 
     function: Callable[..., Any] | str
