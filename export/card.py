@@ -113,7 +113,11 @@ def _training(record: Mapping[str, Any], history: History) -> str:
         source = f" They were read from a {history.source}." if history.source else ""
         return f"## Training\n\nHow these weights were trained is not recorded here.{source}"
     mode = record["model"]["train_mode"]
-    titles = {**_TRAINING_ROWS, **_MODE_ROWS[mode]}
+    of_mode = _MODE_ROWS[mode]
+    if settings.get("views"):  # the other settings of the views do not count
+        own = {"Views": "views"} if of_mode.keys() & _AUGMENTATION_ROWS.keys() else {}
+        of_mode = {k: v for k, v in of_mode.items() if k not in _AUGMENTATION_ROWS} | own
+    titles = {**_TRAINING_ROWS, **of_mode}
     rows = [("Data", data_name(settings["dataset"]))] if settings.get("dataset") else []
     rows += [
         (title, _shown(settings[name]))
@@ -131,7 +135,7 @@ def _training(record: Mapping[str, Any], history: History) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else f"{value}"
+    return f"{value:g}" if isinstance(value, float) else f"{value}".replace("|", r"\|")
 
 
 def _accuracy(record: Mapping[str, Any], history: History) -> str:

@@ -61,6 +61,7 @@ def one_branch_views(
     no single transformation could be looked at.
     """
     for_base, for_transforms = seeds.split(all_seeds[0], 2)
+    image = images.check_image(image)
     base = crop.random_resized_crop(image, image_size, for_base, config.crop_area_min)
     view = base
     names = config.transform_names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,21 +57,21 @@ def view_pairs(
     Raises:
         InputError: Images, labels or sizes that can't be; views that can't be made.
     """
-    require(isinstance(image_size, int) and image_size in IMAGE_SIZE, "image_size", str(IMAGE_SIZE),
-            image_size)  # fmt: skip
+    whole = isinstance(image_size, numbers.Integral)
+    require(whole and image_size in IMAGE_SIZE, "image_size", str(IMAGE_SIZE), image_size)
     if hasattr(images, "records"):
         require(labels is None, "labels", "must be left out: the source has its own", "labels")
         source: Source = images
     else:
         source = from_arrays(images, labels)
     available = source.num_examples(split, "split")
-    require(isinstance(batch_size, int) and 0 < batch_size <= available, "batch_size",
+    require(isinstance(batch_size, numbers.Integral) and 0 < batch_size <= available, "batch_size",
             f"must be at least 1 and at most {available}, the number of images",
             batch_size)  # fmt: skip
     own = None if views is None else as_views(views)
-    recipe = ViewRecipe(AugmentConfig(), image_size, count=2, distorted=True, views=own)
+    recipe = ViewRecipe(AugmentConfig(), int(image_size), count=2, distorted=True, views=own)
     recipe.check()
-    stream = pipeline.Stream(split, batch_size, seed)
+    stream = pipeline.Stream(split, int(batch_size), seed)
     batches = pipeline.train_batches(source, stream, recipe.maker(), epochs=_next_epoch())
     return batches.apply(tf.data.experimental.assert_cardinality(available // batch_size))
 

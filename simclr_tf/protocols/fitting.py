@@ -215,7 +215,9 @@ def batches_of_views(
 ) -> Callable[[int], Iterable]:
     """From a step to the batches of views that start there, one view per image."""
     context.job.check_divisible("batch size", plan.batch_size)
-    maker = ViewRecipe(context.augment, context.encoder.image_size, 1, distorted).maker()
+    recipe = ViewRecipe(context.augment, context.encoder.image_size, 1, distorted)
+    recipe.check()
+    maker = recipe.maker()
     stream = Stream(images.split, plan.batch_size, context.seed)
     shown = dataclasses.replace(context.images, source=images.source)
     return lambda at: shown.train_batches(stream, maker, at)

@@ -12,7 +12,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from simclr_tf.errors import InputError, one_line, require, require_choice
 from simclr_tf.settings.checks import POSITIVE_SHARE, SHARE, Range, limited, limits_of
@@ -245,8 +245,8 @@ class own(Operation):
     an image of the same type and shape, finite; what leaves [0, 1] is cut off.
 
     Attributes:
-        function: The function, or its name `package.module:function`, which is imported when the
-            first image passes.
+        function: The function, or its name `package.module:function`, which is imported when views
+            are about to be made.
     """
 
     function: Callable[..., Any] | str
@@ -296,21 +296,18 @@ class own(Operation):
         Raises:
             InputError: It needs no argument, or more than two.
         """
-        assert not isinstance(self.function, str)
         try:
-            parameters = inspect.signature(self.function).parameters.values()
+            signature = inspect.signature(cast(Callable[..., Any], self.function))
         except (TypeError, ValueError):  # some of C's
             return False
-        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        several = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
-        places = sum(one.kind in positional for one in parameters)
-        needed = sum(one.default is inspect.Parameter.empty and one.kind
-                     is not inspect.Parameter.VAR_POSITIONAL and one.kind
-                     is not inspect.Parameter.VAR_KEYWORD for one in parameters)  # fmt: skip
-        require((places > 0 or several) and needed <= 2, self.text,
-                "must be a function of an image, or of an image and a seed",
-                f"({', '.join(map(str, parameters))})")  # fmt: skip
-        return needed == 2
+        for count in (1, 2):
+            try:
+                signature.bind(*range(count))
+            except TypeError:
+                continue
+            return count == 2
+        raise InputError(self.text, "must be a function of an image, or of an image and a seed",
+                         str(signature))  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Views:
     Attributes:
         first: Operations (`simclr_tf.views`) and functions, in their order, that make `view_0`, and
             all views where there is no other list.
-        second: Those that make `view_1`; None: the same as `first`.
+        second: Those that make `view_1`; None: the same as `first`, which an equal list becomes.
 
     Raises:
         InputError: A list is empty or holds something else.
@@ -52,14 +52,14 @@ class Views:
     def __post_init__(self) -> None:
         object.__setattr__(self, "first", as_operations(self.first))
         if self.second is not None:
-            object.__setattr__(self, "second", as_operations(self.second))
+            second = as_operations(self.second)
+            object.__setattr__(self, "second", None if second == self.first else second)
 
     @property
     def lists(self) -> tuple[tuple[Operation, ...], ...]:
         """One list of operations, or two that differ."""
-        first = as_operations(self.first)
-        second = first if self.second is None else as_operations(self.second)
-        return (first,) if first == second else (first, second)
+        given = (self.first,) if self.second is None else (self.first, self.second)
+        return tuple(map(as_operations, given))
 
     def of_view(self, index: int) -> tuple[Operation, ...]:
         """The operations of a view."""

@@ -50,3 +50,15 @@ def test_lengths_with_static_and_unknown_shapes():
             return images.lengths(images.check_image(image))
 
         np.testing.assert_array_equal(traced(tf.zeros((5, 7, 3))), [5, 7])
+
+
+def test_images_of_any_channels_and_of_16_bits():
+    wide = np.full((4, 5, 7), 513, np.uint16)
+    assert images.check_image(wide, channels=None).shape == (4, 5, 7)
+    np.testing.assert_allclose(images.unit_range(tf.constant(wide)), 513 / 65535, rtol=1e-6)
+    np.testing.assert_array_equal(images.to_levels(tf.constant(wide)), 2)
+    with pytest.raises(InputError, match=r"\(H, W, 7\)"):
+        images.check_image(wide[..., :6], channels=7)
+    unknown = tf.TensorSpec((None, None, None), tf.uint8)
+    traced = tf.function(images.check_image, input_signature=[unknown]).get_concrete_function()
+    assert traced.output_shapes.as_list() == [None, None, 3]

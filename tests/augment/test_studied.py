@@ -70,7 +70,7 @@ def test_rotations_that_cannot_be_are_refused(random_image):
     with pytest.raises(InputError, match="quarter_turns must be an integer"):
         studied.rotate(random_image(4, 4), 1.0)
     with pytest.raises(InputError, match="image must have the shape"):
-        studied.rotate(np.zeros((4, 4, 1), np.float32), 1)
+        studied.rotate(np.zeros((4, 4), np.float32), 1)
 
 
 @pytest.mark.parametrize("stddev", [0.02, studied.NOISE_STDDEV])

@@ -249,6 +249,16 @@ def test_failure_names_the_file(write_images):
     assert re.match("jpeg::Uncompress|it is empty", caught.value.received)
 
 
+def test_a_function_of_the_views_is_named_without_a_search(monkeypatch):
+    """Looking at all images would take long, and find nothing."""
+    monkeypatch.setattr(decode, "bad_examples", None)
+    text = "{{node x}} The function my.module:stain of the views must return finite values. : NaN"
+    with pytest.raises(InputError) as caught, decode.naming_bad_image(None, "train"):
+        raise tf.errors.InvalidArgumentError(None, None, text)
+    assert caught.value.name == "my.module:stain"
+    assert caught.value.constraint == "must return finite values"
+
+
 def test_other_failures_pass(write_images):
     source = folder_source.open_folder(str(write_images(["0.png"])), "data_dir")
     with (

@@ -72,7 +72,9 @@ def test_sources_and_arrays_of_other_channels():
     source = simclr_tf.from_arrays({"a": images_of(), "b": images_of(9)}, None)
     found = simclr_tf.view_pairs(source, "rot90", image_size=SIZE, batch_size=9, split="b")
     assert int(found.cardinality()) == 1
-    gray = simclr_tf.view_pairs(images_of(8, 1), "rot90", image_size=SIZE, batch_size=8)
+    gray = simclr_tf.view_pairs(
+        images_of(8, 1), "rot90", image_size=np.int64(SIZE), batch_size=np.int32(8)
+    )
     view = next(iter(gray))["view_0"].numpy()
     np.testing.assert_array_equal(view[..., 0], view[..., 2])
 
@@ -82,6 +84,7 @@ def test_sources_and_arrays_of_other_channels():
     [
         ({"batch_size": 21}, "batch_size"),
         ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 2.5}, "batch_size"),
         ({"image_size": 4}, "image_size"),
         ({"image_size": 16.0}, "image_size"),
         ({"own": "crp"}, "views"),

@@ -79,6 +79,13 @@ def test_supervised_training_has_the_views_of_pretraining():
     assert "| Blur | no |" in card and "Temperature" not in card and "stop-gradient" not in card
 
 
+def test_own_views_stand_in_the_place_of_the_policy():
+    settings = {**SETTINGS, "views": "crop rot90 | blur"}
+    card = model_card(_record(), History(settings=settings))
+    assert _row(card, "Views") == r"| Views | crop rot90 \| blur |"
+    assert "Blur" not in card and "Smallest crop" not in card and "Temperature" in card
+
+
 def test_a_student_names_its_teacher_without_the_path():
     settings = {**SETTINGS, "teacher": "/home/me/runs/big/", "distill_temperature": 0.5,
                 "distill_alpha": 1.0}  # fmt: skip

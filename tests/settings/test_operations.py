@@ -92,7 +92,9 @@ def test_a_second_parameter_without_default_is_a_seed(function, wanted):
     assert ops.own(function).takes_seed is wanted
 
 
-@pytest.mark.parametrize("function", [lambda: 1, lambda image, seed, more: 1])
+@pytest.mark.parametrize(
+    "function", [lambda: 1, lambda image, seed, more: 1, lambda image, *, more: 1]
+)
 def test_functions_of_something_else_are_refused(function):
     with pytest.raises(InputError, match="must be a function of an image, or of an image and a"):
         _ = ops.own(function).takes_seed
