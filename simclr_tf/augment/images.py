@@ -32,7 +32,11 @@ def check_image(image: tf.Tensor, batched: bool = False, channels: int | None = 
         require(fits, "image", f"must have the shape {layout}", shape)
     known = image.dtype in _LARGEST or image.dtype.is_floating
     require(known, "image", "must be uint8, uint16 or floating in [0, 1]", image.dtype.name)
-    return image if shape.rank is not None else tf.ensure_shape(image, (None, None, channels))
+    if shape.rank is None:
+        return tf.ensure_shape(image, (None, None, channels))
+    if channels is not None and shape[-1] is None:
+        return tf.ensure_shape(image, [*[None] * (shape.rank - 1), channels])
+    return image
 
 
 def unit_range(image: tf.Tensor) -> tf.Tensor:
