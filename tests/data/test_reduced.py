@@ -101,6 +101,27 @@ def test_evaluation(view, shape):
     assert np.abs(found - np.clip(expected, 0, 1)).mean() < 0.006
 
 
+@pytest.mark.parametrize("reading", [AVERAGED, SAMPLED], ids=["averaged", "sampled"])
+@pytest.mark.parametrize("size", [16, 80])
+def test_pixels_of_any_channels_are_seen_as_those_of_files(size, reading):
+    """One box, and evaluation, of bytes and of floats: channel by channel the same."""
+    image = np.asarray(_picture(120, 160))
+    rest = image[::-1, ::-1, :2]
+    several = np.concatenate([image, rest], -1)  # (120, 160, 5)
+    boxes = _boxes(((5, 9), (100, 110)))
+    for pixels in (several, several.astype(np.float32) / np.float32(255)):
+        piece = reduced.decode_piece(tf.constant(pixels), boxes, size, reading)
+        found = reduced.resize_box(piece, 0, size, reading).numpy()
+        assert found.shape == (size, size, 5)
+        known = reduced.decode_piece(tf.constant(image), boxes, size, reading)
+        expected = reduced.resize_box(known, 0, size, reading)
+        np.testing.assert_allclose(found[..., :3], expected, atol=1e-2)
+        seen = reduced.eval_image(tf.constant(pixels), policy.eval_view, size, reading).numpy()
+        for part, shown in ((image, seen[..., :3]), (rest[..., [0, 0, 1]], seen[..., [3, 3, 4]])):
+            alone = reduced.eval_image(tf.constant(part), policy.eval_view, size, reading)
+            np.testing.assert_allclose(shown, alone, atol=1e-4)
+
+
 def test_other_views_are_left_alone():
     encoded = tf.constant(files.encode(_picture(90, 120), "PNG"))
     found = reduced.eval_image(encoded, lambda image, size: tf.shape(image), 8, AVERAGED)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from simclr_tf.config import DataConfig
+from simclr_tf.data.array_source import from_arrays
 from simclr_tf.data.sources import (
     UnlabeledSource,
     divide_split,
@@ -66,6 +68,12 @@ def test_unlabeled_folder(write_images):
     assert [e["label"] for e in found] == [-1, -1]
     assert {e["id"] for e in found} == {b"a/0.png", b"b/1.png"}
     assert all(e["image"].startswith(b"\x89PNG") for e in found)
+
+
+def test_channels_are_those_of_the_wrapped_source():
+    images = np.zeros((3, 8, 8, 6), np.uint8)
+    assert UnlabeledSource(UnlabeledSource(from_arrays(images))).channels == 6
+    assert UnlabeledSource(from_arrays(images[..., :4])).channels == 3
 
 
 class _MultiLabel(UnlabeledSource):

@@ -98,6 +98,18 @@ def test_views_for_fine_tuning(size, shape):
     _check(maker, [_encoded(24, 28, i) for i in range(6)])
 
 
+@pytest.mark.parametrize("distorted", [True, False])
+@pytest.mark.parametrize(("size", "shape"), [(16, (24, 28)), (16, None), (80, None)])
+def test_floats_give_the_views_of_bytes(size, shape, distorted):
+    maker = views.PolicyViews(2, size, AugmentConfig(), distorted).of_shape(shape)
+    pixels = [decode_image(_encoded(24, 28, i)) for i in range(4)]
+    of_bytes, _ = _batch(maker, pixels)
+    of_floats, _ = _batch(maker, [tf.cast(one, tf.float32) / 255 for one in pixels])
+    for name, found in of_floats.items():
+        np.testing.assert_allclose(found, of_bytes[name], atol=0.05 * LEVEL)
+        assert np.std(found) > 0.1
+
+
 @pytest.mark.parametrize(("size", "shape"), [(32, (24, 28)), (32, None), (96, None)])
 @pytest.mark.parametrize("config", [CONFIGS["paper"], CONFIGS["cifar"]], ids=["blur", "no blur"])
 def test_views_that_the_device_distorts(config, size, shape):
