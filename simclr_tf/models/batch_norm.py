@@ -77,6 +77,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         settings = by_name.build_config(BatchNormConfig, config["config"])
         return cls(**{**config, "config": settings})
 
+    def get_build_config(self) -> None:
+        """Nothing: calling the layer builds it, which gives its variables their whole names."""
+
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Normalises `inputs` (..., C) with the batch's or the running statistics."""
         if not self._get_training_value(training):

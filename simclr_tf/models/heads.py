@@ -170,3 +170,6 @@ class LinearHead(keras.layers.Dense):
     def from_config(cls, config: Mapping[str, Any]) -> LinearHead:
         """A head like the one that gave the configuration."""
         return saving.rebuild(cls, config)
+
+    def get_build_config(self) -> None:
+        """Nothing: calling the layer builds it, which gives its variables their whole names."""

@@ -14,6 +14,7 @@ from simclr_tf.models import saving
 from simclr_tf.models.endpoints import FINAL_ENDPOINT, endpoints_of
 
 _BYTES = 255.0
+_MOST_VALUES = 2**28  # of an image
 _LARGEST_OF_BYTES = 1 / 100  # a `Rescaling` by less is one of bytes
 
 
@@ -153,7 +154,12 @@ def _keras_encoder(
     after_block: int,
     synchronized: bool,
 ) -> KerasEncoder:
-    encoder = KerasEncoder(saving.rebuild_part(body), image_size, channels, name)
+    # A file that anyone may have made says so, and an image of this size is computed with.
+    require(0 < image_size**2 * channels <= _MOST_VALUES, "image_size",
+            f"must be that of images of up to {_MOST_VALUES} values", image_size)  # fmt: skip
+    made = saving.rebuild_part(body)
+    made.trainable = True  # as an encoder has to be; `rebuild` knows what is frozen
+    encoder = KerasEncoder(made, image_size, channels, name)
     encoder.freeze(after_block)
     if synchronized:
         encoder.synchronize_batch_norm()

@@ -16,7 +16,7 @@ from simclr_tf.models.heads import LinearHead, ProjectionHead
 from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.resnet import ResNet
 from simclr_tf.settings import by_name
-from simclr_tf.settings.model import ModelConfig
+from simclr_tf.settings.model import BatchNormConfig, ModelConfig
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 MakeBody = Callable[[], keras.Model]
@@ -198,14 +198,19 @@ def build_model(
         encoder=config.encoder.resolve_stem(image_size),
         precision=precision.resolve(config.precision, tf.distribute.get_strategy()),
     )
-    encoder = None if make_body is None else _keras_encoder(make_body(), config, image_size)
+    encoder = None
+    if make_body is not None:
+        encoder = keras_encoder(make_body(), image_size, config.encoder.channels, config.batch_norm)
     model = Network(config, num_classes, encoder=encoder)
     model(tf.zeros([1, *model.encoder.example_shape]), training=False)
     return model
 
 
-def _keras_encoder(body: keras.Model, config: ModelConfig, image_size: int) -> KerasEncoder:
-    encoder = KerasEncoder(body, image_size, config.encoder.channels)
-    if config.batch_norm.global_bn and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+def keras_encoder(
+    body: keras.Model, image_size: int, channels: int, batch_norm: BatchNormConfig
+) -> KerasEncoder:
+    """A Keras model as the encoder, whose batch norm is that of all replicas where it is global."""
+    encoder = KerasEncoder(body, image_size, channels)
+    if batch_norm.global_bn and tf.distribute.get_strategy().num_replicas_in_sync > 1:
         encoder.synchronize_batch_norm()
     return encoder

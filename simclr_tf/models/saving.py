@@ -7,6 +7,7 @@ the class lives in, and imports that module when it opens one, so a reader needs
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -15,13 +16,40 @@ import tf_keras as keras
 Class = TypeVar("Class", bound=type)
 Layer = TypeVar("Layer", bound=keras.layers.Layer)
 
-PACKAGE = "simclr_tf"
+_PACKAGE = "simclr_tf"
+PREFIX = f"{_PACKAGE}>"  # of the names that Keras knows our classes by
+# The classes that files may name, and their modules, which stay where they are for the files' sake.
+MODULES = {
+    "BatchNorm": "simclr_tf.models.batch_norm",
+    "Encoder": "simclr_tf.encoder",
+    "KerasEncoder": "simclr_tf.models.keras_encoder",
+    "LARS": "simclr_tf.optimizers.lars",
+    "LinearHead": "simclr_tf.models.heads",
+    "Network": "simclr_tf.models.network",
+    "ProjectionHead": "simclr_tf.models.heads",
+    "ResNet": "simclr_tf.models.resnet",
+    "SimCLR": "simclr_tf.training.simclr",
+    "WarmupCosine": "simclr_tf.optimizers.schedule",
+}
 
 
 def registered(kind: Class) -> Class:
     """Makes a class known to Keras as `simclr_tf>NAME`."""
-    known: Class = keras.saving.register_keras_serializable(package=PACKAGE)(kind)
+    known: Class = keras.saving.register_keras_serializable(package=_PACKAGE)(kind)
     return known
+
+
+def custom_objects() -> dict[str, type]:
+    """The classes of this library that `.keras` files may name.
+
+    Keras finds a model that is one of them by itself. Where they are layers of another model, it
+    has to be told, before or with the call.
+
+    Example:
+        >>> keras.models.load_model("a.keras", custom_objects=simclr_tf.custom_objects())
+    """
+    # By name: some of them stand above this module.
+    return {name: getattr(importlib.import_module(home), name) for name, home in MODULES.items()}
 
 
 def describe(layer: keras.layers.Layer, **settings: Any) -> dict[str, Any]:
@@ -60,9 +88,14 @@ def rebuild(
 
 
 def describe_part(layer: keras.layers.Layer) -> dict[str, Any]:
-    """A layer inside another one, for the other one's settings; without optimizer and loss."""
+    """A layer inside another one, for the other one's settings; without optimizer and loss.
+
+    Nor does it say how the layer is built: the other one calls it, which gives its variables their
+    whole names.
+    """
     config: dict[str, Any] = keras.saving.serialize_keras_object(layer)
-    return {key: value for key, value in config.items() if key != "compile_config"}
+    left_out = ("build_config", "compile_config")
+    return {key: value for key, value in config.items() if key not in left_out}
 
 
 def rebuild_part(config: Mapping[str, Any]) -> Any:

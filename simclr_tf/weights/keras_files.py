@@ -25,6 +25,7 @@ import tf_keras as keras
 from simclr_tf.errors import InputError, first_line, require, require_valid
 from simclr_tf.files import is_remote
 from simclr_tf.json_files import parse_json
+from simclr_tf.models import saving
 from simclr_tf.weights.archives import unpacked_limit
 
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
@@ -116,7 +117,8 @@ def open_keras_file(
         allow_foreign: Whether layers and operations may be others than those listed above; then
             the file decides which code runs. Bytecode (`Lambda`) is refused even so.
         known: Classes of the user's, by the names that the file has for them. Those that are
-            registered (`keras.saving.register_keras_serializable`) are known anyway.
+            registered (`keras.saving.register_keras_serializable`) are known anyway, and those of
+            this library.
 
     Returns:
         The model, in the scope of the strategy that is open.
@@ -309,7 +311,11 @@ def check_config(
 def _check_object(value: dict[str, Any], known: Mapping[str, type]) -> None:
     module, name = value.get("module"), value["class_name"]
     registered = value.get("registered_name")
-    if _is_users(registered, known):
+    if isinstance(registered, str) and registered.startswith(saving.PREFIX):
+        if registered == f"{saving.PREFIX}{name}" and saving.MODULES.get(name) == module:
+            saving.custom_objects()  # registered from now on
+            return
+    elif _is_users(registered, known):
         return
     allowed = _ALLOWED.get(module.removeprefix("tf_"), ()) if isinstance(module, str) else ()
     if not isinstance(name, str) or name not in allowed:
