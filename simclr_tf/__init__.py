@@ -5,8 +5,9 @@ process. Settings are the dataclasses of `simclr_tf.config`.
 
     import simclr_tf
 
-    model = simclr_tf.build_model(simclr_tf.ModelConfig(...), num_classes=10, image_size=32)
-    output = simclr_tf.nt_xent(hidden_a, hidden_b, temperature=0.1)
+    model = simclr_tf.SimCLR(keras.applications.MobileNetV2(include_top=False), image_size=96)
+    model.compile(simclr_tf.LARS(0.3))
+    model.fit(pairs_of_views)
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _HOME = {
     "ResNet": "simclr_tf.models.resnet",
     "RunConfig": "simclr_tf.config",
     "Study": "simclr_tf.config",
+    "SimCLR": "simclr_tf.training.simclr",
     "StudyConfig": "simclr_tf.config",
     "TrainConfig": "simclr_tf.config",
     "WarmupCosine": "simclr_tf.optimizers.schedule",
@@ -45,6 +47,7 @@ _HOME = {
     "open_run": "simclr_tf.api.run",
     "pretrain": "simclr_tf.api.training",
     "study": "simclr_tf.api.tools",
+    "custom_objects": "simclr_tf.models.saving",
     "eval_view": "simclr_tf.augment.policy",
     "finetune_view": "simclr_tf.augment.policy",
     "from_arrays": "simclr_tf.data.array_source",

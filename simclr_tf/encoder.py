@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import InputError, require_choice
+from simclr_tf.models import saving
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.network import Network
+from simclr_tf.models.resnet import ResNet
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.readings import HEAD
 
@@ -21,33 +26,62 @@ _OUT_OF_RANGE = (
 _TOLERANCE = 1e-3  # of a value that rounding may add
 
 
+@saving.registered
 class Encoder(keras.Model):
     """An encoder, with or without its heads, ready to embed or to fine-tune.
 
     Attributes:
-        network: The `Network` inside.
+        network: The `Network` inside; its encoder alone without the heads.
         image_size: Side of the images it was trained on; others work too.
 
     Args:
-        network: The network.
+        network: The network, or the encoder of one.
         image_size: Side of the images it was trained on.
         endpoint: Return this endpoint alone instead of all by name.
         heads: Whether the endpoints of the heads, and their variables, belong to the model.
+        name: Name of the model.
 
     Raises:
         InputError: There is no such endpoint.
     """
 
     def __init__(
-        self, network: Network, image_size: int, endpoint: str | None = None, heads: bool = True
+        self,
+        network: Network | ResNet | KerasEncoder,
+        image_size: int,
+        endpoint: str | None = None,
+        heads: bool = True,
+        name: str = "simclr_encoder",
     ):
-        super().__init__(name="simclr_encoder")
-        self.network = network if heads else network.encoder
+        super().__init__(name=name)
+        alone = isinstance(network, Network) and not heads
+        self.network: Network | ResNet | KerasEncoder = network.encoder if alone else network
         self.image_size = image_size
         self.endpoint = endpoint
-        names = list(self.network(tf.zeros([1, *network.encoder.example_shape])))
+        encoder = network.encoder if isinstance(network, Network) else network
+        names = list(self.network(tf.zeros([1, *encoder.example_shape])))
         if endpoint is not None:
             require_choice("endpoint", endpoint, names)
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """All that `from_config` needs, as JSON values."""
+        return saving.describe(
+            self,
+            network=saving.describe_part(self.network),
+            image_size=self.image_size,
+            endpoint=self.endpoint,
+        )
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Encoder:
+        """An encoder like the one that gave the configuration, with new weights."""
+        return saving.rebuild(_encoder, config, custom_objects)
+
+    def get_build_config(self) -> None:
+        """Nothing: the constructor creates all variables."""
 
     def call(
         self, images: tf.Tensor, training: bool | None = None
@@ -65,6 +99,12 @@ class Encoder(keras.Model):
         _warn_about_range(images)
         outputs = self.network(images, training=bool(training))
         return outputs if self.endpoint is None else outputs[self.endpoint]
+
+
+def _encoder(
+    name: str, network: Mapping[str, Any], image_size: int, endpoint: str | None
+) -> Encoder:
+    return Encoder(saving.rebuild_part(network), image_size, endpoint, name=name)
 
 
 def _doubtful(doubt: InputError, loaded: LoadedModel) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import require
+from simclr_tf.models import saving
+from simclr_tf.settings import by_name
 from simclr_tf.settings.model import BatchNormConfig
 
 EPSILON = 1e-5  # as in the reference
@@ -21,6 +23,7 @@ EPSILON = 1e-5  # as in the reference
 _calls_per_decay: contextvars.ContextVar[int] = contextvars.ContextVar("calls", default=1)
 
 
+@saving.registered
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation of the last axis, statistics in float32 whatever the input's dtype.
 
@@ -58,7 +61,24 @@ class BatchNorm(keras.layers.BatchNormalization):
             gamma_initializer="zeros" if zero_gamma else "ones",
             **kwargs,
         )
+        self._config, self._zero_gamma = config, zero_gamma
         self._global = config.global_bn
+
+    def get_config(self) -> dict[str, Any]:
+        """All that the constructor takes, as JSON values."""
+        config = super().get_config()
+        for name in ("momentum", "epsilon", "gamma_initializer"):  # of the settings below
+            del config[name]
+        return {**config, "config": by_name.flatten(self._config), "zero_gamma": self._zero_gamma}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> BatchNorm:
+        """A layer like the one that gave the configuration."""
+        settings = by_name.build_config(BatchNormConfig, config["config"])
+        return cls(**{**config, "config": settings})
+
+    def get_build_config(self) -> None:
+        """Nothing: calling the layer builds it, which gives its variables their whole names."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Normalises `inputs` (..., C) with the batch's or the running statistics."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import require
+from simclr_tf.models import saving
 from simclr_tf.models.batch_norm import BatchNorm
+from simclr_tf.settings import by_name
 from simclr_tf.settings.model import BatchNormConfig, ProjectionConfig
 
 DENSE_STDDEV = 0.01  # as in the reference
@@ -35,6 +40,7 @@ class ProjectionLayer(keras.layers.Layer):
         return tf.nn.relu(x) if self.hidden else x
 
 
+@saving.registered
 class ProjectionHead(keras.layers.Layer):
     """The MLP between the encoder's output and the contrastive loss (section 4.2).
 
@@ -64,16 +70,37 @@ class ProjectionHead(keras.layers.Layer):
         used = config.depth if num_layers_used is None else num_layers_used
         require(0 <= used <= config.depth, "ft_proj_selector",
                 f"must lie between 0 and the head's {config.depth} layers", used)  # fmt: skip
+        self._config = config
         self.depth = config.depth
         self.output_width = config.proj_out_dim
         self.num_layers_used = used
         self.batch_norm = batch_norm or BatchNormConfig()
         self.policy_name = dtype
         self.projection_layers: list[ProjectionLayer] = []
+        self._width: int | None = None
+
+    def get_config(self) -> dict[str, Any]:
+        """All that `from_config` needs, as JSON values."""
+        return saving.describe(
+            self,
+            settings=by_name.flatten(self._config),
+            batch_norm=by_name.flatten(self.batch_norm),
+            num_layers_used=self.num_layers_used,
+            dtype=self.policy_name,
+            width=self._width,
+        )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ProjectionHead:
+        """A head like the one that gave the configuration, with new weights."""
+        return saving.rebuild(_projection_head, config)
+
+    def get_build_config(self) -> None:
+        """Nothing: the configuration says for which width it was built."""
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Creates the layers; hidden ones take the width of the input (N, D)."""
-        width = int(input_shape[-1])
+        self._width = width = int(input_shape[-1])
         for k in range(self.num_layers_used):
             hidden = k < self.depth - 1
             units = width if hidden else self.output_width
@@ -95,6 +122,27 @@ class ProjectionHead(keras.layers.Layer):
         return hiddens
 
 
+def _projection_head(
+    name: str,
+    settings: Mapping[str, Any],
+    batch_norm: Mapping[str, Any],
+    num_layers_used: int,
+    dtype: str,
+    width: int | None,
+) -> ProjectionHead:
+    head = ProjectionHead(
+        by_name.build_config(ProjectionConfig, settings),
+        by_name.build_config(BatchNormConfig, batch_norm),
+        num_layers_used,
+        dtype,
+        name,
+    )
+    if width is not None:
+        head(tf.zeros([1, width]))  # creates the layers and their variables
+    return head
+
+
+@saving.registered
 class LinearHead(keras.layers.Dense):
     """The linear classifier; float32 whatever the encoder computes in.
 
@@ -112,3 +160,16 @@ class LinearHead(keras.layers.Dense):
             name=name,
             dtype="float32",
         )
+        self._zero_init = zero_init
+
+    def get_config(self) -> dict[str, Any]:
+        """All that `from_config` needs, as JSON values."""
+        return saving.describe(self, num_classes=self.units, zero_init=self._zero_init)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> LinearHead:
+        """A head like the one that gave the configuration."""
+        return saving.rebuild(cls, config)
+
+    def get_build_config(self) -> None:
+        """Nothing: calling the layer builds it, which gives its variables their whole names."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import InputError, first_line, require
+from simclr_tf.models import saving
 from simclr_tf.models.endpoints import FINAL_ENDPOINT, endpoints_of
 
 _BYTES = 255.0
+_MOST_VALUES = 2**28  # of an image
 _LARGEST_OF_BYTES = 1 / 100  # a `Rescaling` by less is one of bytes
 
 
+@saving.registered
 class KerasEncoder(keras.Model):
     """A Keras model that takes images, with the interface of `ResNet`.
 
@@ -27,6 +30,7 @@ class KerasEncoder(keras.Model):
     Attributes:
         body: The model as it was handed over. Its variables have the names that it gave them.
         example_shape: Height, width and channels of images that it takes.
+        feature_width: D, the width of `final_avg_pool`.
 
     Args:
         body: Built or not. One input (N, H, W, C), float32; the output is as in `endpoints_of`.
@@ -55,6 +59,7 @@ class KerasEncoder(keras.Model):
         self.example_shape = (image_size, image_size, channels)
         self._frozen = False
         self._thaw: Callable[[], None] | None = None  # no list: Keras would track its layers
+        self._synchronized = False
         self._takes_training = _takes_training(body)
         _check_inputs(body, self.example_shape)
         try:
@@ -63,10 +68,36 @@ class KerasEncoder(keras.Model):
             raise InputError("encoder", f"must map images (N, {image_size}, {image_size}, "
                              f"{channels}) to features, tokens or a map ({_short(error)})",
                              body.name) from None  # fmt: skip
-        width = endpoints[FINAL_ENDPOINT].shape[-1]
-        require(bool(width), "encoder", "must have features of a known width", body.name)
+        self.feature_width: int = endpoints[FINAL_ENDPOINT].shape[-1]
+        require(bool(self.feature_width), "encoder", "must have features of a known width",
+                body.name)  # fmt: skip
         require(bool(body.trainable_variables), "encoder", "must have trainable variables",
                 body.name)  # fmt: skip
+
+    def get_config(self) -> dict[str, Any]:
+        """All that `from_config` needs, as JSON values.
+
+        A class of the user's that the model consists of has to have a `get_config` of its own.
+        """
+        image_size, _, channels = self.example_shape
+        return saving.describe(
+            self,
+            body=saving.describe_part(self.body),
+            image_size=image_size,
+            channels=channels,
+            after_block=4 if self._frozen else -1,
+            synchronized=self._synchronized,
+        )
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> KerasEncoder:
+        """An encoder like the one that gave the configuration, with new weights."""
+        return saving.rebuild(_keras_encoder, config, custom_objects)
+
+    def get_build_config(self) -> None:
+        """Nothing: the constructor creates all variables."""
 
     @property
     def fixed_sides(self) -> tuple[int | None, int | None]:
@@ -110,6 +141,7 @@ class KerasEncoder(keras.Model):
 
     def synchronize_batch_norm(self) -> None:
         """Takes the statistics of Keras' batch norm layers from all replicas."""
+        self._synchronized = True
         for layer in self.body.submodules:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized, layer.fused = True, False
@@ -145,6 +177,26 @@ def _restoring(body: keras.Model) -> Callable[[], None]:
             layer._trainable = trainable
 
     return restore
+
+
+def _keras_encoder(
+    name: str,
+    body: Mapping[str, Any],
+    image_size: int,
+    channels: int,
+    after_block: int,
+    synchronized: bool,
+) -> KerasEncoder:
+    # A file that anyone may have made says so, and an image of this size is computed with.
+    require(0 < image_size**2 * channels <= _MOST_VALUES, "image_size",
+            f"must be that of images of up to {_MOST_VALUES} values", image_size)  # fmt: skip
+    made = saving.rebuild_part(body)
+    made.trainable = True  # as an encoder has to be; `rebuild` knows what is frozen
+    encoder = KerasEncoder(made, image_size, channels, name)
+    encoder.freeze(after_block)
+    if synchronized:
+        encoder.synchronize_batch_norm()
+    return encoder
 
 
 def _takes_training(body: keras.Model) -> bool:

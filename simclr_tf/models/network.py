@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf import precision
 from simclr_tf.errors import require
+from simclr_tf.models import saving
 from simclr_tf.models.heads import LinearHead, ProjectionHead
 from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.resnet import ResNet
-from simclr_tf.settings.model import ModelConfig
+from simclr_tf.settings import by_name
+from simclr_tf.settings.model import BatchNormConfig, ModelConfig
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 MakeBody = Callable[[], keras.Model]
 
 
+@saving.registered
 class Network(keras.Model):
     """The encoder f, the projection head g and the linear head.
 
@@ -79,6 +83,7 @@ class Network(keras.Model):
             self.linear_head = LinearHead(num_classes, config.zero_init_logits_layer)
         self._create_variables()
         self.encoder.freeze(config.fine_tune_after_block)  # reaches only layers that exist
+        self.built = True
 
     def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """Embeds and classifies images.
@@ -114,11 +119,47 @@ class Network(keras.Model):
 
     def _create_variables(self) -> None:
         """Calls the parts outside this model's name scope, so that names start with the part's."""
-        images = tf.zeros([1, *self.encoder.example_shape])
-        features = self.encoder(images)["final_avg_pool"]
+        features = tf.zeros([1, self.encoder.feature_width])
         hiddens = self._project(features, training=False)
         if self.linear_head is not None:
             self.linear_head(hiddens[self.config.linear_head_layer])
+
+    def get_config(self) -> dict[str, Any]:
+        """All that `from_config` needs, as JSON values."""
+        own = not isinstance(self.encoder, ResNet)
+        return saving.describe(
+            self,
+            settings=by_name.flatten(self.config),
+            num_classes=self.num_classes,
+            whole_head=self.whole_head,
+            detach_linear_head=self.detach_linear_head,
+            encoder=saving.describe_part(self.encoder) if own else None,
+        )
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Network:
+        """A network like the one that gave the configuration, with new weights."""
+        return saving.rebuild(_network, config, custom_objects)
+
+    def get_build_config(self) -> None:
+        """Nothing: the constructor creates all variables."""
+
+
+def _network(
+    name: str,
+    settings: Mapping[str, Any],
+    num_classes: int | None,
+    whole_head: bool,
+    detach_linear_head: bool,
+    encoder: Mapping[str, Any] | None,
+) -> Network:
+    body = None if encoder is None else saving.rebuild_part(encoder)
+    config = by_name.build_config(ModelConfig, settings)
+    network = Network(config, num_classes, name, whole_head, body)
+    network.detach_linear_head = detach_linear_head
+    return network
 
 
 def _projection_head(config: ModelConfig, whole: bool) -> ProjectionHead | None:
@@ -157,14 +198,19 @@ def build_model(
         encoder=config.encoder.resolve_stem(image_size),
         precision=precision.resolve(config.precision, tf.distribute.get_strategy()),
     )
-    encoder = None if make_body is None else _keras_encoder(make_body(), config, image_size)
+    encoder = None
+    if make_body is not None:
+        encoder = keras_encoder(make_body(), image_size, config.encoder.channels, config.batch_norm)
     model = Network(config, num_classes, encoder=encoder)
     model(tf.zeros([1, *model.encoder.example_shape]), training=False)
     return model
 
 
-def _keras_encoder(body: keras.Model, config: ModelConfig, image_size: int) -> KerasEncoder:
-    encoder = KerasEncoder(body, image_size, config.encoder.channels)
-    if config.batch_norm.global_bn and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+def keras_encoder(
+    body: keras.Model, image_size: int, channels: int, batch_norm: BatchNormConfig
+) -> KerasEncoder:
+    """A Keras model as the encoder, whose batch norm is that of all replicas where it is global."""
+    encoder = KerasEncoder(body, image_size, channels)
+    if batch_norm.global_bn and tf.distribute.get_strategy().num_replicas_in_sync > 1:
         encoder.synchronize_batch_norm()
     return encoder

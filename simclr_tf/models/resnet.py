@@ -7,12 +7,17 @@ block's convolutions) and have the same names in every instance, for example
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.errors import InputError
+from simclr_tf.models import saving
 from simclr_tf.models.conv import LayerFactory, SelectiveKernelConv, SqueezeExcite, pad_fixed
 from simclr_tf.models.remat import recomputed
+from simclr_tf.settings import by_name
 from simclr_tf.settings.model import BLOCKS_PER_GROUP, BatchNormConfig, EncoderConfig
 
 BOTTLENECK_EXPANSION = 4
@@ -207,11 +212,13 @@ class BlockGroup(keras.layers.Layer):
         return x
 
 
+@saving.registered
 class ResNet(keras.Model):
     """A ResNet that returns all its endpoints by name.
 
     Attributes:
         example_shape: Height, width and channels of small images that it takes.
+        feature_width: D, the width of `final_avg_pool`.
 
     Args:
         config: Depth, width, SK and SE ratios and stem; `stem='auto'` must be resolved before.
@@ -233,7 +240,9 @@ class ResNet(keras.Model):
         super().__init__(name=name, dtype=dtype)
         if config.stem == "auto":
             raise InputError("stem", "must be resolved from the image size first", config.stem)
-        layers = LayerFactory(batch_norm or BatchNormConfig(), dtype)
+        self._norm_config = batch_norm or BatchNormConfig()
+        self._encoder_config, self._policy_name = config, dtype
+        layers = LayerFactory(self._norm_config, dtype)
         self.example_shape = (SMALLEST_IMAGE, SMALLEST_IMAGE, config.channels)
         self.frozen_after_block = -1
         self.stem = Stem(config, layers)
@@ -250,6 +259,29 @@ class ResNet(keras.Model):
                 zip(GROUP_CHANNELS, BLOCKS_PER_GROUP[config.resnet_depth], strict=True)
             )
         ]
+
+        images = tf.zeros([1, *self.example_shape])
+        self.feature_width: int = self(images)["final_avg_pool"].shape[-1]  # creates all variables
+
+    def get_config(self) -> dict[str, Any]:
+        """All that `from_config` needs, as JSON values."""
+        return saving.describe(
+            self,
+            settings=by_name.flatten(self._encoder_config),
+            batch_norm=by_name.flatten(self._norm_config),
+            dtype=self._policy_name,
+            frozen_after_block=self.frozen_after_block,
+        )
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> ResNet:
+        """An encoder like the one that gave the configuration, with new weights."""
+        return saving.rebuild(_resnet, config, custom_objects)
+
+    def get_build_config(self) -> None:
+        """Nothing: the constructor creates all variables."""
 
     def freeze(self, after_block: int) -> None:
         """Fixes parameters and BN statistics of the stem (0) and block groups 1 to `after_block`.
@@ -299,3 +331,20 @@ class ResNet(keras.Model):
 
     def _cut(self, x: tf.Tensor, part: int) -> tf.Tensor:
         return tf.stop_gradient(x) if part <= self.frozen_after_block else x
+
+
+def _resnet(
+    name: str,
+    settings: Mapping[str, Any],
+    batch_norm: Mapping[str, Any],
+    dtype: str,
+    frozen_after_block: int,
+) -> ResNet:
+    encoder = ResNet(
+        by_name.build_config(EncoderConfig, settings),
+        by_name.build_config(BatchNormConfig, batch_norm),
+        dtype,
+        name,
+    )
+    encoder.freeze(frozen_after_block)
+    return encoder

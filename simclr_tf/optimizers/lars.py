@@ -10,6 +10,7 @@ so that no layer moves by more than a small share of its own length.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,11 +46,12 @@ class LARS(keras.optimizers.Optimizer):
         learning_rate: A number or a schedule.
         momentum: In [0, 1).
         use_nesterov: Whether to look one step of momentum ahead.
-        weight_decay: Coefficient of w in d, at least 0.
+        weight_decay: Coefficient of w in d, at least 0. None: 0, or what `complete` says.
         classic_momentum: Whether the learning rate is inside the velocity (see the table).
         trust_coefficient: The paper's eta, above 0; 0.001 as in the reference implementation.
         roles: Variable name to role, from `simclr_tf.models.roles`. None: variables of rank 0 or 1
-            (biases, batch-norm scales and offsets) are excluded and no linear head is known.
+            (biases, batch-norm scales and offsets) are excluded and no linear head is known, or
+            what `complete` says. `simclr_tf.SimCLR` calls it when it is compiled.
         exclude_roles: Roles that get neither decay nor layer adaptation.
         name: Name of the optimizer.
         **kwargs: Of the base class: gradient clipping and moving averages of the weights.
@@ -64,7 +66,7 @@ class LARS(keras.optimizers.Optimizer):
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
         momentum: float = 0.9,
         use_nesterov: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
         classic_momentum: bool = True,
         trust_coefficient: float = 0.001,
         roles: Mapping[str, Any] | None = None,
@@ -73,7 +75,8 @@ class LARS(keras.optimizers.Optimizer):
         **kwargs: Any,
     ):
         require(0 <= momentum < 1, "momentum", "must lie in [0, 1)", momentum)
-        require(weight_decay >= 0, "weight_decay", "must be at least 0", weight_decay)
+        require(weight_decay is None or weight_decay >= 0, "weight_decay", "must be at least 0",
+                weight_decay)  # fmt: skip
         require(trust_coefficient > 0, "trust_coefficient", "must be greater than 0",
                 trust_coefficient)  # fmt: skip
         kwargs.setdefault("jit_compile", False)  # the base class compiles by default on a GPU
@@ -87,7 +90,25 @@ class LARS(keras.optimizers.Optimizer):
         self.trust_coefficient = trust_coefficient
         # Settings, not state: kept out of checkpoints.
         self.roles = self._no_dependency(normalize_roles(roles))
+        self._given = self._no_dependency({"roles": self.roles, "weight_decay": weight_decay})
         self.exclude_roles = self._no_dependency(tuple(role_name(role) for role in exclude_roles))
+
+    def complete(self, roles: Mapping[str, Any], weight_decay: float) -> None:
+        """Fills in what the constructor was not given; once built, the optimizer stays as it is.
+
+        It is no part of `get_config`, since roles go by names that another copy of the model may
+        not have.
+
+        Args:
+            roles: As in the constructor.
+            weight_decay: As in the constructor.
+        """
+        if getattr(self, "_built", False):
+            return
+        if self.roles is None:
+            self.roles = self._no_dependency(normalize_roles(roles))
+        if self.coupled_weight_decay is None:
+            self.coupled_weight_decay = weight_decay
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         """Creates the velocities and settles which variables are adapted."""
@@ -219,10 +240,9 @@ class LARS(keras.optimizers.Optimizer):
             "learning_rate": learning_rate,
             "momentum": self.momentum,
             "use_nesterov": self.use_nesterov,
-            "weight_decay": self.coupled_weight_decay,
             "classic_momentum": self.classic_momentum,
             "trust_coefficient": self.trust_coefficient,
-            "roles": None if self.roles is None else dict(self.roles),
+            **copy.deepcopy(self._given),
             "exclude_roles": list(self.exclude_roles),
         }
 

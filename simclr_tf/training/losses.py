@@ -40,8 +40,8 @@ class Losses(NamedTuple):
 
 
 LossFunction: TypeAlias = Callable[[Batch], Losses]
-# Projections (2b, D), logits (2b, C) or None, and labels (b,).
-LossOfOutputs: TypeAlias = Callable[[tf.Tensor, tf.Tensor | None, tf.Tensor], Losses]
+# Projections (2b, D), logits (2b, C) or None, and labels (b,), which logits need.
+LossOfOutputs: TypeAlias = Callable[[tf.Tensor, tf.Tensor | None, tf.Tensor | None], Losses]
 
 
 def stack_views(batch: Batch) -> tf.Tensor:
@@ -59,12 +59,15 @@ def _supervised(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
 def pretrain_losses(
     model: Network, objective: ObjectiveConfig, decay: OptimizerConfig
 ) -> LossFunction:
-    """The contrastive loss (Algorithm 1) of a batch of `view_0`, `view_1` (b, H, W, 3), `label`."""
+    """The contrastive loss (Algorithm 1) of a batch of `view_0`, `view_1` (b, H, W, 3), `label`.
+
+    Without a linear head there need not be a label.
+    """
     combine = pretrain_losses_of_outputs(model, objective, decay)
 
-    def losses(batch: Batch) -> Losses:
-        outputs = model(stack_views(batch), training=True)
-        return combine(outputs["proj_head_output"], outputs.get("logits_sup"), batch["label"])
+    def losses(batch: Batch, training: bool = True) -> Losses:
+        outputs = model(stack_views(batch), training=training)
+        return combine(outputs["proj_head_output"], outputs.get("logits_sup"), batch.get("label"))
 
     return losses
 
@@ -79,7 +82,7 @@ def pretrain_losses_of_outputs(
     """
     roles = variable_roles(model)
 
-    def combine(projected: tf.Tensor, logits: tf.Tensor | None, labels: tf.Tensor) -> Losses:
+    def combine(projected: tf.Tensor, logits: tf.Tensor | None, labels: tf.Tensor | None) -> Losses:
         values: dict[str, Any] = {}
         hidden_a, hidden_b = tf.split(projected, 2)  # (b, D) each
         contrastive = objective_of_views(hidden_a, hidden_b, objective)

@@ -11,10 +11,21 @@ from simclr_tf.models.network import Network
 
 
 class Means:
-    """Running means of the step's metrics between two summaries, over steps and replicas."""
+    """Running means of the step's metrics between two summaries, over steps and replicas.
 
-    def __init__(self, names: tuple[str, ...]):
-        self._means = {name: keras.metrics.Mean(name=name.replace("/", "_")) for name in names}
+    Args:
+        names: Of the metrics.
+        called: What Keras calls them, by name; default: the same with `_` for `/`.
+    """
+
+    def __init__(self, names: tuple[str, ...], called: Mapping[str, str] | None = None):
+        of_keras = called or {name: name.replace("/", "_") for name in names}
+        self._means = {name: keras.metrics.Mean(name=of_keras[name]) for name in names}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Mean]:
+        """Keras' own, one for each name."""
+        return list(self._means.values())
 
     def update(
         self, values: Mapping[str, tf.Tensor], weights: Mapping[str, tf.Tensor] | None = None

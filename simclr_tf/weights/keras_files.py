@@ -24,6 +24,7 @@ import tf_keras as keras
 from simclr_tf.errors import InputError, first_line, require, require_valid
 from simclr_tf.files import is_remote
 from simclr_tf.json_files import parse_json
+from simclr_tf.models import saving
 from simclr_tf.weights.archives import unpacked_limit
 
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
@@ -113,7 +114,8 @@ def open_keras_file(path: str, allow_foreign: bool = False) -> keras.Model:
         allow_foreign: Whether layers and operations may be others than those listed above; then
             the file decides which code runs. Bytecode (`Lambda`) is refused even so.
             Classes that are registered (`keras.saving.register_keras_serializable`) or in a
-            `custom_object_scope` are the user's own, and known.
+            `custom_object_scope` are the user's own, and
+            known, and so are those of this library.
 
     Returns:
         The model, in the scope of the strategy that is open.
@@ -303,7 +305,11 @@ def check_config(value: Any, key: str = "") -> None:
 def _check_object(value: dict[str, Any]) -> None:
     module, name = value.get("module"), value["class_name"]
     registered = value.get("registered_name")
-    if _is_users(registered):
+    if isinstance(registered, str) and registered.startswith(saving.PREFIX):
+        if registered == f"{saving.PREFIX}{name}" and saving.MODULES.get(name) == module:
+            saving.custom_objects()  # registered from now on
+            return
+    elif _is_users(registered):
         return
     allowed = _ALLOWED.get(module.removeprefix("tf_"), ()) if isinstance(module, str) else ()
     if not isinstance(name, str) or name not in allowed:

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import subprocess
 import sys
 import zipfile
 
@@ -12,7 +13,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+import simclr_tf
+from simclr_tf.encoder import Encoder
 from simclr_tf.errors import InputError
+from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.weights import keras_files
 from simclr_tf.weights.keras_files import open_keras_file
 
@@ -86,6 +90,60 @@ def test_a_model_of_stock_layers_and_simple_operations(tmp_path):
     opened = open_keras_file(path)
     np.testing.assert_allclose(opened(IMAGES), model(IMAGES), rtol=1e-5)
     assert opened.optimizer is None
+
+
+READER = """
+import sys
+import numpy as np
+from simclr_tf.evaluation.encoders import open_encoder
+folder = sys.argv[1]
+images = np.load(f"{folder}/images.npy")
+np.savez(f"{folder}/found.npz", **{
+    name: open_encoder(f"{folder}/{name}.keras", 8).encode(images)["final_avg_pool"]
+    for name in ("model", "classifier")
+})
+"""
+
+
+def test_models_of_ours_and_with_ours_as_layers(tmp_path):
+    """In a process that has not loaded them yet."""
+    model = simclr_tf.SimCLR(build(conv_layer := keras.layers.Conv2D(4, 3)), 4)
+    model.compile(simclr_tf.LARS(0.3))
+    model.save(tmp_path / "model.keras")
+    network = simclr_tf.SimCLR(build(keras.layers.Conv2D(4, 3)), 4)
+    encoder = Encoder(network, 8, "final_avg_pool", heads=False)
+    classifier = keras.Sequential([encoder, keras.layers.Dense(3)])
+    expected = classifier(IMAGES)
+    classifier.save(tmp_path / "classifier.keras")
+    np.save(tmp_path / "images.npy", IMAGES)
+    words = [sys.executable, "-c", READER, str(tmp_path)]
+    subprocess.run(words, check=True, cwd=os.path.dirname(os.path.dirname(simclr_tf.__file__)))
+    with np.load(tmp_path / "found.npz") as found:
+        features = tf.reduce_mean(conv_layer(IMAGES), [1, 2])
+        np.testing.assert_allclose(found["model"], features, rtol=1e-5)
+        np.testing.assert_allclose(found["classifier"], expected, rtol=1e-5)
+
+
+def test_our_names_stand_for_our_modules_alone(plain, tmp_path):
+    """A class of ours is none of another module."""
+    config = json.loads(plain["config.json"])
+    config.update(module="sentinel", class_name="Network", registered_name="simclr_tf>Other")
+    path = tmp_path / "other.keras"
+    write(path, {**plain, "config.json": json.dumps(config)})
+    assert "'Network' of 'sentinel'" in refusal(path)
+
+
+@pytest.mark.parametrize("image_size", [2**20, 0, -1, "8"])
+def test_images_of_an_encoder_of_ours_have_a_size(image_size, tmp_path):
+    path = str(tmp_path / "encoder.keras")
+    KerasEncoder(build(keras.layers.Conv2D(4, 3)), 8).save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in MEMBERS}
+    config = json.loads(members["config.json"])
+    config["config"]["image_size"] = image_size
+    write(path, {**members, "config.json": json.dumps(config)})
+    with pytest.raises(InputError, match="checkpoint must be a .keras file"):
+        open_keras_file(path)
 
 
 def test_every_name_is_one_of_keras():
