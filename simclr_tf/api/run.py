@@ -66,7 +66,7 @@ class Run:
     ):
         self.folder = as_path(folder)
         config = run_folder.read_config(self.folder)
-        require(config is not None, "run", f"must be the folder of a run, with its "
+        require(config is not None, "folder", f"must be that of a run, with its "
                 f"{run_folder.CONFIG}", self.folder)  # fmt: skip
         self.config: dict[str, Any] = config or {}
         self._source, self._encoder, self._views = source, encoder, views

@@ -91,9 +91,10 @@ def pretrain(
         NonFiniteLossError: A loss or gradient became NaN or infinite.
         KeyboardInterrupt: After a checkpoint.
     """
-    short = {"train_steps": steps, "train_epochs": epochs, "train_batch_size": batch_size,
-             "model_dir": None if model_dir is None else as_path(model_dir)}  # fmt: skip
-    chosen = {**settings, **{name: value for name, value in short.items() if value is not None}}
+    chosen = settings | _present(
+        train_steps=steps, train_epochs=epochs, train_batch_size=batch_size,
+        model_dir=None if model_dir is None else as_path(model_dir),
+    )  # fmt: skip
     model = None if isinstance(encoder, str) else encoder
     if encoder is not None:
         chosen["encoder"] = encoder if model is None else _own_name(model)
@@ -104,10 +105,8 @@ def pretrain(
     source = as_source(images, labels, value_range, class_names, channels,
                        chosen.get("data_dir"), say)  # fmt: skip
     named = isinstance(images, str | os.PathLike)
-    if named:
-        chosen |= _named(os.fspath(images), value_range)
-    else:
-        chosen["dataset"] = _dataset_name(source)
+    name = _dataset_name(source)
+    chosen |= _named(os.fspath(images), value_range) if named else {"dataset": name}
     chosen.setdefault("channels", source.channels)
     run = _config(source, model, chosen, recipe)
     flags = {**by_name.flatten(run), "mode": "train"}
@@ -169,6 +168,10 @@ def _config(
     if "warmup_epochs" not in {**base, **settings}:
         values["warmup_epochs"] = _warmup(values, source)
     return by_name.build_filled(RunConfig, values)
+
+
+def _present(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _warmup(values: Mapping[str, Any], source: Source) -> float:

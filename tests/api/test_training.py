@@ -200,7 +200,7 @@ def test_callbacks_hear_of_epochs_and_end_the_run(tmp_path):
 
 def test_the_network_of_the_settings_takes_any_channels(tmp_path):
     run = simclr_tf.pretrain(
-        IMAGES, views="crop(0.3,1) flip", resnet_depth=18, width_multiplier=0.0625, steps=1,
+        IMAGES, views="crop(0.3,1) flip blur", resnet_depth=18, width_multiplier=0.0625, steps=1,
         batch_size=8, report=False, model_dir=tmp_path / "run", say=quiet,
     )  # fmt: skip
     kernel = simclr_tf.load_model(run).model.encoder.stem.conv.kernel
@@ -253,5 +253,5 @@ def test_a_function_that_gives_nan_is_named(tmp_path):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(InputError, match="run must be the folder of a run"):
+    with pytest.raises(InputError, match="folder must be that of a run"):
         simclr_tf.open_run(tmp_path)
