@@ -36,6 +36,7 @@ def pretrain_view(
     """
     for_crop, for_flip, for_color, for_blur = _draws(seed, PRETRAIN_DRAWS)
     strength = config.color_jitter_strength
+    image = images.check_image(image)
     view = crop.resized_crop_from(image, image_size, for_crop, config.crop_area_min)
     view = crop.flip_from(view, for_flip)
     view = color.distortion_from(view, strength, for_color, config.brightness)
@@ -52,6 +53,7 @@ def finetune_view(
     Args and result as in `pretrain_view`, of any number of channels.
     """
     for_crop, for_flip = _draws(seed, FINETUNE_DRAWS)
+    image = images.check_image(image, channels=None)
     view = crop.resized_crop_from(image, image_size, for_crop, crop_area_min)
     return _finish(crop.flip_from(view, for_flip), image_size)
 
