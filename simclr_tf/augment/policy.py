@@ -36,7 +36,7 @@ def pretrain_view(
     """
     for_crop, for_flip, for_color, for_blur = _draws(seed, PRETRAIN_DRAWS)
     strength = config.color_jitter_strength
-    image = images.check_image(image, channels=3 if config.color_jitter_strength > 0 else None)
+    image = images.check_image(image, channels=3 if strength > 0 else None)
     view = crop.resized_crop_from(image, image_size, for_crop, config.crop_area_min)
     view = crop.flip_from(view, for_flip)
     view = color.distortion_from(view, strength, for_color, config.brightness)
