@@ -158,6 +158,13 @@ def test_exports_hold_the_network(run, tmp_path):
     assert "tiny" in pathlib.Path(places[0]).read_text().splitlines()[0]
 
 
+def test_only_what_says_something_of_the_encoder_is_its_architecture(run):
+    assert run.architecture == {
+        "encoder": "keras:tiny", "channels": 5, "proj_head_mode": "nonlinear", "proj_out_dim": 128,
+        "num_proj_layers": 3, "ft_proj_selector": 0,
+    }  # fmt: skip
+
+
 def test_fine_tuning_starts_from_the_run(run, tmp_path):
     tuned = simclr_tf.finetune(
         simclr_tf.open_run(run), IMAGES, LABELS, steps=2, batch_size=8, learning_rate=0.1,
