@@ -1,7 +1,7 @@
 """Encoders that are no ResNet, from start to export: `python -m benchmarks.encoders`.
 
 Each is pretrained on the embedded data set by `run.py`, once as it is and once killed on the way
-and started again; the two are compared bit by bit. Then it is evaluated beside the untrained encoder,
+and started again; the two are compared bit by bit. Then it is evaluated beside the untrained one,
 fine-tuned with 1 % of the labels, embedded, exported and loaded again. Prints a table.
 """
 
