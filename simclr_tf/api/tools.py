@@ -171,7 +171,7 @@ def as_encoder(encoder: Any) -> FrozenEncoder:
 
 def _whole(source: Source) -> str:
     """All splits of arrays and folders, `train` of another data set."""
-    whole = isinstance(source, ArraySource) or source.name.startswith(sources.FOLDER)
+    whole = isinstance(source, ArraySource) or sources.folder_of(source) is not None
     return "+".join(source.splits) if whole else "train"
 
 

@@ -13,6 +13,10 @@ from simclr_tf.errors import InputError
 RNG = np.random.default_rng(0)
 
 
+def quiet(text):
+    """Nobody reads it."""
+
+
 @pytest.fixture
 def photographs(tmp_path):
     """Two of 24 x 16 px in folders that are classes, losslessly, and their pixels by id."""
@@ -29,7 +33,7 @@ def photographs(tmp_path):
 
 def test_images_of_a_folder_come_in_the_order_of_their_paths(photographs):
     folder, pixels = photographs
-    found = simclr_tf.load_images(folder, image_size=16, say=lambda line: None)
+    found = simclr_tf.load_images(folder, image_size=16, say=quiet)
     assert found.ids == sorted(pixels)
     assert found.class_names == ("a", "b") and found.labels.tolist() == [0, 0, 1, 1]
     assert found.images.shape == (4, 16, 16, 3) and found.images.dtype == np.float32
@@ -61,6 +65,28 @@ def test_the_rows_are_those_of_embed():
     )
     assert ids == found.ids
     np.testing.assert_allclose(vectors, found.images[:, 0, 0], atol=1e-6)
+
+
+def test_all_splits_of_a_folder_are_embedded_and_found_again(tmp_path, monkeypatch):
+    """The picture of the neighbours shows the images themselves, wherever it is asked for."""
+    colors = {
+        "train/a/1.png": (255, 0, 0),
+        "train/b/2.png": (0, 255, 0),
+        "test/a/3.png": (0, 0, 255),
+    }
+    for name, color in colors.items():
+        path = tmp_path / "photographs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), color).save(path)
+    encoder = simclr_tf.from_model(keras.Sequential([keras.layers.InputLayer((8, 8, 3))]), 8)
+    monkeypatch.chdir(tmp_path)
+    ids, _ = simclr_tf.embed(encoder, "photographs", output="found.npz", with_ids=True, say=quiet)
+    assert ids == sorted(colors)
+    monkeypatch.chdir(tmp_path.parent)
+    found = simclr_tf.neighbors(tmp_path / "found.npz", "test/a/3.png", say=quiet)
+    picture = np.asarray(Image.open(found).convert("RGB")).reshape(-1, 3).tolist()
+    for color in colors.values():
+        assert picture.count(list(color)) > 1000
 
 
 @pytest.mark.parametrize(
