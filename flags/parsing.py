@@ -288,8 +288,10 @@ def _idle(values: Mapping[str, Any], given: Collection[str]) -> list[str]:
     reasons |= commands.idle(mode, values)
     noted: dict[str, list[str]] = {}
     for name in sorted(reasons.keys() & set(given)):
-        accepted = mode in (*commands.TRAINING_MODES, "evaluate") and name in definitions.REFERENCE
-        if accepted:
+        of_reference = mode in (*commands.TRAINING_MODES, "evaluate") and (
+            name in definitions.REFERENCE and not reasons[name].startswith("encoder=")
+        )
+        if of_reference:
             noted.setdefault(reasons[name], []).append(name)
             continue
         constraint = f"has no effect with --{reasons[name]}"

@@ -407,8 +407,8 @@ def _body_maker(
         body = kept
         if kept is None or given is not None:
             body = keras_encoders.body_maker(
-                run.model.encoder, run.data.image_size, run.model.precision, given,
-                copies=job.replicas > 1,
+                run.model.encoder, run.data.image_size, run.model.precision,
+                run.model.batch_norm.batch_norm_decay, given, copies=job.replicas > 1,
             )()  # fmt: skip
         keras.utils.set_random_seed(run.train.seed)  # the heads start the same from any body
         return body
@@ -426,6 +426,8 @@ def _check_encoder(run: RunConfig, given: Given, trains: bool) -> None:
     if tf.io.gfile.exists(os.path.join(run.model_dir, run_folder.ENCODER)):
         return
     if not (config.is_handed_over and run.checkpoint):  # else it is that of the checkpoint
-        keras_encoders.body_maker(config, run.data.image_size, run.model.precision, given.encoder)
+        keras_encoders.body_maker(
+            config, run.data.image_size, run.model.precision, model=given.encoder
+        )
     if trains and given.encoder is not None:
         keras_encoders.check_saves(given.encoder)

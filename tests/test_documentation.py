@@ -30,7 +30,7 @@ from simclr_tf import cluster
 from simclr_tf.config import RunConfig
 from simclr_tf.report.__main__ import main as report_main
 from simclr_tf.settings import by_name, commands
-from simclr_tf.studies import catalogue
+from simclr_tf.studies import catalogue, study
 from simclr_tf.studies.grid import Study
 from tests import shallow, warm
 from tests.conftest import shared_folder
@@ -67,6 +67,7 @@ ELSEWHERE = {
     "python -m fuzz": "tests/fuzz/test_session.py",
     "python -m benchmarks.": "test_benchmarks_know_their_flags; they take minutes to hours",
 }
+TINY = "keras.Sequential([keras.layers.Conv2D(8, 3, 2, input_shape=(32, 32, 3))])"
 SHELL = re.compile(r"^(cd |status=|case |esac|exit |;;|if |#|\d+ \||[\w./-]+ *\)$)")
 
 
@@ -456,12 +457,12 @@ def test_snippet(snippet, workplace, monkeypatch, request):
     )
     shorter = re.sub(r"saved_model/\d+", f"saved_model/{max(os.listdir('runs/a/saved_model'))}",
                      shorter)  # fmt: skip
-    if "evaluate_protocols" in snippet:  # CIFAR-10 is not here; the embedded set has both splits
+    if "simclr_tf.evaluate(" in snippet:  # CIFAR-10 is not here; the embedded set has both splits
         shorter = shorter.replace("image_size=32", "image_size=8").replace("cifar10", "digits")
-    if "run_study" in snippet:  # the command beside it runs one
+    if "simclr_tf.study(" in snippet:  # the command beside it runs one
         studied = []
-        monkeypatch.setattr(simclr_tf, "run_study", studied.append)
-        exec(shorter, {})
+        monkeypatch.setattr(study, "run_study", lambda command, say: studied.append(command))
+        exec(shorter, {"simclr_tf": simclr_tf})
         assert studied[0].study.study == "temperature" and studied[0].run.model_dir == "runs/t"
         return
     if "# Keras 3" in snippet:
@@ -471,6 +472,12 @@ def test_snippet(snippet, workplace, monkeypatch, request):
     flat = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten()])
     pairs = tf.random.normal((2, 4, 8), seed=0)
     names = {"images": tf.zeros((2, 32, 32, 3)), "path": "runs/a", "FOLDER": "runs/a"}
+    if "simclr_tf.pretrain(" in snippet:
+        shorter = shorter.replace("steps=2000, batch_size=128", "steps=2, batch_size=8")
+        shorter = re.sub(r"keras\.applications\.\w+\([^()]*(\([^()]*\))?[^()]*\)", TINY, shorter)
+        rng = np.random.default_rng(0)
+        names["images"] = rng.integers(0, 256, (40, 32, 32, 3), np.uint8)
+        names |= {"arrays": names["images"], "classes": np.arange(40) % 2}
     exec(shorter, names | {"model": flat, "data_dir": None, "hidden_a": pairs[0],
                            "hidden_b": pairs[1]})  # fmt: skip
 

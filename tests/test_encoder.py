@@ -116,3 +116,15 @@ def test_bytes_are_refused(source):
 def test_any_size_and_batch(source):
     encoder = simclr_tf.load_encoder(source[1], "final_avg_pool", sk_ratio=0)
     assert encoder(np.zeros((1, 40, 24, 3), np.float32)).shape == (1, 32)
+
+
+def test_a_classifier_on_top_is_saved(source, tmp_path):
+    encoder = simclr_tf.load_encoder(source[1], "final_avg_pool", heads=False, sk_ratio=0)
+    model = keras.Sequential([encoder, keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    model.fit(IMAGES, np.zeros((4, 3)), verbose=0)
+    path = tmp_path / "classifier.keras"
+    model.save(path)
+    loaded = keras.models.load_model(path, custom_objects=simclr_tf.custom_objects())
+    np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
+    assert loaded.layers[0].image_size == encoder.image_size

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "query_block, bank_block": "evaluation/knn.py", "validation labels": "evaluation/logistic.py",
     "crop.aspect": "settings/operations.py", "flip": "settings/operations.py",
     "color.brightness": "settings/operations.py", "one_of": "settings/operations.py",
+    "callbacks": "training/callbacks.py", "test_split": "protocols/library.py",
     "label": "evaluation/features.py", "replicas": "data/pipeline.py",
 }  # fmt: skip
 # Where settings are read and checked: here a literal name is one of them.

@@ -34,6 +34,11 @@ WITHOUT_TEST_FILE: dict[str, str] = {
     "simclr_tf/data/samples.py": "tests/test_experiment.py, which has a run at hand",
     "simclr_tf/training/teachers.py": "tests/test_experiment.py",
     "simclr_tf/training/tasks.py": "tests/training/test_losses.py has the losses themselves",
+    **{
+        f"simclr_tf/{module}.py": "tests/api/test_training.py, which has a run at hand"
+        for module in ("api/run", "api/tools", "api/looks", "weights/load_keras")
+    },
+    "simclr_tf/weights/report.py": "one dataclass; tests/weights/test_restore.py",
     "simclr_tf/training/fit.py": "tests/modes/test_training.py, tests/protocols/test_fitting.py",
 }
 # The library's packages and modules from the ground up: what stands in a line imports from lines

@@ -27,7 +27,7 @@ from simclr_tf.protocols.library import evaluate
 from simclr_tf.report.run_page import write_report
 from simclr_tf.settings import by_name
 from simclr_tf.settings.data import DataConfig
-from simclr_tf.settings.model import EncoderConfig, ProjectionConfig
+from simclr_tf.settings.model import RESNET, EncoderConfig, ProjectionConfig
 from simclr_tf.settings.view_text import Views
 from simclr_tf.weights import keras_encoders, locate
 from simclr_tf.weights.load import load_model
@@ -66,7 +66,7 @@ class Run:
     ):
         self.folder = as_path(folder)
         config = run_folder.read_config(self.folder)
-        require(config is not None, "run", f"must be the folder of a run, with its "
+        require(config is not None, "folder", f"must be that of a run, with its "
                 f"{run_folder.CONFIG}", self.folder)  # fmt: skip
         self.config: dict[str, Any] = config or {}
         self._source, self._encoder, self._views = source, encoder, views
@@ -104,7 +104,9 @@ class Run:
     @property
     def architecture(self) -> dict[str, Any]:
         """The settings of the encoder, and of the projection head, by name."""
-        names = by_name.setting_names(EncoderConfig) + by_name.setting_names(ProjectionConfig)
+        names = by_name.setting_names(ProjectionConfig)
+        is_resnet = self.config.get("encoder", RESNET) == RESNET
+        names += by_name.setting_names(EncoderConfig) if is_resnet else ["encoder", "channels"]
         return {name: self.config[name] for name in names if name in self.config}
 
     @functools.cached_property

@@ -49,8 +49,8 @@ def pretrain(
 ) -> Run:
     """Trains an encoder on images without labels.
 
-    It resumes, writes checkpoints, report and events, and uses devices as `run.py` does; the same
-    call goes on where the run in `model_dir` stopped.
+    It resumes, writes and distributes as `run.py` does: the same call goes on where the run in
+    `model_dir` stopped.
 
     Example:
         >>> run = simclr_tf.pretrain(images, encoder=my_model, steps=2000, batch_size=128,
@@ -58,12 +58,10 @@ def pretrain(
         >>> vectors = run.embed(new_images)  # doctest: +SKIP
 
     Args:
-        images: A folder, the name of a data set, an array (N, H, W, C), several of them by the
-            names of splits, a `tf.data.Dataset` of images, or a `Source`; see
-            `simclr_tf.data.any_source.as_source`.
-        encoder: A tf_keras model from images (N, H, W, C), floats in [0, 1], to features or a map;
-            it is trained in place. Or a name, see `EncoderConfig`. None is the ResNet of the
-            settings.
+        images: A folder, the name of a data set, an array (N, H, W, C), arrays by split, a
+            `tf.data.Dataset` of images, or a source; see `simclr_tf.data.any_source.as_source`.
+        encoder: A tf_keras model from images (N, H, W, C), floats in [0, 1], to features or a map,
+            trained in place; or a name, see `EncoderConfig`; None: the ResNet of the settings.
         views: How views are made: a list of operations of `simclr_tf.views` and of functions of an
             image (and a seed), its text, or `views.Views` of two lists. None is the policy of the
             settings, the paper's.
@@ -74,8 +72,7 @@ def pretrain(
         epochs: Passes over the images; `steps` overrides them.
         batch_size: Images per step.
         recipe: Settings to start from, one of `simclr_tf.settings.recipes.recipe_names`.
-        callbacks: Of tf_keras, see `simclr_tf.training.callbacks.Callbacks`. A callback may end the
-            run; the same call would go on.
+        callbacks: Of tf_keras; see `simclr_tf.training.callbacks.Callbacks`.
         value_range: What becomes black and white where the type of the values does not tell.
         class_names: Of the labels.
         say: Receives lines for the user.
@@ -91,9 +88,10 @@ def pretrain(
         NonFiniteLossError: A loss or gradient became NaN or infinite.
         KeyboardInterrupt: After a checkpoint.
     """
-    short = {"train_steps": steps, "train_epochs": epochs, "train_batch_size": batch_size,
-             "model_dir": None if model_dir is None else as_path(model_dir)}  # fmt: skip
-    chosen = {**settings, **{name: value for name, value in short.items() if value is not None}}
+    chosen = settings | _present(
+        train_steps=steps, train_epochs=epochs, train_batch_size=batch_size,
+        model_dir=None if model_dir is None else as_path(model_dir),
+    )  # fmt: skip
     model = None if isinstance(encoder, str) else encoder
     if encoder is not None:
         chosen["encoder"] = encoder if model is None else _own_name(model)
@@ -104,10 +102,8 @@ def pretrain(
     source = as_source(images, labels, value_range, class_names, channels,
                        chosen.get("data_dir"), say)  # fmt: skip
     named = isinstance(images, str | os.PathLike)
-    if named:
-        chosen |= _named(os.fspath(images), value_range)
-    else:
-        chosen["dataset"] = _dataset_name(source)
+    name = _dataset_name(source)
+    chosen |= _named(os.fspath(images), value_range) if named else {"dataset": name}
     chosen.setdefault("channels", source.channels)
     run = _config(source, model, chosen, recipe)
     flags = {**by_name.flatten(run), "mode": "train"}
@@ -169,6 +165,10 @@ def _config(
     if "warmup_epochs" not in {**base, **settings}:
         values["warmup_epochs"] = _warmup(values, source)
     return by_name.build_filled(RunConfig, values)
+
+
+def _present(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _warmup(values: Mapping[str, Any], source: Source) -> float:

@@ -26,17 +26,17 @@ def pretrain_view(
     """A view for contrastive learning: crop, flip, colour distortion, blur (Appendix A).
 
     Args:
-        image: (H, W, 3), uint8 or floating in [0, 1].
+        image: (H, W, C), uint8 or floating in [0, 1]; C is 3 where colours are distorted.
         seed: (2,), see `seeds.example_seed`.
         image_size: Side of the view in pixels.
         config: Strengths of the policy.
 
     Returns:
-        float32 (image_size, image_size, 3) in [0, 1].
+        float32 (image_size, image_size, C) in [0, 1].
     """
     for_crop, for_flip, for_color, for_blur = _draws(seed, PRETRAIN_DRAWS)
     strength = config.color_jitter_strength
-    image = images.check_image(image)
+    image = images.check_image(image, channels=3 if strength > 0 else None)
     view = crop.resized_crop_from(image, image_size, for_crop, config.crop_area_min)
     view = crop.flip_from(view, for_flip)
     view = color.distortion_from(view, strength, for_color, config.brightness)
@@ -53,7 +53,7 @@ def finetune_view(
     Args and result as in `pretrain_view`, of any number of channels.
     """
     for_crop, for_flip = _draws(seed, FINETUNE_DRAWS)
-    image = images.check_image(image)
+    image = images.check_image(image, channels=None)
     view = crop.resized_crop_from(image, image_size, for_crop, crop_area_min)
     return _finish(crop.flip_from(view, for_flip), image_size)
 

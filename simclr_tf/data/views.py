@@ -230,9 +230,13 @@ class PolicyViews:
         image_shape: tuple[int, int] | None,
         reading: Reading | None = None,
         channels: int = 3,
-    ) -> PolicyViews:
+    ) -> ViewMaker:
         """With this shape; small images of one shape are cropped a batch at a time."""
-        require(channels == 3 or not self._changes, "views", "must be named without color "
+        colors = self.distorted and self.augment.color_jitter_strength > 0
+        if channels != 3 and self._changes and not colors:  # blur alone has no faster way there
+            function = composed.views_of_image(self.image_size, self.augment, self.distorted)
+            return ImageViews(self.count, function).of_shape(image_shape, reading, channels)
+        require(channels == 3 or not colors, "views", "must be named without color "
                 f"distortion, which needs 3 channels, for images of {channels}",
                 f"color_jitter_strength={self.augment.color_jitter_strength:g}, "
                 f"use_blur={self.augment.use_blur}")  # fmt: skip

@@ -135,6 +135,7 @@ def from_model(
     model: keras.Model | Callable[[tf.Tensor], EncoderOutput],
     image_size: int,
     name: str = "encoder",
+    channels: int | None = None,
 ) -> FrozenEncoder:
     """An encoder that is in memory already.
 
@@ -144,6 +145,7 @@ def from_model(
             accepts.
         image_size: Side S of the images in pixels.
         name: For messages and tables.
+        channels: Of the images; None takes those that the model says, or else 3.
 
     Returns:
         The encoder. It has a fingerprint where weights and configuration decide the function: for
@@ -157,7 +159,7 @@ def from_model(
     call = functools.partial(model, training=False) if isinstance(model, keras.Model) else model
     network = model.network if isinstance(model, Encoder) else model
     encoder = network.encoder if isinstance(network, Network) else network
-    channels = encoder.example_shape[-1] if isinstance(encoder, ResNet | KerasEncoder) else 3
+    channels = channels or _channels(encoder)
     encode = _checked_encode([("call", call)], image_size, "encoder", name, channels)
     variables = tuple(getattr(model, "variables", ()))
     return FrozenEncoder(
@@ -169,6 +171,16 @@ def from_model(
         channels=channels,
         variables=variables,
     )
+
+
+def _channels(encoder: Any) -> int:
+    """Channels of the images that a model takes, 3 where it does not say."""
+    if isinstance(encoder, ResNet | KerasEncoder):
+        return encoder.example_shape[-1]
+    for shape in _keras_shapes(encoder):
+        if len(shape) == 4 and shape[-1] is not None:
+            return shape[-1]
+    return 3
 
 
 def frozen_state(encoder: FrozenEncoder) -> dict[str, bytes]:
@@ -191,10 +203,11 @@ def _open_keras_file(path: str, image_size: int | None, allow_foreign: bool) -> 
     _hash_file(digest, path)
     return FrozenEncoder(
         name=path,
-        encode=_checked_encode(ways, size, "checkpoint", path),
+        encode=_checked_encode(ways, size, "checkpoint", path, _channels(model)),
         image_size=size,
         fingerprint=digest.hexdigest(),
         path=path,
+        channels=_channels(model),
         variables=tuple(model.variables),
     )
 

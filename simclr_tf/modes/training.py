@@ -201,11 +201,30 @@ def _start(experiment: Experiment) -> Fit:
     fit = Fit(model, experiment.task, plan, job)
     count = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     job.say(f"{count / 1e6:.2f} M trainable parameters: {describe_roles(model)}")
+    for line in _about_encoder(model, job):
+        job.say(line)
     job.say(
         f"{plan.num_examples} images, {plan.lengths.steps_per_epoch} steps of "
         f"{plan.batch_size} an epoch, {plan.steps} steps on {job}"
     )
     return fit
+
+
+def _about_encoder(model: Network, job: Job) -> list[str]:
+    """What is done to a Keras model that its author should know."""
+    encoder = model.encoder
+    if not isinstance(encoder, KerasEncoder):
+        return []
+    lines = []
+    if encoder.image_scale != 1:
+        lines.append(f"{encoder.body.name} divides bytes: it gets its images times 255")
+    norms = [one for one in encoder.body.submodules
+             if isinstance(one, keras.layers.BatchNormalization)]  # fmt: skip
+    if norms and job.replicas > 1:
+        together = norms[0].synchronized
+        lines.append(f"{len(norms)} batch norm layers of {encoder.body.name} take their statistics "
+                     f"from {'all replicas' if together else 'their own replica'}")  # fmt: skip
+    return lines
 
 
 def _first_model(experiment: Experiment, trained: Network) -> Network:

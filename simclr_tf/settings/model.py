@@ -144,7 +144,9 @@ class ProjectionConfig:
 class BatchNormConfig:
     """Batch normalisation of the whole network; epsilon is 1e-5 as in the reference.
 
-    `global_bn` aggregates mean and variance over all replicas (section 2.2).
+    `global_bn` aggregates mean and variance over all replicas (section 2.2), also in Keras' layers.
+    `batch_norm_decay` is also that of networks of `keras.applications`; other Keras models keep
+    their own.
     """
 
     batch_norm_decay: float = limited(0.9, Range(1e-4, 0.99999))

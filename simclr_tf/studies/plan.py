@@ -23,6 +23,7 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.files import write_json
 from simclr_tf.json_files import field, find_json
 from simclr_tf.removal import make_scratch, remove_tree
+from simclr_tf.settings import by_name, commands
 from simclr_tf.settings.commands import Study as Command
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.settings.study import StudyConfig
@@ -145,7 +146,13 @@ def _check_cells(plan: Plan, experiment: experiment_lib.Experiment) -> None:
     data = plan.base.data
     for cell in plan.cells:
         with naming_cell(cell):
-            batch = plan.run_of(cell, plan.seeds[0]).train.train_batch_size
+            run = plan.run_of(cell, plan.seeds[0])
+            of_resnet = commands.idle("train", by_name.flatten(run))
+            for name in cell.settings:
+                varied = of_resnet.get(name, "").startswith("encoder=")
+                require(not varied, "encoder", f"must be resnet, whose {name} the study varies",
+                        run.model.encoder.encoder)  # fmt: skip
+            batch = run.train.train_batch_size
             pipeline.steps_per_epoch(experiment.source, data.train_split, batch)
             experiment.job.check_divisible("train_batch_size", batch)
 

@@ -32,6 +32,7 @@ def body_maker(
     config: EncoderConfig,
     image_size: int,
     precision: str = "float32",
+    batch_norm_decay: float | None = None,
     model: keras.Model | None = None,
     copies: bool = False,
 ) -> MakeBody:
@@ -42,6 +43,8 @@ def body_maker(
         image_size: Side of the images in pixels.
         precision: `float32` or `bfloat16`, for what is made here. A model that exists has the
             arithmetic of its own layers.
+        batch_norm_decay: Of the running statistics in networks of `keras.applications`, whose own,
+            0.99 or 0.999, is for longer trainings; None keeps it.
         model: The model itself, where it was handed over in Python.
         copies: Whether a copy of `model` is made, in the scope of the strategy that is open, where
             the variables of the model can't be used.
@@ -65,7 +68,11 @@ def body_maker(
         _require_application(name)
 
         def make() -> keras.Model:
-            return _application(name.removeprefix(OF_KERAS), image_size, config.channels)
+            body = _application(name.removeprefix(OF_KERAS), image_size, config.channels)
+            for layer in body._flatten_layers():
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.momentum = batch_norm_decay or layer.momentum
+            return body
     else:
         function = _imported(name)
 

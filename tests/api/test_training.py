@@ -165,6 +165,13 @@ def test_exports_hold_the_network(run, tmp_path):
     assert "tiny" in pathlib.Path(places[0]).read_text().splitlines()[0]
 
 
+def test_only_what_says_something_of_the_encoder_is_its_architecture(run):
+    assert run.architecture == {
+        "encoder": "keras:tiny", "channels": 5, "proj_head_mode": "nonlinear", "proj_out_dim": 128,
+        "num_proj_layers": 3, "ft_proj_selector": 0,
+    }  # fmt: skip
+
+
 def test_fine_tuning_starts_from_the_run(run, tmp_path):
     tuned = simclr_tf.finetune(
         simclr_tf.open_run(run), IMAGES, LABELS, steps=2, batch_size=8, learning_rate=0.1,
@@ -207,7 +214,7 @@ def test_callbacks_hear_of_epochs_and_end_the_run(tmp_path):
 
 def test_the_network_of_the_settings_takes_any_channels(tmp_path):
     run = simclr_tf.pretrain(
-        IMAGES, views="crop(0.3,1) flip", resnet_depth=18, width_multiplier=0.0625, steps=1,
+        IMAGES, views="crop(0.3,1) flip blur", resnet_depth=18, width_multiplier=0.0625, steps=1,
         batch_size=8, report=False, model_dir=tmp_path / "run", say=quiet,
     )  # fmt: skip
     kernel = simclr_tf.load_model(run).model.encoder.stem.conv.kernel
@@ -260,5 +267,5 @@ def test_a_function_that_gives_nan_is_named(tmp_path):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(InputError, match="run must be the folder of a run"):
+    with pytest.raises(InputError, match="folder must be that of a run"):
         simclr_tf.open_run(tmp_path)

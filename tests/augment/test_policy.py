@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from simclr_tf.augment import crop, policy, seeds
 from simclr_tf.config import AugmentConfig
+from simclr_tf.errors import InputError
 
 CONFIGS = {
     "paper": AugmentConfig(),
@@ -213,6 +214,26 @@ def test_transfer_view_is_traced_as_it_runs(random_image):
     for shape in ((30, 30), (45, 20), (20, 45)):
         image = random_image(*shape)
         np.testing.assert_allclose(traced(image), policy.transfer_view(image, 30), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [20, 40])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_every_channel_is_seen_as_the_others(size, dtype):
+    """Each channel of five is what a gray image of this channel alone gives in RGB."""
+    most = {"uint8": 255, "uint16": 65_535, "float32": 1}[dtype]
+    image = (np.random.default_rng(0).uniform(0, 1, (50, 60, 5)) * most).astype(dtype)
+    for view in (
+        policy.eval_view,
+        policy.transfer_view,
+        lambda one, side: policy.finetune_view(one, _seed(3), side),
+    ):
+        found = view(tf.constant(image), size).numpy()
+        assert found.shape == (size, size, 5) and found.dtype == np.float32
+        for at in range(5):
+            alone = view(tf.constant(image[..., [at] * 3]), size).numpy()
+            np.testing.assert_allclose(found[..., [at] * 3], alone, atol=1e-6)
+    with pytest.raises(InputError, match=r"image must have the shape \(H, W, 3\)"):
+        policy.pretrain_view(tf.constant(image), _seed(3), size, CONFIGS["paper"])
 
 
 def test_which_views_are_the_image():

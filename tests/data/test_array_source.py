@@ -101,7 +101,7 @@ def test_protocols_take_them():
         {"train": noisy[:60], "test": noisy[60:]}, {"train": labels[:60], "test": labels[60:]}
     )
     flat = simclr_tf.from_model(lambda images: tf.reshape(images, (-1, 192)), 8)
-    found = simclr_tf.evaluate_protocols(
+    found = simclr_tf.evaluate(
         flat, source, protocols="knn", knn_neighbors="5", map_points=0, say=lambda text: None
     )
     assert found["knn"].metrics["plain"]["k_5"] == 1
@@ -290,8 +290,8 @@ def test_protocols_and_pictures_take_any_channels():
     images[..., 4] += (20_000 * labels).astype(np.uint16)[:, None, None]
     source = simclr_tf.from_arrays({"train": images[:15], "test": images[15:]},
                                    {"train": labels[:15], "test": labels[15:]})  # fmt: skip
-    flat = simclr_tf.from_model(lambda x: tf.reduce_mean(x, axis=(1, 2)), 8)
-    found = simclr_tf.evaluate_protocols(
+    flat = simclr_tf.from_model(lambda x: tf.reduce_mean(x, axis=(1, 2)), 8, channels=6)
+    found = simclr_tf.evaluate(
         flat, source, protocols="knn", knn_neighbors="3", map_points=9, say=lambda text: None
     )
     assert found["knn"].metrics["plain"]["k_3"] == 1

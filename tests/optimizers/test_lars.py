@@ -435,3 +435,19 @@ def test_four_replicas_equal_one_device(tmp_path):
     )
     print(f"four replicas: largest deviation of any copy of a weight {worst:.1e}")
     assert worst <= 1e-5
+
+
+def test_what_the_constructor_was_not_given_is_completed_until_it_is_built():
+    variable = tf.Variable(tf.ones([2, 2]), name="kernel")
+    given = {"roles": {"kernel": "linear_head_kernel"}, "weight_decay": 0.5}
+    own, completed, plain = LARS(0.1, **given), LARS(0.1), LARS(0.1)
+    for optimizer in (own, completed):
+        optimizer.complete({"kernel:0": "kernel"}, 0.25)
+    assert (own.roles, own.coupled_weight_decay) == ({"kernel": "linear_head_kernel"}, 0.5)
+    assert (completed.roles, completed.coupled_weight_decay) == ({"kernel": "kernel"}, 0.25)
+    assert own.get_config() == LARS(0.1, **given).get_config()
+    assert completed.get_config() == plain.get_config()
+    plain.build([variable])
+    plain.complete({"kernel:0": "kernel"}, 0.25)
+    assert plain.roles is None
+    assert not plain.coupled_weight_decay

@@ -8,7 +8,7 @@ from simclr_tf.errors import InputError
 
 
 def evaluate(encoder, **settings):
-    return simclr_tf.evaluate_protocols(
+    return simclr_tf.evaluate(
         encoder, "digits", train_split="train[:200]", test_split="test[:50]", map_points=0,
         say=lambda text: None, **settings,
     )  # fmt: skip

@@ -259,6 +259,14 @@ def test_a_damaged_checkpoint_of_a_cell_is_named(finished, tmp_path):
     assert caught.value.name == str(cell)
 
 
+def test_a_study_of_the_resnet_needs_one(tmp_path):
+    changes = {"encoder": "applications/MobileNetV3Small", "study": "width_depth"}
+    changes["width_multiplier"] = 1.0
+    with pytest.raises(InputError, match="encoder must be resnet, whose resnet_depth the study"):
+        study.run_study(tiny(tmp_path, **changes), lambda line: None)
+    assert not (tmp_path / "study.json").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "name"),
     [({"study": None}, "study"), ({"model_dir": "gs://bucket/study"}, "model_dir")],

@@ -194,14 +194,17 @@ def test_predict_gives_the_encoders_features():
     np.testing.assert_allclose(found, made.encoder.body(VIEWS[0]), rtol=1e-6)
 
 
-def test_a_resnet_of_settings(tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_resnet_of_settings(precision, tmp_path):
     encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16)
-    made = SimCLR(encoder, ProjectionConfig(num_proj_layers=2), image_size=8)
+    head = ProjectionConfig(num_proj_layers=2)
+    made = SimCLR(encoder, head, image_size=8, precision=precision)
     assert made.config.encoder.stem == "cifar"
     assert len(made.projection_head.projection_layers) == 2
     made.compile("adam")
     made.save(tmp_path / "resnet.keras")
     loaded = keras.models.load_model(tmp_path / "resnet.keras")
+    assert loaded.compute_dtype == precision
     assert [v.name for v in loaded.variables] == [v.name for v in made.variables]
     for expected, weight in zip(made.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)

@@ -56,6 +56,13 @@ def test_a_network_of_keras_by_its_name():
     assert body.output_shape == (None, 576)
 
 
+def test_statistics_of_keras_networks_follow_as_fast_as_those_of_a_resnet():
+    body = named("applications/MobileNetV3Small", batch_norm_decay=0.9)
+    norms = [one for one in body.layers if isinstance(one, layers.BatchNormalization)]
+    assert norms and all(norm.momentum == 0.9 for norm in norms)
+    assert keras_encoders.copy_of(body, SHAPE).get_layer(norms[0].name).momentum == 0.9
+
+
 def test_low_precision_is_that_of_what_is_made_and_of_nothing_else():
     body = named("applications/MobileNetV3Small", precision="bfloat16")
     assert body.layers[-2].compute_dtype == "bfloat16"
