@@ -53,6 +53,7 @@ _HOME = {
     "from_arrays": "simclr_tf.data.array_source",
     "from_dataset": "simclr_tf.data.any_source",
     "from_model": "simclr_tf.evaluation.encoders",
+    "load_images": "simclr_tf.api.tools",
     "load_encoder": "simclr_tf.encoder",
     "load_model": "simclr_tf.weights.load",
     "nt_xent": "simclr_tf.objectives.nt_xent",

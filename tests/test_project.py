@@ -36,7 +36,7 @@ WITHOUT_TEST_FILE: dict[str, str] = {
     "simclr_tf/training/tasks.py": "tests/training/test_losses.py has the losses themselves",
     **{
         f"simclr_tf/{module}.py": "tests/api/test_training.py, which has a run at hand"
-        for module in ("api/run", "api/tools", "api/looks", "weights/load_keras")
+        for module in ("api/run", "api/looks", "weights/load_keras")
     },
     "simclr_tf/weights/report.py": "one dataclass; tests/weights/test_restore.py",
     "simclr_tf/training/fit.py": "tests/modes/test_training.py, tests/protocols/test_fitting.py",

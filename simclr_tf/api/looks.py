@@ -84,7 +84,7 @@ def run_quality(
     pairs = pipeline.train_batches(source, stream, recipe.maker()).take(count // batch)
     shown = list(pairs.as_numpy_iterator())
     images = Images(source, size, batch)
-    first = _first_encoder(config, folder, size)
+    first = first_encoder(config, folder)
     found = {}
     for name, one in (("trained", encoder), ("untrained", first)):
         plain = one.extractor(images.job).features(images.eval_batches(split, count))
@@ -107,8 +107,14 @@ def _of_views(
     ]
 
 
-def _first_encoder(config: Mapping[str, Any], folder: str, size: int) -> FrozenEncoder:
-    """The encoder with the weights that the run started from, where that was not --checkpoint."""
+def first_encoder(config: Mapping[str, Any], folder: str) -> FrozenEncoder:
+    """The encoder with the weights that the run started from, where that was not --checkpoint.
+
+    Args:
+        config: The record of the run.
+        folder: Of the run.
+    """
+    size = int(config["image_size"])
     known = by_name.setting_names(ModelConfig)
     given = {name: config[name] for name in known if name in config}
     model = by_name.build_config(ModelConfig, {**given, "precision": "float32"})

@@ -12,7 +12,7 @@ import tf_keras as keras
 
 from simclr_tf import console, run_folder
 from simclr_tf.api import tools
-from simclr_tf.api.looks import RunQuality, run_quality
+from simclr_tf.api.looks import RunQuality, first_encoder, run_quality
 from simclr_tf.console import Say
 from simclr_tf.data import trust
 from simclr_tf.data.array_source import ARRAYS
@@ -129,6 +129,18 @@ class Run:
             with keras_encoders.knowing(self._encoder):
                 self._opened = open_encoder(self.folder)
         return self._opened
+
+    @functools.cached_property
+    def untrained(self) -> FrozenEncoder:
+        """The encoder as it was before training, for `evaluate` and `embed` beside the trained one.
+
+        A run that started from a checkpoint has the weights here that it would have had without.
+
+        Example:
+            >>> simclr_tf.evaluate(run.untrained, "digits", "knn")  # doctest: +SKIP
+        """
+        with keras_encoders.knowing(self._encoder):
+            return first_encoder(self.config, self.folder)
 
     def evaluate(
         self,

@@ -1,20 +1,21 @@
-"""`embed`, `neighbors` and `study`: what the modes of these names do, from Python."""
+"""`embed`, `neighbors` and `study`, as the modes of these names; and images as arrays."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import console
+from simclr_tf import capacity, console
 from simclr_tf.console import Say
-from simclr_tf.data import pipeline, sources
+from simclr_tf.data import decode, pipeline, sources
 from simclr_tf.data.any_source import as_source
 from simclr_tf.data.array_source import ArraySource
 from simclr_tf.data.images import Images
-from simclr_tf.errors import require_choice
+from simclr_tf.data.sources import Source
+from simclr_tf.errors import require, require_choice
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
 from simclr_tf.evaluation.features import FINAL_ENDPOINT
 from simclr_tf.job import Job
@@ -22,9 +23,88 @@ from simclr_tf.modes import embed as embedding
 from simclr_tf.modes import neighbors as searching
 from simclr_tf.retrieval.embeddings import check_output, to_vectors
 from simclr_tf.settings import by_name, commands, recipes
+from simclr_tf.settings.checks import IMAGE_SIZE
 from simclr_tf.settings.study import StudyConfig
 from simclr_tf.studies import study as studies
 from simclr_tf.studies.results import Results
+
+_BATCH = 256  # images that are read at a time
+
+
+class LoadedImages(NamedTuple):
+    """Images of a data set in memory.
+
+    Attributes:
+        images: (N, S, S, C) float32 in [0, 1], as an encoder is shown them.
+        labels: int64 (N,), -1 where there is none; (N, classes) with several classes an image.
+        ids: N ids: paths in a folder, else a split and a position.
+        class_names: Of all classes, None where there are none.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: list[str]
+    class_names: tuple[str, ...] | None
+
+
+def load_images(
+    images: Any,
+    split: str | None = None,
+    *,
+    image_size: int | None = None,
+    data_dir: str | None = None,
+    value_range: tuple[float, float] | None = None,
+    channels: int | None = None,
+    say: Say = console.say,
+) -> LoadedImages:
+    """Images of a data set as arrays, in the order of `embed`.
+
+    Example:
+        >>> test = simclr_tf.load_images("patterns", "test[:1000]")  # doctest: +SKIP
+        >>> test.images.shape, test.class_names[test.labels[0]]  # doctest: +SKIP
+        ((1000, 32, 32, 3), 'stripes')
+
+    Args:
+        images: As in `pretrain`.
+        split: As in `embed`.
+        image_size: Side S in pixels, 8 to 8192; None where all images have one square shape.
+        data_dir: Where the data set that `images` names is prepared.
+        value_range: What becomes black and white where the type of the values does not tell.
+        channels: Of arrays, see `from_arrays`.
+        say: Receives lines for the user.
+
+    Raises:
+        InputError: Bad images, split or size, or more than this machine can hold.
+    """
+    source = as_source(images, value_range=value_range, channels=channels, data_dir=data_dir,
+                       say=say)  # fmt: skip
+    if image_size is None:
+        height, width = source.image_shape or (None, 0)
+        require(height == width, "image_size", "must be given: the images have several shapes, or "
+                "are no squares", source.image_shape)  # fmt: skip
+        image_size = height
+    assert image_size is not None
+    require(image_size in IMAGE_SIZE, "image_size", str(IMAGE_SIZE), image_size)
+    split = split or _whole(source)
+    count = source.num_examples(split, "split")
+    capacity.check_copies(4 * count * image_size**2 * source.channels, "split", "its images")
+    chosen = pipeline.Selection(split, setting="split")
+    pixels: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    with decode.naming_bad_image(source, split, "split"):
+        ids = pipeline.example_ids(source, chosen)
+        batches = pipeline.eval_batches(source, chosen, min(_BATCH, count), image_size)
+        for batch in batches.as_numpy_iterator():
+            real = batch["weight"] > 0
+            pixels.append(batch["image"][real])
+            labels.append(batch["label"][real])
+    order = _order(ids, source)
+    return LoadedImages(
+        np.concatenate(pixels)[order],
+        np.concatenate(labels)[order],
+        [ids[row] for row in order],
+        source.class_names,
+    )
 
 
 def embed(
@@ -68,10 +148,7 @@ def embed(
         check_output(output)
     opened = as_encoder(encoder)
     source = as_source(images, value_range=value_range, channels=opened.channels, say=say)
-    in_order = isinstance(source, ArraySource)
-    if split is None:
-        whole = in_order or source.name.startswith(sources.FOLDER)
-        split = "+".join(source.splits) if whole else "train"
+    split = split or _whole(source)
     job = Job(tf.distribute.get_strategy(), say)
     view = Images(source, opened.image_size, batch_size, job)
     embedding.check_endpoint(opened, endpoint)
@@ -79,7 +156,7 @@ def embed(
         ids = pipeline.example_ids(source, pipeline.Selection(split))
         found = opened.extractor(job, endpoint).features(view.eval_batches(split))
     vectors, labels = to_vectors(found.features), found.labels
-    order = np.array(sorted(range(len(ids)), key=lambda row: _place(ids[row], in_order)))
+    order = _order(ids, source)
     ids, vectors = [ids[row] for row in order], vectors[order]
     if output is not None:
         labels = None if labels is None or labels.ndim > 1 else labels[order]
@@ -92,12 +169,22 @@ def as_encoder(encoder: Any) -> FrozenEncoder:
     return encoder if isinstance(encoder, FrozenEncoder) else open_encoder(encoder)
 
 
-def _place(example_id: str, in_order: bool) -> Any:
-    """What ids are sorted by: those of arrays are a split and a position."""
-    if not in_order:
-        return example_id
-    split, _, position = example_id.rpartition("/")
-    return split, int(position)
+def _whole(source: Source) -> str:
+    """All splits of arrays and folders, `train` of another data set."""
+    whole = isinstance(source, ArraySource) or sources.folder_of(source) is not None
+    return "+".join(source.splits) if whole else "train"
+
+
+def _order(ids: list[str], source: Source) -> np.ndarray:
+    """Rows in the order of arrays, else of the ids."""
+
+    def place(row: int) -> Any:
+        if not isinstance(source, ArraySource):
+            return ids[row]
+        split, _, position = ids[row].rpartition("/")
+        return split, int(position)
+
+    return np.array(sorted(range(len(ids)), key=place))
 
 
 def neighbors(

@@ -9,8 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf.data import pipeline
-from simclr_tf.data.array_source import from_arrays
-from simclr_tf.data.sources import Source
+from simclr_tf.data.any_source import as_source
 from simclr_tf.data.views import ViewRecipe
 from simclr_tf.errors import require
 from simclr_tf.settings.augment import AugmentConfig
@@ -28,6 +27,8 @@ def view_pairs(
     seed: int = 0,
     labels: Any = None,
     split: str = "train",
+    value_range: tuple[float, float] | None = None,
+    channels: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of two views per image, for one pass over the images.
 
@@ -40,18 +41,21 @@ def view_pairs(
         then `for batch in batches.repeat().take(1000): ...`
 
     Args:
-        images: What `from_arrays` takes, (N, H, W, C) of 1 to 4 channels, which become red, green
-            and blue; or a source, as `open_source` gives it.
+        images: Arrays (N, H, W, C), a folder, the name of a data set, a `tf.data.Dataset`, or a
+            source; see `simclr_tf.data.any_source.as_source`.
         views: A list of operations of `simclr_tf.views` and functions, its text, or a `Views` of
             two lists; None: the paper's policy.
         image_size: Side S of the views in pixels, 8 to 8192.
         batch_size: Images B of a batch, at least 1.
         seed: Decides order and views, in [0, 2^31).
-        labels: As for `from_arrays`, int (N,); None: there are none.
+        labels: Of arrays, int (N,), see `from_arrays`; None: there are none.
         split: Which images of a source, or of a mapping of arrays.
+        value_range: What becomes black and white where the type of the values does not tell.
+        channels: How many the images have and the views keep, see `from_arrays`; None makes red,
+            green and blue of up to four.
 
     Returns:
-        Dicts of `view_0` and `view_1`, float32 (B, S, S, 3) in [0, 1], and `label`, int64 (B,), -1
+        Dicts of `view_0` and `view_1`, float32 (B, S, S, C) in [0, 1], and `label`, int64 (B,), -1
         where there is none.
 
     Raises:
@@ -59,18 +63,14 @@ def view_pairs(
     """
     whole = isinstance(image_size, numbers.Integral)
     require(whole and image_size in IMAGE_SIZE, "image_size", str(IMAGE_SIZE), image_size)
-    if hasattr(images, "records"):
-        require(labels is None, "labels", "must be left out: the source has its own", "labels")
-        source: Source = images
-    else:
-        source = from_arrays(images, labels)
+    source = as_source(images, labels, value_range, channels=channels)
     available = source.num_examples(split, "split")
     require(isinstance(batch_size, numbers.Integral) and 0 < batch_size <= available, "batch_size",
             f"must be at least 1 and at most {available}, the number of images",
             batch_size)  # fmt: skip
     own = None if views is None else as_views(views)
     recipe = ViewRecipe(AugmentConfig(), int(image_size), count=2, distorted=True, views=own)
-    recipe.check()
+    recipe.check(source.channels)
     stream = pipeline.Stream(split, int(batch_size), seed)
     batches = pipeline.train_batches(source, stream, recipe.maker(), epochs=_next_epoch())
     return batches.apply(tf.data.experimental.assert_cardinality(available // batch_size))

@@ -241,6 +241,15 @@ class UnlabeledSource(WrappedSource):
         return self.base.records(split, setting).map(lambda record: {**record, "label": no_label})
 
 
+def folder_of(source: Source) -> str | None:
+    """The folder whose images a source reads, None for another data set."""
+    from simclr_tf.data.folder_source import FolderSource
+
+    while isinstance(source, WrappedSource):
+        source = source.base
+    return str(source.root) if isinstance(source, FolderSource) else None
+
+
 def lookup_table(ids: Sequence[str]) -> tf.lookup.StaticHashTable:
     """True for the ids; on the host, where input pipelines run."""
     with tf.device("CPU:0"):

@@ -109,7 +109,9 @@ def write(
         endpoint: Output of the encoder.
         rows: Ids, vectors (N, D), and labels (N,) or None.
     """
-    data = DataConfig(dataset=source.name)
+    folder = sources.folder_of(source)
+    name = source.name if folder is None else f"{sources.FOLDER}:{folder}"
+    data = DataConfig(dataset=name)
     metadata = {
         **_metadata(encoder, endpoint, data, [split]),
         READING: source.reading.record(),

@@ -77,6 +77,13 @@ def test_the_model_that_was_handed_over_is_trained(run):
     assert np.abs(pooled(run.encoder) - pooled(first)).max() > 1e-3
 
 
+def test_the_untrained_encoder_is_the_one_that_training_began_with(run, reopened):
+    first = keras.models.load_model(os.path.join(run.folder, "encoder.keras"))
+    for one in (run, reopened):
+        vectors = simclr_tf.embed(one.untrained, IMAGES[:9])
+        np.testing.assert_allclose(vectors, pooled(first, UNIT[:9]), atol=1e-6)
+
+
 def test_embeddings_are_in_the_order_of_the_images(run, reopened):
     np.testing.assert_allclose(run.embed(IMAGES[:9]), pooled(run.encoder, UNIT[:9]), atol=1e-6)
     np.testing.assert_allclose(reopened.embed(IMAGES), pooled(run.encoder), atol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import itertools
@@ -18,13 +19,22 @@ import nbclient
 import nbformat
 import pytest
 
+import simclr_tf
+import simclr_tf.views
 from tests.conftest import shared_folder
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "colabs").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
 LIMIT_SECONDS = 600  # of a cell: far more than it takes, so that a hang ends
-PICTURES = {"finetune": 1, "import_published": 2, "load_encoder": 3, "quickstart": 4}
+PICTURES = {
+    "quickstart": 4, "load_encoder": 3, "finetune": 1, "import_published": 1, "photographs": 3,
+    "cells": 2,
+}  # fmt: skip
+MOST_LINES = 70  # of code, comments and docstrings apart
+# Packages that a reader knows; of the project there are `simclr_tf` and its `views` alone.
+KNOWN = {"json", "os", "pathlib", "shutil", "tempfile", "numpy", "matplotlib", "IPython", "PIL",
+         "sklearn", "tensorflow", "tensorflow_hub", "tf_keras"}  # fmt: skip
 
 
 def read(path: pathlib.Path) -> nbformat.NotebookNode:
@@ -35,7 +45,7 @@ def code_cells(path: pathlib.Path) -> list[str]:
     return [cell.source for cell in read(path).cells if cell.cell_type == "code"]
 
 
-def test_the_four_notebooks_are_there():
+def test_the_six_notebooks_are_there():
     assert set(NAMES) == set(PICTURES)
 
 
@@ -61,6 +71,43 @@ def test_the_first_cells_install_and_choose_the_size(path):
     assert first == code_cells(NOTEBOOKS[0])[0]
     assert first.startswith("# Install")
     assert second.startswith("SMALL = True")
+
+
+def _project_names(tree: ast.Module) -> set[str]:
+    """The names of `simclr_tf` that code uses, `views.crop` for those of its views."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "simclr_tf":
+                found.add(node.attr)
+            elif node.value.id == "views":
+                found.add(f"views.{node.attr}")
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_only_the_public_interface_is_used(path):
+    tree = ast.parse("\n".join(code_cells(path)[1:]))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for one in node.names:
+                assert one.name == "simclr_tf" or one.name.partition(".")[0] in KNOWN, one.name
+        if isinstance(node, ast.ImportFrom):
+            of_views = (node.module, [one.name for one in node.names]) == ("simclr_tf", ["views"])
+            assert of_views or str(node.module).partition(".")[0] in KNOWN, node.module
+    public = {*simclr_tf.__all__, *(f"views.{name}" for name in simclr_tf.views.__all__)}
+    used = _project_names(tree)
+    assert used and used <= public, used - public
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_notebook_is_short(path):
+    code = "\n".join(code_cells(path)[1:])
+    lines = [line.strip() for line in code.splitlines()]
+    functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
+    docstrings = sum(len((ast.get_docstring(node) or "").splitlines()) for node in functions)
+    written = sum(1 for line in lines if line and not line.startswith("#"))
+    assert written - docstrings <= MOST_LINES
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -165,7 +212,20 @@ def check_import_published(found):
     # each; the projection layers have 5 and 4 variables (the last one no beta), the linear head 2.
     assert found["variables restored"] == (9 + 4) * (1 + 4) + 5 + 4 + 2
     assert found["fine-tuned"] > found["published linear head"] + 0.1
-    assert found["fine-tuned"] > found["frozen features"]
+    assert found["fine-tuned"] > found["frozen features, kNN"]
+
+
+def check_photographs(found):
+    assert found["copies found"] == 1
+    assert found["trained retrieval"] > found["untrained retrieval"] + 0.05
+    assert found["trained rank_share"] > 1.5 * found["untrained rank_share"]
+
+
+def check_cells(found):
+    for images in ("X-rays", "cells"):
+        assert found[f"trained, {images}"] > found[f"untrained, {images}"] + 0.08
+        assert found[f"trained, {images}"] > 0.7  # chance is 0.25
+    assert found["loaded, cells"] == found["trained, cells"]
 
 
 SHORTER = ('{"1%": 40, "10%": 80, "100%": 150} if', '{"1%": 30, "100%": 80} if')
@@ -174,6 +234,8 @@ CHECKS = {
     "load_encoder": check_load_encoder,
     "finetune": check_finetune,
     "import_published": check_import_published,
+    "photographs": check_photographs,
+    "cells": check_cells,
 }
 
 
@@ -204,7 +266,7 @@ def _pictures(notebook: nbformat.NotebookNode) -> list:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quickstart", "load_encoder", "finetune", "import_published"])
+@pytest.mark.parametrize("name", list(PICTURES))
 def test_notebook_runs(name, outputs, tmp_path, monkeypatch):
     monkeypatch.setenv("SIMCLR_TF_NOTEBOOK_DIR", str(outputs))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))

@@ -79,6 +79,33 @@ def test_sources_and_arrays_of_other_channels():
     np.testing.assert_array_equal(view[..., 0], view[..., 2])
 
 
+@pytest.mark.parametrize("channels", [1, 5])
+def test_channels_and_depth_are_kept(channels):
+    """Turned views hold the values of the images, all 16 bits of them."""
+    images = np.random.default_rng(1).integers(0, 65_536, (8, SIZE, SIZE, channels), np.uint16)
+    found = simclr_tf.view_pairs(
+        images, "rot90", image_size=SIZE, batch_size=8, labels=np.arange(8), channels=channels
+    )
+    batch = next(iter(found))
+    for view in (batch["view_0"].numpy(), batch["view_1"].numpy()):
+        assert view.shape == (8, SIZE, SIZE, channels)
+        for one, at in zip(view, batch["label"].numpy(), strict=True):
+            turns = [np.rot90(images[at] / 65_535, turn) for turn in range(4)]
+            assert min(np.abs(one - turned).max() for turned in turns) < 1e-6
+    with pytest.raises(InputError, match=r"color.*3 channels"):
+        simclr_tf.view_pairs(images, "crop color", image_size=SIZE, batch_size=8, channels=channels)
+
+
+def test_folders_names_and_ranges_are_images_too():
+    digits = simclr_tf.view_pairs("digits", "flip", image_size=SIZE, batch_size=4)
+    assert next(iter(digits))["view_0"].shape == (4, SIZE, SIZE, 3)
+    ct = np.full((4, SIZE, SIZE, 1), 500, np.int16)
+    windowed = simclr_tf.view_pairs(
+        ct, "rot90", image_size=SIZE, batch_size=4, value_range=(-1000, 1000), channels=1
+    )
+    np.testing.assert_allclose(next(iter(windowed))["view_0"], 0.75, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
@@ -100,7 +127,9 @@ def test_what_cannot_be_is_refused_at_once(settings, name):
     assert caught.value.name == name and "\n" not in str(caught.value)
 
 
-def test_labels_of_a_source_are_its_own():
+def test_labels_take_the_place_of_those_of_arrays_only():
+    source = simclr_tf.from_arrays(images_of(8), np.zeros(8, np.int64))
+    found = simclr_tf.view_pairs(source, "flip", image_size=SIZE, batch_size=8, labels=np.arange(8))
+    assert sorted(next(iter(found))["label"].numpy()) == list(range(8))
     with pytest.raises(InputError, match="labels must be left out"):
-        simclr_tf.view_pairs(simclr_tf.from_arrays(images_of()), image_size=SIZE, batch_size=8,
-                             labels=np.arange(20))  # fmt: skip
+        simclr_tf.view_pairs("digits", image_size=SIZE, batch_size=8, labels=np.arange(20))
