@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks import command
 
-SEEDED = ["--recipe=quickstart", "--deterministic", "--learning_rate=1", "--warmup_epochs=0.2",
+SEEDED = ["--recipe=quickstart", "--deterministic", "--warmup_epochs=0.2",
           "--train_batch_size=64", "--eval_steps=0", "--report=False"]  # fmt: skip
 ENCODERS = {
-    "MobileNetV2": ["--encoder=applications/MobileNetV2"],
+    "MobileNetV2": ["--encoder=applications/MobileNetV2", "--learning_rate=8"],
     "small ViT": ["--encoder=benchmarks.encoders:small_vit", "--optimizer=adam",
                   "--learning_rate=0.002"],
 }  # fmt: skip

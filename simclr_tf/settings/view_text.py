@@ -67,7 +67,7 @@ class Views:
 
     @property
     def text(self) -> str:
-        """What `parse_views` reads; functions by their names, `package.module:function`."""
+        """What `parse_views` reads, with the modules and names of functions."""
         return " | ".join(" ".join(one.text for one in steps) for steps in self.lists)
 
 
