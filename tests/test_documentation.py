@@ -50,11 +50,9 @@ NO_IMAGENET = ["--dataset=patterns", "--image_size=32", "--train_split=train[:64
 SHORT_BOARD = ["--logreg_values=2", "--linear_epochs=0.1", "--linear_batch_size=64",
                "--knn_neighbors=1,5", "--map_points=20"]  # fmt: skip
 
-
 PUBLISHED = ("published", "weights/r50")  # these come with a depth of their own
 
-
-# Commands that have a test of their own, or none, with the reason.
+# Commands with a test of their own, or none, and the reason.
 ELSEWHERE = {
     "TF_CONFIG=": "test_two_workers_by_hand",
     "srun ": "test_the_slurm_script",
@@ -470,16 +468,14 @@ def test_snippet(snippet, workplace, monkeypatch, request):
         assert done.returncode == 0, done.stderr
         return
     flat = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten()])
-    pairs = tf.random.normal((2, 4, 8), seed=0)
+    a, b = tf.random.normal((2, 4, 8), seed=0)
     names = {"images": tf.zeros((2, 32, 32, 3)), "path": "runs/a", "FOLDER": "runs/a"}
     if "simclr_tf.pretrain(" in snippet:
         shorter = shorter.replace("steps=2000", "steps=2").replace("=128", "=8")
         shorter = re.sub(r"keras\.applications\.\w+\([^()]*(\([^()]*\))?[^()]*\)", TINY, shorter)
-        rng = np.random.default_rng(0)
-        names["images"] = rng.integers(0, 256, (40, 32, 32, 3), np.uint8)
-        names |= {"arrays": names["images"], "classes": np.arange(40) % 2}
-    exec(shorter, names | {"model": flat, "data_dir": None, "hidden_a": pairs[0],
-                           "hidden_b": pairs[1]})  # fmt: skip
+        arrays = np.zeros((40, 32, 32, 3), np.uint8)
+        names |= {"images": arrays, "arrays": arrays, "classes": np.arange(40) % 2}
+    exec(shorter, names | {"model": flat, "data_dir": None, "hidden_a": a, "hidden_b": b})
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from simclr_tf.data.sources import Source
 from simclr_tf.data.trust import FOLDER
 from simclr_tf.errors import InputError
 from simclr_tf.experiment import Given
+from simclr_tf.models.keras_encoder import taken_shape
 from simclr_tf.modes import training
 from simclr_tf.settings import by_name, commands, overrides, recipes
 from simclr_tf.settings.model import OWN
@@ -98,7 +99,7 @@ def pretrain(
     own = None if views is None else as_views(views)
     if own is not None:
         chosen["views"] = own.text
-    channels = chosen.get("channels") or _input_shape(model)[-1]
+    channels = chosen.get("channels") or taken_shape(model)[-1]
     source = as_source(images, labels, value_range, class_names, channels,
                        chosen.get("data_dir"), say)  # fmt: skip
     named = isinstance(images, str | os.PathLike)
@@ -199,18 +200,10 @@ def _new_folder(source: Source) -> str:
 
 
 def _image_size(source: Source, model: keras.Model | None) -> int | None:
-    if (side := _input_shape(model)[0]) is not None:
+    if (side := taken_shape(model)[0]) is not None:
         return side
     shape = source.image_shape
     return None if shape is None else min(*shape, _LARGEST_DEFAULT)
-
-
-def _input_shape(model: Any) -> tuple[int | None, ...]:
-    """Height, width and channels that a model takes, None where it does not say."""
-    inputs = getattr(model, "inputs", None)
-    if not inputs or inputs[0].shape.rank != 4:
-        return None, None, None
-    return tuple(inputs[0].shape[1:])
 
 
 def _own_name(model: Any) -> str:

@@ -24,7 +24,7 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, EncoderOutput, Extractor
 from simclr_tf.job import Job
 from simclr_tf.models.endpoints import endpoints_of
-from simclr_tf.models.keras_encoder import KerasEncoder
+from simclr_tf.models.keras_encoder import KerasEncoder, taken_shape
 from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import ResNet
 from simclr_tf.weights import locate
@@ -177,10 +177,7 @@ def _channels(encoder: Any) -> int:
     """Channels of the images that a model takes, 3 where it does not say."""
     if isinstance(encoder, ResNet | KerasEncoder):
         return encoder.example_shape[-1]
-    for shape in _keras_shapes(encoder):
-        if len(shape) == 4 and shape[-1] is not None:
-            return shape[-1]
-    return 3
+    return taken_shape(encoder)[-1] or 3
 
 
 def frozen_state(encoder: FrozenEncoder) -> dict[str, bytes]:

@@ -102,11 +102,7 @@ class KerasEncoder(keras.Model):
     @property
     def fixed_sides(self) -> tuple[int | None, int | None]:
         """Height and width of the images that it takes; None for any."""
-        inputs = getattr(self.body, "inputs", None)
-        if not inputs:
-            return None, None
-        height, width = inputs[0].shape[1:3]
-        return height, width
+        return taken_shape(self.body)[:2]
 
     @property
     def image_scale(self) -> float:
@@ -197,6 +193,15 @@ def _keras_encoder(
     if synchronized:
         encoder.synchronize_batch_norm()
     return encoder
+
+
+def taken_shape(model: Any) -> tuple[int | None, int | None, int | None]:
+    """Height, width and channels of the images that a model takes; None where it does not say."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs or inputs[0].shape.rank != 4:
+        return None, None, None
+    _, height, width, channels = inputs[0].shape.as_list()
+    return height, width, channels
 
 
 def _takes_training(body: keras.Model) -> bool:

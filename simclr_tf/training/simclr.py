@@ -13,7 +13,7 @@ import tf_keras as keras
 from simclr_tf import precision as precisions
 from simclr_tf.errors import InputError, require
 from simclr_tf.models import saving
-from simclr_tf.models.keras_encoder import KerasEncoder
+from simclr_tf.models.keras_encoder import KerasEncoder, taken_shape
 from simclr_tf.models.network import Network, keras_encoder
 from simclr_tf.models.resnet import ResNet
 from simclr_tf.models.roles import variable_roles
@@ -68,7 +68,7 @@ class SimCLR(Network):
         objective: Settings of the loss; None for NT-Xent. It excludes `temperature`.
         image_size: Side of the images in pixels. None where the encoder takes one size only, or is
             a ResNet whose stem is given.
-        channels: Of the images; None for those of the encoder's settings, or 3.
+        channels: Of the images; None for those that the encoder says, or 3.
         num_classes: Width of the linear head; None for none.
         weight_decay: LARS decays by it, unless it has a coefficient of its own; with other
             optimizers it is a term of the loss, as is that of the linear head always.
@@ -339,23 +339,15 @@ def _encoder(
     require(isinstance(encoder, keras.Model), "encoder",
             "must be a tf_keras model or settings of a ResNet", type(encoder).__name__)  # fmt: skip
     if not isinstance(encoder, KerasEncoder):
-        size = _fixed_side(encoder) if image_size is None else image_size
+        height, width, known = taken_shape(encoder)
+        size = image_size or (height if height == width else None)
         require(size is not None, "image_size",
                 "must be given: the encoder takes images of several sizes", None)  # fmt: skip
         assert size is not None
-        encoder = keras_encoder(encoder, size, channels or 3, batch_norm)
+        encoder = keras_encoder(encoder, size, channels or known or 3, batch_norm)
     return EncoderConfig(
         encoder=OWN + encoder.body.name, channels=encoder.example_shape[-1]
     ), encoder
-
-
-def _fixed_side(model: keras.Model) -> int | None:
-    inputs = getattr(model, "inputs", None)
-    if not inputs or inputs[0].shape.rank != 4:
-        return None
-    _, height, width, _ = inputs[0].shape.as_list()
-    side: int | None = height
-    return side if height == width else None
 
 
 def _simclr(
