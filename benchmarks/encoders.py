@@ -7,6 +7,7 @@ fine-tuned with 1 % of the labels, embedded, exported and loaded again. Prints a
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -28,18 +29,33 @@ ENCODERS = {
 }  # fmt: skip
 
 
+@functools.cache
+def _places() -> Any:
+    import tf_keras as keras
+
+    @keras.saving.register_keras_serializable(package="benchmarks")
+    class Places(keras.layers.Layer):
+        """Adds a learned vector to every token."""
+
+        def build(self, shape: Any) -> None:
+            self.vectors = self.add_weight("vectors", shape[1:], initializer="random_normal")
+
+        def call(self, tokens: Any) -> Any:
+            return tokens + self.vectors
+
+    return Places
+
+
 def small_vit(image_size: int) -> Any:
     """A Vision Transformer in plain tf_keras: patches of 4 px, 4 blocks of width 96."""
-    import tensorflow as tf
     import tf_keras as keras
 
     layers = keras.layers
-    patch, width, tokens = 4, 96, (image_size // 4) ** 2
+    patch, width = 4, 96
     images = keras.Input((image_size, image_size, 3))
     x = layers.Conv2D(width, patch, strides=patch)(images)
-    x = layers.Reshape((tokens, width))(x)
-    places = layers.Embedding(tokens, width)(tf.range(tokens)[None])
-    x = layers.Add()([x, places])
+    x = layers.Reshape(((image_size // patch) ** 2, width))(x)
+    x = _places()()(x)
     for _ in range(4):
         normal = layers.LayerNormalization()(x)
         x = layers.Add()([x, layers.MultiHeadAttention(4, width // 4)(normal, normal)])
@@ -166,15 +182,17 @@ def main() -> None:
     """Prints the table."""
     parser = command.Parser(description=__doc__)
     parser.add_argument("--steps", type=command.count, default=200, help="of 64 images")
+    parser.add_argument("--encoders", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
     parser.add_argument("--folder", help="where the runs go; default: a temporary folder")
     given = parser.parse_args()
     from simclr_tf import startup
 
     startup.load_tensorflow()
+    _places()  # known to files from now on
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or temporary
         os.makedirs(folder, exist_ok=True)
-        found = {name: measure(name, folder, given.steps) for name in ENCODERS}
+        found = {name: measure(name, folder, given.steps) for name in given.encoders}
     print(f"| {given.steps} steps | {' | '.join(found)} |")
     print("|---" * (len(found) + 1) + "|")
     for row in next(iter(found.values())):

@@ -394,22 +394,30 @@ def _body_maker(
     experiment: Experiment, given: keras.Model | None, like: keras.Model | None
 ) -> keras_encoders.MakeBody:
     """What makes the encoder of a run that is no ResNet, with its first weights or those given."""
-    run, job = experiment.run, experiment.job
-    known = given if like is None else like
-    classes = {} if known is None else keras_encoders.own_classes(known)
+    run, job, config = experiment.run, experiment.job, experiment.run.model.encoder
+    # Of a record that may be anybody's nothing is imported: a training is given the name again.
+    imports = config.is_function and like is None and experiment.plan is not None
+
+    def new() -> keras.Model:
+        return keras_encoders.body_maker(
+            config, run.data.image_size, run.model.precision,
+            run.model.batch_norm.batch_norm_decay, given, copies=job.replicas > 1,
+        )()  # fmt: skip
 
     def make() -> keras.Model:
+        made = new() if given is not None or imports else None
+        known = like or made
+        classes = {} if known is None else keras_encoders.own_classes(known)
         kept = keras_encoders.run_body(run.model_dir, classes)
-        if kept is None and given is None and run.model.encoder.is_handed_over and run.checkpoint:
+        if kept is None and made is None and config.is_handed_over and run.checkpoint:
             kept = load_keras.body_of(run.checkpoint)
-        if kept is not None and given is not None:
-            keras_encoders.require_same(kept, given)
-        body = kept
-        if kept is None or given is not None:
-            body = keras_encoders.body_maker(
-                run.model.encoder, run.data.image_size, run.model.precision,
-                run.model.batch_norm.batch_norm_decay, given, copies=job.replicas > 1,
-            )()  # fmt: skip
+        if kept is not None and made is not None:
+            keras_encoders.require_same(kept, made)
+        elif imports and made is not None:
+            keras_encoders.check_saves(made)
+        body = made if given is not None else kept
+        if body is None:
+            body = made or new()
         keras.utils.set_random_seed(run.train.seed)  # the heads start the same from any body
         return body
 

@@ -15,6 +15,7 @@ from simclr_tf.api import tools
 from simclr_tf.api.looks import RunQuality, first_encoder, run_quality
 from simclr_tf.console import Say
 from simclr_tf.data import trust
+from simclr_tf.data.any_source import as_source
 from simclr_tf.data.array_source import ARRAYS
 from simclr_tf.data.sources import Source, open_source
 from simclr_tf.encoder import Encoder
@@ -220,8 +221,8 @@ class Run:
         if self._source is not None:
             return self._source
         dataset = str(self.config.get("dataset"))
-        require(not dataset.startswith(f"{ARRAYS}:"), "images", "must be given: the run was "
-                "trained on arrays, which no file holds", dataset)  # fmt: skip
+        require(not dataset.startswith(f"{ARRAYS}:"), "images", "must be given, here or to "
+                "open_run: the run was trained on arrays, which no file has", dataset)  # fmt: skip
         name, folder = trust.recorded_data(dataset, self.config.get("data_dir"))
         known = {**self.config, "dataset": name, "data_dir": folder}
         names = by_name.setting_names(DataConfig)
@@ -229,7 +230,13 @@ class Run:
         return open_source(by_name.build_config(DataConfig, chosen), self._say)
 
 
-def open_run(folder: str | os.PathLike[str], encoder: keras.Model | None = None) -> Run:
+def open_run(
+    folder: str | os.PathLike[str],
+    encoder: keras.Model | None = None,
+    *,
+    images: Any = None,
+    labels: Any = None,
+) -> Run:
     """Opens a run that was trained before.
 
     Example:
@@ -239,20 +246,34 @@ def open_run(folder: str | os.PathLike[str], encoder: keras.Model | None = None)
         folder: Of the run.
         encoder: A model with the classes of the run's encoder, where it has such as are neither
             Keras' nor registered; it gets the trained weights.
+        images: Those of the run, where they were arrays: for `quality` and other calls that take
+            the run's images.
+        labels: Of arrays.
 
     Raises:
         InputError: It is not the folder of a run.
     """
-    run = Run(folder)
+    run = Run(as_path(folder, "folder"))
+    require(encoder is None or isinstance(encoder, keras.Model), "encoder",
+            "must be a tf_keras model", type(encoder).__name__)  # fmt: skip
     if encoder is not None:
         with keras_encoders.knowing(encoder):
             network = load_model(run.folder).model
         require(isinstance(network.encoder, KerasEncoder), "encoder", "must be left out: the run "
                 "has a ResNet of this library", encoder.name)  # fmt: skip
         keras_encoders.copy_weights(network.encoder.body, encoder)
-    return Run(folder, encoder=encoder)
+    source = None
+    if images is not None:
+        source = as_source(images, labels, channels=int(run.config.get("channels", 3)))
+    return Run(folder, encoder=encoder, source=source)
 
 
-def as_path(place: str | os.PathLike[str]) -> str:
-    """A folder, which a run is too, as a text."""
+def as_path(place: Any, name: str = "run") -> str:
+    """A folder, which a run is too, as a text.
+
+    Raises:
+        InputError: It is neither.
+    """
+    known = isinstance(place, str | os.PathLike)
+    require(known, name, "must be a folder or a run", type(place).__name__)
     return os.path.expanduser(os.fspath(place))

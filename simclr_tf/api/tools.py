@@ -144,6 +144,8 @@ def embed(
     Raises:
         InputError: Bad encoder, images, endpoint or output.
     """
+    whole = isinstance(batch_size, int) and batch_size >= 1
+    require(whole, "batch_size", "must be a whole number of at least 1", batch_size)
     if output is not None:
         check_output(output)
     opened = as_encoder(encoder)
@@ -166,7 +168,12 @@ def embed(
 
 def as_encoder(encoder: Any) -> FrozenEncoder:
     """A `FrozenEncoder` as it is, or what a path names."""
-    return encoder if isinstance(encoder, FrozenEncoder) else open_encoder(encoder)
+    if isinstance(encoder, FrozenEncoder):
+        return encoder
+    known = isinstance(encoder, str | os.PathLike)
+    require(known, "encoder", "must be a run, a path, or a FrozenEncoder (of a model in memory: "
+            "simclr_tf.from_model)", type(encoder).__name__)  # fmt: skip
+    return open_encoder(encoder)
 
 
 def _whole(source: Source) -> str:

@@ -17,7 +17,7 @@ from simclr_tf.data.any_source import as_source
 from simclr_tf.data.array_source import ArraySource
 from simclr_tf.data.sources import Source
 from simclr_tf.data.trust import FOLDER
-from simclr_tf.errors import InputError
+from simclr_tf.errors import InputError, require
 from simclr_tf.experiment import Given
 from simclr_tf.models.keras_encoder import taken_shape
 from simclr_tf.modes import training
@@ -71,7 +71,7 @@ def pretrain(
         model_dir: Folder of the run; None makes a new one in `runs`.
         steps: Optimizer steps.
         epochs: Passes over the images; `steps` overrides them.
-        batch_size: Images per step.
+        batch_size: Images per step; None takes 512, or all where there are fewer.
         recipe: Settings to start from, one of `simclr_tf.settings.recipes.recipe_names`.
         callbacks: Of tf_keras; see `simclr_tf.training.callbacks.Callbacks`.
         value_range: What becomes black and white where the type of the values does not tell.
@@ -89,11 +89,11 @@ def pretrain(
         NonFiniteLossError: A loss or gradient became NaN or infinite.
         KeyboardInterrupt: After a checkpoint.
     """
-    chosen = settings | _present(
-        train_steps=steps, train_epochs=epochs, train_batch_size=batch_size,
-        model_dir=None if model_dir is None else as_path(model_dir),
-    )  # fmt: skip
-    model = None if isinstance(encoder, str) else encoder
+    short = {"steps": steps, "epochs": epochs, "batch_size": batch_size}
+    chosen = settings | _lengths(short, settings)
+    if model_dir is not None:
+        chosen["model_dir"] = as_path(model_dir, "model_dir")
+    model = _checked_model(encoder)
     if encoder is not None:
         chosen["encoder"] = encoder if model is None else _own_name(model)
     own = None if views is None else as_views(views)
@@ -108,7 +108,8 @@ def pretrain(
     chosen.setdefault("channels", source.channels)
     run = _config(source, model, chosen, recipe)
     flags = {**by_name.flatten(run), "mode": "train"}
-    given = Given(None if named else source, model, own, tuple(callbacks))
+    heard = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks or ()
+    given = Given(None if named else source, model, own, tuple(heard))
     training.train(run, None, flags, say, given)
     return Run(run.model_dir, source=given.source, encoder=model, views=own, say=say)
 
@@ -163,13 +164,39 @@ def _config(
     for name in sorted(idle.keys() & settings.keys()):
         if settings[name] != defaults[name]:
             raise InputError(name, f"has no effect with {idle[name]}", settings[name])
+    if "train_batch_size" not in {**base, **settings}:
+        images = source.num_examples(values["train_split"])
+        values["train_batch_size"] = max(2, min(values["train_batch_size"], images))
     if "warmup_epochs" not in {**base, **settings}:
         values["warmup_epochs"] = _warmup(values, source)
     return by_name.build_filled(RunConfig, values)
 
 
-def _present(**settings: Any) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}
+def _lengths(short: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that have a shorter name here, of what was given."""
+    require("dataset" not in settings, "dataset", "must be left out beside images",
+            settings.get("dataset"))  # fmt: skip
+    chosen = {}
+    for name, value in short.items():
+        if value is None:
+            continue
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        require(whole, name, "must be a whole number of at least 1", value)
+        setting = f"train_{name}"
+        require(setting not in settings, name, f"must be left out beside {setting}, the same "
+                "setting", value)  # fmt: skip
+        chosen[setting] = value
+    return chosen
+
+
+def _checked_model(encoder: Any) -> keras.Model | None:
+    """A model that was handed over; None for a name and without any."""
+    if encoder is None or isinstance(encoder, str):
+        return None
+    kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+    require(isinstance(encoder, keras.Model), "encoder", "must be a tf_keras model (`import "
+            "tf_keras as keras`), or a name", kind)  # fmt: skip
+    return encoder
 
 
 def _warmup(values: Mapping[str, Any], source: Source) -> float:

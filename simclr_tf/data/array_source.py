@@ -23,6 +23,7 @@ _Bounded = dict[str, tuple[np.ndarray, ValueRange | None]]  # by split, see `_Sp
 
 _MOST_OF_RGB = 4  # channels: gray, gray with alpha, RGB, RGBA
 _HASHED_AT_ONCE = 256  # images
+_MOST_CLASSES = 2**20
 _INTEGERS = {"uint8": (0.0, 255.0), "uint16": (0.0, 65_535.0)}
 _FLOAT32_EXACT = ("uint8", "uint16", "int8", "int16", "float16", "float32")
 
@@ -244,6 +245,9 @@ def _array(name: str, array: Any) -> np.ndarray:
             "must be of shape (N, H, W, C) or (N, H, W), and not empty",
             found.shape)  # fmt: skip
     require(found.dtype.kind in "uif", where, "must hold numbers", found.dtype.name)
+    one = found.ndim == 3 and found.shape[-1] in (3, 4)
+    require(not one, where, "must be of shape (N, H, W, C): one image alone is images[None]",
+            found.shape)  # fmt: skip
     native = found.dtype.newbyteorder("=")
     return found.astype(np.float64 if native.itemsize > 8 else native, copy=False)
 
@@ -285,6 +289,8 @@ def _to_rgb(name: str, array: np.ndarray, value_range: ValueRange | None) -> np.
     made = np.empty((*array.shape[:3], 3), np.uint8)
     try:
         for at, one in enumerate(array):
+            finite = one.dtype.kind != "f" or bool(np.isfinite(one).all())
+            require(finite, f"images[{name!r}]", "must be finite", f"NaN or infinity in image {at}")
             made[at] = pixels.to_rgb(pixels.to_bytes(one, value_range))
     except ValueError as error:
         reason = str(error).replace("--value_range=LOW:HIGH", "value_range=(LOW, HIGH)")
@@ -349,7 +355,9 @@ def _labels(name: str, array: Any, count: int) -> np.ndarray:
     require(found.shape[1:] != (1,) or found.max() <= 1, where,
             f"must be of shape ({count},): use labels[:, 0]", found.shape)  # fmt: skip
     if found.ndim == 1:
-        require(found.min() >= 0, where, "must be 0 or more", found.min())
+        require(found.min() >= 0, where, "must be 0 or more", int(found.min()))
+        require(found.max() < _MOST_CLASSES, where, f"must be below {_MOST_CLASSES:,}: the numbers "
+                "of classes, from 0", int(found.max()))  # fmt: skip
     else:
         require(set(np.unique(found)) <= {0, 1}, where, "must be 0 and 1 with several classes",
                 np.unique(found)[:5])  # fmt: skip

@@ -224,6 +224,13 @@ def _chunks(records: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
     yield chunk
 
 
+def _blame_python(error: Exception) -> None:
+    """All images are sound: Python code in the pipeline that failed is that of somebody's views."""
+    if "PyFunc" in str(error):
+        raise InputError("views", "must be made of every image without an error",
+                         plain_reason(error)) from None  # fmt: skip
+
+
 @contextlib.contextmanager
 def naming_bad_image(source: Source, split: str, setting: str = "train_split") -> Iterator[None]:
     """Turns a failure of the data inside the block into an error that names the file.
@@ -239,6 +246,7 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
         yield
     except _MISSING as error:
         _name_missing_file(source, split, setting, error)
+        _blame_python(error)
         raise
     except tf.errors.FailedPreconditionError as error:
         _name_missing_file(source, split, setting, error)  # a folder has its name
@@ -257,6 +265,7 @@ def naming_bad_image(source: Source, split: str, setting: str = "train_split") -
             _name_bad_record(source, split, error)
             raise error from None
         if bad is None:
+            _blame_python(error)
             raise
         _name_bad_image(source, *bad, error)
 

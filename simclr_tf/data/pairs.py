@@ -61,6 +61,8 @@ def view_pairs(
     Raises:
         InputError: Images, labels or sizes that can't be; views that can't be made.
     """
+    known = isinstance(seed, numbers.Integral) and 0 <= seed < 2**31
+    require(known, "seed", "must be a whole number in [0, 2^31)", seed)
     whole = isinstance(image_size, numbers.Integral)
     require(whole and image_size in IMAGE_SIZE, "image_size", str(IMAGE_SIZE), image_size)
     source = as_source(images, labels, value_range, channels=channels)

@@ -30,7 +30,18 @@ _AROUND = re.compile(
     r"\{\{.*?\}\}\s*|Error in user-defined function .*? iterator: \S+: (\w+Error: )?|\s*\[Op:.*"
 )
 _ASSERTION = re.compile(r"^assertion failed: \[(.*)\]$")
+_OF_SYSTEM = re.compile(r"\[Errno \d+\]|\b(OSError|TimeoutError|\w*Connection\w*Error)\b")
 _LONGEST_REASON = 200
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether trying again may help, for one of `TRANSIENT`.
+
+    Python code that a pipeline calls fails as Unknown too: what is no error of the system's is its
+    own fault, such as that of a function that makes views.
+    """
+    text = str(error)
+    return "PyFunc" not in text or _OF_SYSTEM.search(text) is not None
 
 
 def plain_reason(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from simclr_tf.models import saving
 from simclr_tf.models.endpoints import FINAL_ENDPOINT, endpoints_of
 
 _BYTES = 255.0
+_PROBED = 2  # images of a first call
 _MOST_VALUES = 2**28  # of an image
 _LARGEST_OF_BYTES = 1 / 100  # a `Rescaling` by less is one of bytes
 
@@ -63,12 +64,18 @@ class KerasEncoder(keras.Model):
         self._takes_training = _takes_training(body)
         _check_inputs(body, self.example_shape)
         try:
-            endpoints = self.call(tf.zeros([1, *self.example_shape]))
+            endpoints = self.call(tf.zeros([_PROBED, *self.example_shape]))
         except Exception as error:  # whatever a foreign model raises
             raise InputError("encoder", f"must map images (N, {image_size}, {image_size}, "
                              f"{channels}) to features, tokens or a map ({_short(error)})",
                              body.name) from None  # fmt: skip
-        self.feature_width: int = endpoints[FINAL_ENDPOINT].shape[-1]
+        features = endpoints[FINAL_ENDPOINT]
+        require(features.shape[0] in (None, _PROBED), "encoder", "must give features (D,) for each "
+                f"of {_PROBED} images", f"{body.name} with {tuple(features.shape)}")  # fmt: skip
+        if not tf.is_symbolic_tensor(features):
+            finite = bool(tf.reduce_all(tf.math.is_finite(features)))
+            require(finite, "encoder", "must give finite features for black images", body.name)
+        self.feature_width: int = features.shape[-1]
         require(bool(self.feature_width), "encoder", "must have features of a known width",
                 body.name)  # fmt: skip
         require(bool(body.trainable_variables), "encoder", "must have trainable variables",

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -297,7 +297,21 @@ class _Training:
             return listeners
         callbacks.begin(self._fit.global_step)
         stack.callback(callbacks.end)
-        return dataclasses.replace(listeners, on_taken=callbacks.taken, stop=lambda: callbacks.stop)
+
+        def taken(at: int, values: dict[str, float]) -> None:
+            with self._saving_first(at, values):
+                callbacks.taken(at, values)
+
+        return dataclasses.replace(listeners, on_taken=taken, stop=lambda: callbacks.stop)
+
+    @contextlib.contextmanager
+    def _saving_first(self, at: int, values: Mapping[str, float]) -> Iterator[None]:
+        """What a callback raises ends the run, and loses nothing that was trained."""
+        try:
+            yield
+        except BaseException:
+            self._on_checkpoint(at, values)
+            raise
 
     def _open_batches(self, at: int) -> Iterable:
         experiment = self._experiment
@@ -318,7 +332,8 @@ class _Training:
     def _on_summary(self, at: int, values: Mapping[str, float]) -> None:
         self._means.update(values)
         if self._callbacks is not None:
-            self._callbacks.summary(at, values)
+            with self._saving_first(at, values):
+                self._callbacks.summary(at, values)
         if self._summaries is None:
             return
         rate = self._bar.units_per_second

@@ -190,6 +190,8 @@ class _Feed:
             except (*retry.TRANSIENT, InputError) as error:
                 if isinstance(error, tf.errors.OpError) and is_worker_loss(error):
                     raise
+                if not retry.may_pass(error):
+                    raise
                 self._backoff.failed(error)
                 self._iterator = None
             else:

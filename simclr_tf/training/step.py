@@ -107,10 +107,13 @@ class OptimizerStep:
     @not_converted
     def update(self, computed: Computed) -> None:
         """See `Step`."""
-        self._optimizer.apply_gradients(
-            zip(computed.gradients, self._variables, strict=True), skip_gradients_aggregation=True
-        )
-        self._means.update(computed.losses.values, computed.losses.weights)
+        # Else the step would be counted while its batch is still being read, which may fail.
+        with tf.control_dependencies([computed.losses.total]):
+            self._optimizer.apply_gradients(
+                zip(computed.gradients, self._variables, strict=True),
+                skip_gradients_aggregation=True,
+            )
+            self._means.update(computed.losses.values, computed.losses.weights)
 
     def skip(self) -> None:
         """See `Step`."""

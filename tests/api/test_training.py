@@ -246,6 +246,14 @@ def double(image):
         ({"resnet_depth": 18}, "resnet_depth has no effect with encoder=keras:tiny"),
         ({"fine_tune_after_block": 2}, "fine_tune_after_block must be -1 .all. or 4"),
         ({"stepz": 3}, "stepz is not a setting of a run"),
+        ({"steps": 0}, "steps must be a whole number of at least 1"),
+        ({"batch_size": "8"}, "batch_size must be a whole number of at least 1"),
+        ({"train_steps": 3}, "steps must be left out beside train_steps"),
+        ({"dataset": "cifar10"}, "dataset must be left out beside images"),
+        ({"encoder": 5}, r"encoder must be a tf_keras model .*builtins.int"),
+        ({"images": IMAGES[0, :, :, :3]}, "one image alone is images.None"),
+        ({"labels": LABELS * 10**9}, r"labels\['train'\] must be below 1,048,576"),
+        ({"images": UNIT * np.nan}, r"images\['train'\] must hold finite numbers"),
         ({"batch_size": 65}, "train_batch_size must not exceed the 64 images"),
         ({"image_size": 32}, "encoder must take the images of this run, 32 x 32 x 5"),
         ({"precision": "bfloat16"}, "precision must be float32 with an encoder"),
@@ -264,6 +272,60 @@ def test_a_function_that_gives_nan_is_named(tmp_path):
     with pytest.raises(Exception, match="nan.*finite"):
         simclr_tf.pretrain(IMAGES, encoder=tiny(), views=[nan], say=quiet,
                            model_dir=tmp_path / "run", **STEPS)  # fmt: skip
+
+
+def fails(image):
+    made = tf.numpy_function(lambda one: 1 / 0, [image], tf.float32)
+    return tf.ensure_shape(made, image.shape)
+
+
+def test_a_function_that_fails_ends_the_run_at_once(tmp_path):
+    """It is no failure of the storage, after which the step would be tried again."""
+    lines = []
+    with pytest.raises(InputError, match="views must be made .*division by zero"):
+        simclr_tf.pretrain(IMAGES, encoder=tiny(), views=[fails], say=lines.append,
+                           model_dir=tmp_path / "run", **STEPS)  # fmt: skip
+    assert not any("retry" in line for line in lines)
+    assert not list((tmp_path / "run").glob("ckpt-*"))
+
+
+class Raiser(keras.callbacks.Callback):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_epoch_end(self, epoch, logs=None):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("of the user's")])
+def test_what_a_callback_raises_loses_nothing(error, tmp_path):
+    with pytest.raises(type(error)):
+        simclr_tf.pretrain(IMAGES, encoder=tiny(), views="crop flip", say=quiet,
+                           callbacks=Raiser(error), model_dir=tmp_path / "run",
+                           **{**STEPS, "checkpoint_steps": 100})  # fmt: skip
+    assert simclr_tf.open_run(tmp_path / "run").step == 4
+
+
+def test_a_run_of_arrays_gets_its_images_again(run):
+    with pytest.raises(InputError, match="images must be given, here or to open_run"):
+        simclr_tf.open_run(run).embed()
+    again = simclr_tf.open_run(run, images=IMAGES, labels=LABELS)
+    np.testing.assert_array_equal(again.embed(), run.embed())
+    assert again.quality == run.quality
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: simclr_tf.open_run(3), "folder must be a folder or a run"),
+        (lambda: simclr_tf.embed(tiny(), IMAGES), "encoder must be a run, a path, or a FrozenEn"),
+        (lambda: simclr_tf.finetune(tiny(), IMAGES), "run must be a folder or a run"),
+    ],
+)
+def test_other_things_in_the_place_of_a_run(call, text):
+    with pytest.raises(InputError, match=text):
+        call()
 
 
 def test_a_folder_that_is_no_run(tmp_path):

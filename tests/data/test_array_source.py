@@ -93,6 +93,13 @@ def test_views_are_made_of_them_as_of_a_folder(tmp_path):
     np.testing.assert_allclose(seen[by_sum[0]], expected[by_sum[1]], atol=1e-6)
 
 
+def test_rgb_images_that_are_not_finite_are_refused():
+    images = RANDOM.random((5, 8, 8, 3)).astype(np.float32)
+    images[3, 0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="must be finite. Received: 'NaN or infinity in image 3'"):
+        simclr_tf.from_arrays(images)
+
+
 def test_protocols_take_them():
     patterns = RANDOM.integers(0, 256, (4, 8, 8, 3), np.uint8)
     labels = np.tile(np.arange(4), 20)

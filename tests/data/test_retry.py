@@ -154,3 +154,19 @@ def test_plain_reason(tmp_path, compiled):
 def test_plain_reason_of_an_empty_text():
     assert retry.plain_reason(ValueError()) == "ValueError"
     assert len(retry.plain_reason(ValueError("x" * 1_000))) == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [(ZeroDivisionError("division"), False), (OSError(5, "Input/output error"), True),
+     (ConnectionResetError("by peer"), True)],
+)  # fmt: skip
+@pytest.mark.parametrize("compiled", [False, True])
+def test_only_errors_of_the_system_pass_in_python_code(error, passes, compiled):
+    def fail():
+        raise error
+
+    failing = tf.data.Dataset.range(1).map(lambda _: tf.py_function(fail, [], tf.bool))
+    found = _raised(failing, compiled)
+    assert isinstance(found, retry.TRANSIENT) and retry.may_pass(found) == passes
+    assert retry.may_pass(tf.errors.UnknownError(None, None, "EIO"))

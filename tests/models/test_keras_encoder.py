@@ -102,6 +102,14 @@ def two_inputs():
             ),
             "gives int64",
         ),
+        (
+            lambda: keras.Sequential([layers.Dense(2), layers.Lambda(lambda x: x[:1])]),
+            "must give features .D,. for each of 2 images",
+        ),
+        (
+            lambda: keras.Sequential([layers.Dense(2), layers.Lambda(lambda x: x / 0.0)]),
+            "must give finite features",
+        ),
         (lambda: layers.Conv2D(2, 3), "encoder must be a tf_keras model"),
         (lambda: "resnet50", "encoder must be a tf_keras model"),
     ],

@@ -159,6 +159,15 @@ def test_the_file_of_a_run(tmp_path):
     assert keras_encoders.run_body(str(tmp_path / "elsewhere")) is None
 
 
+def test_a_constant_among_the_inputs_of_a_layer_is_refused():
+    """Keras saves such a model, and can't open it again."""
+    images = keras.Input((8, 8, 3))
+    x = layers.Reshape((64, 3))(images)
+    x = layers.Add()([x, layers.Embedding(64, 3)(tf.range(64)[None])])
+    with pytest.raises(InputError, match="encoder must be a model that Keras saves"):
+        keras_encoders.check_saves(keras.Model(images, x))
+
+
 def test_a_compiled_model_leaves_its_optimizer_behind(tmp_path):
     body = small()
     body.compile(keras.optimizers.Adam(), "mse")
