@@ -71,7 +71,7 @@ def pretrain(
         model_dir: Folder of the run; None makes a new one in `runs`.
         steps: Optimizer steps.
         epochs: Passes over the images; `steps` overrides them.
-        batch_size: Images per step; None takes 512, or all where there are fewer.
+        batch_size: Images per step; None: 512, or all where there are fewer.
         recipe: Settings to start from, one of `simclr_tf.settings.recipes.recipe_names`.
         callbacks: Of tf_keras; see `simclr_tf.training.callbacks.Callbacks`.
         value_range: What becomes black and white where the type of the values does not tell.
@@ -89,8 +89,7 @@ def pretrain(
         NonFiniteLossError: A loss or gradient became NaN or infinite.
         KeyboardInterrupt: After a checkpoint.
     """
-    short = {"steps": steps, "epochs": epochs, "batch_size": batch_size}
-    chosen = settings | _lengths(short, settings)
+    chosen = settings | _lengths(settings, steps=steps, epochs=epochs, batch_size=batch_size)
     if model_dir is not None:
         chosen["model_dir"] = as_path(model_dir, "model_dir")
     model = _checked_model(encoder)
@@ -172,7 +171,7 @@ def _config(
     return by_name.build_filled(RunConfig, values)
 
 
-def _lengths(short: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _lengths(settings: Mapping[str, Any], **short: Any) -> dict[str, Any]:
     """The settings that have a shorter name here, of what was given."""
     require("dataset" not in settings, "dataset", "must be left out beside images",
             settings.get("dataset"))  # fmt: skip

@@ -80,6 +80,7 @@ class KerasEncoder(keras.Model):
                 body.name)  # fmt: skip
         require(bool(body.trainable_variables), "encoder", "must have trainable variables",
                 body.name)  # fmt: skip
+        self(tf.zeros([_PROBED, *self.example_shape]))  # built from now on
 
     def get_config(self) -> dict[str, Any]:
         """All that `from_config` needs, as JSON values.
