@@ -104,12 +104,8 @@ def describe(model: Network, history: History) -> dict[str, Any]:
         READING: history.reading.record(),
         "parameters": model.count_params(),
         "endpoints": {name: int(value.shape[-1]) for name, value in endpoints.items()},
-        **(load_keras.describe(model) if _is_keras(model) else {}),
+        **(load_keras.describe(model) if isinstance(model.encoder, KerasEncoder) else {}),
     }
-
-
-def _is_keras(model: Network) -> bool:
-    return isinstance(model.encoder, KerasEncoder)
 
 
 def _usual_size(model: Network) -> int:

@@ -12,6 +12,7 @@ from simclr_tf.data import pipeline
 from simclr_tf.data.images import Images
 from simclr_tf.data.sources import Source
 from simclr_tf.data.views import ViewRecipe
+from simclr_tf.evaluation.attributes import PROJECTED_ENDPOINT
 from simclr_tf.evaluation.encoders import FrozenEncoder, from_model
 from simclr_tf.evaluation.features import FINAL_ENDPOINT
 from simclr_tf.evaluation.quality import Quality, quality
@@ -22,7 +23,6 @@ from simclr_tf.settings.model import ModelConfig
 from simclr_tf.settings.view_text import Views
 from simclr_tf.weights import keras_encoders
 
-PROJECTION_ENDPOINT = "proj_head_output"
 _MOST_IMAGES, _BATCH = 1000, 100
 _LINES = {
     "effective_rank": "effective rank", "rank_share": "as a share of the dimensions",
@@ -58,8 +58,8 @@ class RunQuality(NamedTuple):
 
 def run_quality(
     config: Mapping[str, Any],
-    folder: str,
     encoder: FrozenEncoder,
+    untrained: FrozenEncoder,
     source: Source,
     views: Views | None,
 ) -> RunQuality:
@@ -67,8 +67,8 @@ def run_quality(
 
     Args:
         config: The record of the run.
-        folder: Of the run.
         encoder: Trained.
+        untrained: The same before training.
         source: The images.
         views: What makes the views, where no text can carry it.
     """
@@ -84,16 +84,15 @@ def run_quality(
     pairs = pipeline.train_batches(source, stream, recipe.maker()).take(count // batch)
     shown = list(pairs.as_numpy_iterator())
     images = Images(source, size, batch)
-    first = first_encoder(config, folder)
     found = {}
-    for name, one in (("trained", encoder), ("untrained", first)):
+    for name, one in (("trained", encoder), ("untrained", untrained)):
         plain = one.extractor(images.job).features(images.eval_batches(split, count))
         found[name] = quality(plain.features, *_of_views(one, shown, FINAL_ENDPOINT))
     projected = None
     if encoder.model is not None and encoder.model.projection_head is not None:
-        wanted = encoder.extractor(images.job, PROJECTION_ENDPOINT)
+        wanted = encoder.extractor(images.job, PROJECTED_ENDPOINT)
         plain = wanted.features(images.eval_batches(split, count))
-        projected = quality(plain.features, *_of_views(encoder, shown, PROJECTION_ENDPOINT))
+        projected = quality(plain.features, *_of_views(encoder, shown, PROJECTED_ENDPOINT))
     return RunQuality(found["trained"], found["untrained"], projected, count)
 
 

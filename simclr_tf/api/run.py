@@ -97,10 +97,9 @@ class Run:
 
         Of at most 1,000 of the run's images; `print(run.quality)` shows a table.
         """
-        with keras_encoders.knowing(self._encoder):
-            return run_quality(
-                self.config, self.folder, self.frozen, self._own_images(), self._views
-            )
+        return run_quality(
+            self.config, self.frozen, self.untrained, self._own_images(), self._views
+        )
 
     @property
     def architecture(self) -> dict[str, Any]:

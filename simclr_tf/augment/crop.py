@@ -83,8 +83,7 @@ def resized_crop_from(
     image = images.check_image(image, channels=None)
     lengths = images.lengths(image)  # (2,)
     corner, sides = draw_boxes(lengths, draws, (crop_area_min, crop_area_max), aspect_range)
-    all_channels = image.shape[-1] or -1
-    crop = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [all_channels]], 0))
+    crop = part_of(image, corner, sides)
     return images.clip(images.resize_bicubic(crop, size))  # (size, size, C)
 
 
@@ -155,7 +154,8 @@ def center_box(lengths: tf.Tensor, proportion: float) -> tuple[tf.Tensor, tf.Ten
 
 def part_of(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
     """The box of an image (H, W, C) with this corner and these sides, int32 (2,) each."""
-    return tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [image.shape[-1]]], 0))
+    all_channels = image.shape[-1] or -1
+    return tf.slice(image, tf.pad(corner, [[0, 1]]), tf.concat([sides, [all_channels]], 0))
 
 
 def resize_averaged(image: tf.Tensor, corner: tf.Tensor, sides: tf.Tensor, size: int) -> tf.Tensor:
