@@ -179,7 +179,7 @@ def from_arrays(
         of_split = labels if isinstance(labels, Mapping) else {"train": labels}
         require(set(of_split) == set(by_split), "labels", "must have the splits of the images: "
                 f"{', '.join(by_split)}", ", ".join(of_split))  # fmt: skip
-    arrays = {name: _array(name, array) for name, array in by_split.items()}
+    arrays = {name: _array(name, array, channels) for name, array in by_split.items()}
     kept = _kept_channels(arrays, channels)
     shown = _in_rgb(arrays, value_range) if kept is None else _kept(arrays, value_range)
     content = {}
@@ -233,7 +233,7 @@ def check_range(value_range: ValueRange) -> None:
             value_range)  # fmt: skip
 
 
-def _array(name: str, array: Any) -> np.ndarray:
+def _array(name: str, array: Any, channels: int | None) -> np.ndarray:
     """(N, H, W, C) or (N, H, W) numbers, in the machine's byte order."""
     where = f"images[{name!r}]"
     try:
@@ -245,9 +245,9 @@ def _array(name: str, array: Any) -> np.ndarray:
             "must be of shape (N, H, W, C) or (N, H, W), and not empty",
             found.shape)  # fmt: skip
     require(found.dtype.kind in "uif", where, "must hold numbers", found.dtype.name)
-    one = found.ndim == 3 and found.shape[-1] in (3, 4)
-    require(not one, where, "must be of shape (N, H, W, C): one image alone is images[None]",
-            found.shape)  # fmt: skip
+    one = channels is None and found.ndim == 3 and found.shape[-1] in (3, 4)
+    require(not one, where, "must be of shape (N, H, W, C): one image alone is images[None], and "
+            "channels=1 says that they are gray", found.shape)  # fmt: skip
     native = found.dtype.newbyteorder("=")
     return found.astype(np.float64 if native.itemsize > 8 else native, copy=False)
 

@@ -26,6 +26,7 @@ from simclr_tf.evaluation.rows import (
     require_rows,
     row_blocks,
     rows_within,
+    unit_rows,
 )
 
 Weighting = Literal["weighted", "plain"]
@@ -128,7 +129,7 @@ def nearest_neighbors(
 
     with full_float32():
         for part, block in row_blocks(queries, rows_within(queries, _QUERY_BYTES)):
-            anchors = [_unit(block[rows]) for rows in _blocks(len(block), query_block)]
+            anchors = [unit_rows(block[rows]) for rows in _blocks(len(block), query_block)]
             found = _search(bank, anchors, k, bank_block, functools.partial(on_entries, part))
             for keys, rows in zip(found, _blocks(len(block), query_block), strict=True):
                 where = slice(part.start + rows.start, part.start + rows.stop)
@@ -181,7 +182,7 @@ def _search(
     nobody = _pack(np.array([_BELOW_ANY_COSINE]), np.array([2**32 - 1]))
     best = [np.tile(nobody, (len(block), k)) for block in anchors]
     for where, rows in row_blocks(bank, bank_block):
-        entries = _unit(rows)  # (b, D)
+        entries = unit_rows(rows)  # (b, D)
         for place, block in enumerate(anchors):
             best[place] = _improve(best[place], block, entries, where.start)
         on_entries(where.stop)
@@ -254,13 +255,6 @@ def _unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     falling = (keys >> 32).astype(np.int32)
     bits = falling ^ ((falling >> 31) | _SIGN)
     return bits.view(np.float32), keys & 0xFFFFFFFF
-
-
-@tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32)])
-def _unit(rows: tf.Tensor) -> tf.Tensor:
-    """Rows of length 1; of zeros, zeros. The largest entry first: squares stay within float32."""
-    largest = tf.reduce_max(tf.abs(rows), axis=1, keepdims=True)  # (n, 1)
-    return tf.math.l2_normalize(tf.math.divide_no_nan(rows, largest), axis=1)
 
 
 def _elect_weighted(

@@ -185,3 +185,16 @@ def _mapping(array: Any) -> mmap.mmap | None:
             return None
         array = getattr(array, "base", None)
     return array
+
+
+@tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32)])
+def unit_rows(rows: tf.Tensor) -> tf.Tensor:
+    """Rows of length 1; of zeros, zeros. The largest entry first: squares stay within float32.
+
+    Equal rows become equal wherever they stand, which `tf.math.l2_normalize` doesn't promise: how
+    processors approximate 1 / sqrt(x) differs between a vector of rows and the last few.
+    """
+    largest = tf.reduce_max(tf.abs(rows), axis=1, keepdims=True)  # (n, 1)
+    scaled = tf.math.divide_no_nan(rows, largest)
+    lengths = tf.sqrt(tf.reduce_sum(scaled * scaled, axis=1, keepdims=True))  # (n, 1)
+    return tf.math.divide_no_nan(scaled, lengths)  # not `/`, of which graphs make rsqrt again

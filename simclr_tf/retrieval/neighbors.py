@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import knn
-from simclr_tf.evaluation.rows import full_float32
+from simclr_tf.evaluation.rows import full_float32, unit_rows
 
 ROUNDING = 1e-6  # Of the similarity of equal vectors in float32.
 _PAIRS_IN_MEMORY = 2**20
@@ -63,14 +63,14 @@ def similarities_to(
     Returns:
         (M,) float32 in [-1, 1].
     """
-    anchor = _normalized(query[None])[0]  # (D,)
+    anchor = unit_rows(query[None])[0]  # (D,)
     count = len(vectors) if indices is None else len(indices)
     parts = []
     for start in range(0, count, _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         block = vectors[rows] if indices is None else vectors[indices[rows]]  # (b, D)
         with full_float32():
-            parts.append(tf.linalg.matvec(_normalized(block), anchor).numpy())
+            parts.append(tf.linalg.matvec(unit_rows(block), anchor).numpy())
     return np.clip(np.concatenate(parts), -1, 1)
 
 
@@ -102,9 +102,9 @@ def near_duplicates(
     components = _Components(len(vectors))
     best = np.full(len(vectors), -1, np.float32)  # (N,) similarity to the nearest other
     for start in range(0, len(vectors), block):
-        anchors = _normalized(_finite(vectors[start : start + block], start))  # (b, D)
+        anchors = unit_rows(_finite(vectors[start : start + block], start))  # (b, D)
         for other in range(start, len(vectors), block):
-            others = _normalized(vectors[other : other + block])  # (b, D)
+            others = unit_rows(vectors[other : other + block])  # (b, D)
             pairs, of_anchors, of_others = _compare(anchors, others, similarity - ROUNDING,
                                                     same=start == other)  # fmt: skip
             components.connect(pairs[:, 0] + start, pairs[:, 1] + other)
@@ -120,10 +120,6 @@ def near_duplicates(
 def _order(group: DuplicateGroup) -> tuple[int, float, int]:
     mean = float(group.similarities.mean(dtype=np.float64))
     return -len(group.indices), -round(mean, 6), int(group.indices[0])
-
-
-def _normalized(vectors: np.ndarray) -> tf.Tensor:
-    return tf.math.l2_normalize(tf.constant(vectors, tf.float32), axis=1)  # (n, D)
 
 
 def _finite(vectors: np.ndarray, first_index: int) -> np.ndarray:

@@ -96,16 +96,23 @@ def test_without_a_crop_the_central_square_is_resized(dtype):
 
 
 def test_what_stands_before_a_crop_sees_the_whole_image():
-    shapes = []
+    def shapes_around(step):
+        shapes = {}
 
-    def note(image):
-        shapes.append(tuple(image.shape))
-        return image
+        def before(image):
+            shapes["before"] = tuple(image.shape)
+            return image
 
-    image = image_of(3, 30, 44)
-    once([note, views.crop(), note], image, size=16)
-    once([note, views.random_apply(views.crop()), note], image, size=16)
-    assert shapes == [(30, 44, 3), (16, 16, 3), (16, 16, 3), (16, 16, 3)]
+        def after(image):
+            shapes["after"] = tuple(image.shape)
+            return image
+
+        once([before, step, after], image_of(3, 30, 44), size=16)
+        return shapes
+
+    assert shapes_around(views.crop()) == {"before": (30, 44, 3), "after": (16, 16, 3)}
+    by_chance = shapes_around(views.random_apply(views.crop()))
+    assert by_chance == {"before": (16, 16, 3), "after": (16, 16, 3)}
 
 
 def test_crops_are_those_of_the_policy_with_ranges_of_their_own():

@@ -50,8 +50,8 @@ def test_a_slice_holds_more_than_what_lies_at_the_start():
 @pytest.mark.parametrize(("images", "value_range", "expected"), [
     (np.array([[[0, 65_535]]], np.uint16), None, [0, 255]),
     (np.array([[[0, 4_095]]], np.uint16), (0, 4_095), [0, 255]),
-    (np.array([[[0.0, 0.2, 1.0]]]), None, [0, 51, 255]),
-    (np.array([[[-1.0, 0.0, 1.0]]], np.float32), (-1, 1), [0, 128, 255]),
+    (np.array([[[0.0, 0.2]]]), None, [0, 51]),
+    (np.array([[[-1.0, 0.0]]], np.float32), (-1, 1), [0, 128]),
     (np.array([[[[7], [9]]]], np.uint8), None, [7, 9]),
 ])  # fmt: skip
 def test_values(images, value_range, expected):

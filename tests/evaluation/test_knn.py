@@ -69,7 +69,7 @@ def test_k_above_the_bank_is_all_of_it():
 
 def test_equal_entries_are_taken_in_bank_order():
     # Ten copies of one direction: the first three vote, whatever the blocks.
-    bank = np.ones((10, 2), np.float32)
+    bank = np.tile(np.array([0, 2], np.float32), (10, 1))
     labels = np.array([1, 2, 2, 1, 1, 1, 1, 1, 1, 1])
     for bank_block in (10, 4, 1):
         sims, indices = knn.nearest_neighbors(bank, bank[:2], 10, bank_block=bank_block)

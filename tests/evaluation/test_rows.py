@@ -149,3 +149,18 @@ def test_full_float32_is_undone():
         assert not read()
         raise KeyError
     assert read() == before
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_unit_rows_depend_on_the_row_alone(dtype):
+    row = np.random.default_rng(0).normal(size=11).astype(dtype)
+    found = rows.unit_rows(np.tile(row, (1027, 1))).numpy()
+    assert found.dtype == np.float32 and np.all(found == found[0])
+    exact = row.astype(np.float64)
+    np.testing.assert_allclose(found[0], exact / np.linalg.norm(exact), rtol=3e-7)
+
+
+def test_unit_rows_of_zeros_and_of_extremes():
+    found = rows.unit_rows(np.array([[0, 0], [3e38, 3e38], [1e-30, 0], [-3, 4]], np.float32))
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(found, [[0, 0], [half, half], [1, 0], [-0.6, 0.8]], rtol=3e-7)
