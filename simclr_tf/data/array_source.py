@@ -245,7 +245,7 @@ def _array(name: str, array: Any, channels: int | None) -> np.ndarray:
             "must be of shape (N, H, W, C) or (N, H, W), and not empty",
             found.shape)  # fmt: skip
     require(found.dtype.kind in "uif", where, "must hold numbers", found.dtype.name)
-    one = channels is None and found.ndim == 3 and found.shape[-1] in (3, 4)
+    one = channels != 1 and found.ndim == 3 and found.shape[-1] in (3, 4)
     require(not one, where, "must be of shape (N, H, W, C): one image alone is images[None], and "
             "channels=1 says that they are gray", found.shape)  # fmt: skip
     native = found.dtype.newbyteorder("=")
