@@ -5,6 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.requirements.stamp
 DEV_STAMP := $(VENV)/.requirements-dev.stamp
+DEV_REQUIREMENTS := requirements/dev.txt requirements/docs.txt
+
+# Where the driver of an NVIDIA GPU answers, what TensorFlow needs to use it is installed too; CUDA=0
+# leaves it out, CUDA=1 installs it in any case.
+CUDA ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
+REQUIREMENTS = -r requirements.txt $(if $(filter-out 0,$(CUDA)),-r requirements/cuda.txt)
 
 # Additional words for run.py or pytest: make demo ARGS="--train_steps=20".
 ARGS ?=
@@ -53,6 +59,7 @@ fuzz: $(STAMP)  ## Run hostile commands and files, 10 minutes (ARGS="--minutes=6
 	$(BIN)/python -m fuzz $(ARGS)
 
 docs: $(DEV_STAMP)  ## Make the pages of docs/ and the API reference a site, in docs/_build/html.
+	$(BIN)/python -c "from simclr_tf.flags import usage; print(usage.flags_page(), end='')" > docs/flags.md
 	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
@@ -76,10 +83,10 @@ $(STAMP): requirements.txt
 		exit 1; }; \
 	echo "Creating $(VENV) with $$("$$python" --version)"; \
 	rm -rf $(VENV) && "$$python" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install $(strip $(REQUIREMENTS))
 	@touch $@
 
-$(DEV_STAMP): requirements-dev.txt $(STAMP)
+$(DEV_STAMP): $(DEV_REQUIREMENTS) $(STAMP)
 	@rm -f $@
-	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install $(DEV_REQUIREMENTS:%=-r %)
 	@touch $@

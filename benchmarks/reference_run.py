@@ -134,7 +134,7 @@ class Theirs:
 
 def our_run(folder: str, settings: Mapping[str, Any]) -> Any:
     """The settings of ours that the reference's flags mean."""
-    from flags import parsing
+    from simclr_tf.flags import parsing
 
     flags = {"dataset": "cifar10", "model_dir": folder, **settings}
     return parsing.parse_command_line([f"--{k}={v}" for k, v in flags.items()]).config
@@ -294,7 +294,8 @@ def begin(folder: str, case: str) -> None:
 
 def go_back(path: str, folder: str, case: str) -> dict[str, Any]:
     """The reference restores the export of a run, whole."""
-    from export.bundle import export_checkpoint
+    from simclr_tf.export.bundle import export_checkpoint
+
     from simclr_tf.weights.load import load_model
 
     settings = settings_of(case)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
+from simclr_tf.flags.flagfile import expand
+from simclr_tf.flags.wording import plain
 
-from flags import flagfile, wording
 from simclr_tf import startup
-from simclr_tf.console import run_command, say
+from simclr_tf.console import BAD_INPUT, FAILED, INTERRUPTED, run_command, say
 from simclr_tf.errors import InputError, describe_failure, did_you_mean
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 _HELP_WORDS = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 
 _USAGE = """\
@@ -88,11 +87,11 @@ def _read(values: flags.FlagValues, words: Sequence[str], needed: Sequence[str])
         UsageError: A flag is unknown or missing, or its text can't be read as its type.
         InputError: See `flagfile.expand`.
     """
-    words = flagfile.expand(words)
+    words = expand(words)
     try:
         rest = values(["export", *words])[1:]
     except (flags.Error, ValueError) as error:
-        raise UsageError(wording.plain(error)) from None
+        raise UsageError(plain(error)) from None
     if rest:
         raise UsageError(f"flags have the form --name=value. Received: {rest[0]!r}")
     for name in needed:
@@ -106,7 +105,7 @@ def _export(words: Sequence[str]) -> Callable[[], None]:
     formats = [name for text in values.format for name in text.split(",")] or ["saved_model"]
 
     def act() -> None:
-        from export.bundle import export_checkpoint
+        from .bundle import export_checkpoint
 
         written = export_checkpoint(
             os.path.expanduser(values.checkpoint),
@@ -129,7 +128,7 @@ def _import(words: Sequence[str]) -> Callable[[], None]:
     _read(values, words, ("source", "output"))
 
     def act() -> None:
-        from export.import_checkpoint import convert
+        from .import_checkpoint import convert
 
         prefix = convert(
             os.path.expanduser(values.source),
@@ -152,8 +151,8 @@ def _describe(error: Exception, imports: bool) -> str:
     return " ".join(str(error).split())
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs one command line; returns the exit status."""
+def main(words: Sequence[str], program: str = "python -m export") -> int:
+    """Runs one command line; returns the exit status. Errors begin with the program's name."""
     if not words or any(word in _HELP_WORDS for word in words):
         say(_USAGE)
         return 0
@@ -182,11 +181,9 @@ def main(words: Sequence[str]) -> int:
         status, text = FAILED, describe_failure(error)
         if debug:
             raise
-    say(f"python -m export: error: {text}", sys.stderr)
+    say(f"{program}: error: {text}", sys.stderr)
     return status
 
 
 if __name__ == "__main__":
-    # `kill` ends like Ctrl-C: what is half-written is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(run_command(main))

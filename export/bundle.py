@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from export.card import model_card
-from export.folders import SAVED_MODEL, appearing, check_apart, check_target
-from export.history import History, read_history
-from export.hub import write_archive
-from export.keras_file import write_keras_file
-from export.reference import export_reference
-from export.saved_model import describe, write_saved_model
 from simclr_tf import console
 from simclr_tf.errors import require, require_choice
 from simclr_tf.files import write_text_atomically
 from simclr_tf.removal import remove_tree
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.readings import SHORTCUTS
+
+from .card import model_card
+from .folders import SAVED_MODEL, appearing, check_apart, check_target
+from .history import History, read_history
+from .hub import write_archive
+from .keras_file import write_keras_file
+from .reference import export_reference
+from .saved_model import describe, write_saved_model
 
 LARGEST_IMAGE = 4096  # pixels; a signature for more could not run
 FORMATS = ("saved_model", "hub", "keras")

@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export.history import History, data_name
 from simclr_tf.report import table
 from simclr_tf.settings.model import OWN, RESNET
+
+from .history import History, data_name
 
 _ENDPOINT_MEANINGS = {
     "initial_conv": "the first convolution, before batch norm and ReLU",

@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from export.folders import appearing, check_apart, check_target
 from simclr_tf import console, run_folder
 from simclr_tf.files import write_json, write_text_atomically
 from simclr_tf.settings import by_name
@@ -16,6 +15,8 @@ from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights.load import LoadedModel, load_model
 from simclr_tf.weights.network import WHOLE_HEAD
+
+from .folders import appearing, check_apart, check_target
 
 
 def convert(

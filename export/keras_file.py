@@ -26,7 +26,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from export.module import images_spec
 from simclr_tf.errors import require
 from simclr_tf.models.batch_norm import BatchNorm
 from simclr_tf.models.conv import FixedPaddingConv, SelectiveKernelConv, SqueezeExcite
@@ -36,6 +35,8 @@ from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import BottleneckBlock, ResidualBlock, ResNet, Shortcut, Stem
 from simclr_tf.weights import keras_encoders
+
+from .module import images_spec
 
 CONFIG_MEMBER = "config.json"  # the description of the model inside the archive
 SEPARATOR = "__"  # stands for the "/" of our variable names, which Keras 3 refuses in layer names

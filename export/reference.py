@@ -15,9 +15,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from export.folders import appearing, check_apart, check_target
-from export.history import History, read_history
-from export.reference_objects import Places, find_places
 from simclr_tf import console
 from simclr_tf.errors import require
 from simclr_tf.files import write_json
@@ -28,6 +25,10 @@ from simclr_tf.weights.locate import Location
 from simclr_tf.weights.network import open_network
 from simclr_tf.weights.restore import plain_name
 from simclr_tf.weights.slots import KINDS, StoredSlots, open_slots
+
+from .folders import appearing, check_apart, check_target
+from .history import History, read_history
+from .reference_objects import Places, find_places
 
 RECORD = "simclr_tf.json"  # beside the checkpoint: written here, and with which flags it restores
 # Name of the optimizer, and what it calls its slots; Keras's as of TensorFlow 2.10, with which the

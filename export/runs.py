@@ -9,10 +9,6 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from export.card import model_card
-from export.folders import SAVED_MODEL
-from export.history import History, data_name, read_history
-from export.saved_model import CARD_FILE, export_encoder
 from simclr_tf import run_folder
 from simclr_tf.errors import require
 from simclr_tf.files import is_remote, write_text_atomically
@@ -20,6 +16,11 @@ from simclr_tf.json_files import read_json
 from simclr_tf.models.network import Network
 from simclr_tf.removal import is_ours, remove_tree
 from simclr_tf.weights.network import EXPORT_RECORD
+
+from .card import model_card
+from .folders import SAVED_MODEL
+from .history import History, data_name, read_history
+from .saved_model import CARD_FILE, export_encoder
 
 _BESIDE = ".simclr_tf"  # behind the step, where another program's SavedModel has its place
 

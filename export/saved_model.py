@@ -8,10 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from export.card import History, model_card
-from export.folders import appearing
-from export.module import build_module, plain_copy, trace_passes
-from export.serving import build_signatures
 from simclr_tf.data.reading import READING
 from simclr_tf.errors import require
 from simclr_tf.files import write_json, write_text_atomically
@@ -21,6 +17,11 @@ from simclr_tf.settings import by_name
 from simclr_tf.weights import keras_encoders, load_keras
 from simclr_tf.weights.load import USUAL_IMAGE_SIZES
 from simclr_tf.weights.network import EXPORT_RECORD, WHOLE_HEAD
+
+from .card import History, model_card
+from .folders import appearing
+from .module import build_module, plain_copy, trace_passes
+from .serving import build_signatures
 
 RECORD_FORMAT = 1
 CARD_FILE = os.path.join("assets.extra", "README.md")

@@ -6,10 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from export.module import Passes, images_spec
 from simclr_tf.augment.policy import eval_view
 from simclr_tf.data.reading import EXPORTED, Reading
 from simclr_tf.data.reduced import eval_image
+
+from .module import Passes, images_spec
 
 FILE_CHANNELS = 3
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")

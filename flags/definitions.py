@@ -38,7 +38,7 @@ REFERENCE = frozenset(
 # Flags of `run.py` itself, which no configuration object holds: name -> (default, help).
 _RUN = {
     "mode": ("train", "What to do: " + ", ".join(MODES) + "."),
-    "recipe": (None, "Settings to start from; any flag given wins. One of: "
+    "recipe": (None, "Settings to start from; any flag given wins. A file, or one of: "
                + ", ".join(recipes.recipe_names())
                + ". Without --recipe and --dataset: quickstart."),
     "model_dir": (None, "Folder of the run: checkpoints, events, results, SavedModel. "
@@ -223,6 +223,8 @@ _STUDY = {
 _REPORT = {
     "report": "Write report.html, a page about the run, at checkpoints and at the end.",
     "report_examples": "Test images whose neighbours and map it shows.",
+    "log_to": "Where figures go, with commas: tensorboard (always), csv, jsonl, wandb, mlflow.",
+    "verbose": "Tell details in the output, such as which variables are decayed.",
 }
 _HARDWARE = {
     "strategy": "one_device, mirrored (several GPUs or logical CPUs), multi_worker (TF_CONFIG or "

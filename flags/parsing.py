@@ -12,7 +12,6 @@ from typing import Any
 
 from absl import flags
 
-from flags import definitions, flagfile, wording
 from simclr_tf import cluster, run_folder
 from simclr_tf.config import (
     AugmentConfig,
@@ -26,6 +25,8 @@ from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.files import is_remote
 from simclr_tf.settings import by_name, commands, overrides, recipes
+
+from . import definitions, flagfile, foreign, wording
 
 # Modes that take any encoder instead of a run.
 _ENCODER_MODES = ("evaluate", "embed", "neighbors")
@@ -74,7 +75,7 @@ def _read(words: Sequence[str]) -> flags.FlagValues:
     try:
         rest = values(["run.py", *words])[1:]
     except (flags.Error, ValueError) as error:
-        raise UsageError(wording.plain(error)) from None
+        raise UsageError(wording.plain(error, foreign.FLAGS)) from None
     if rest:
         raise UsageError(f"flags have the form --name=value. Received: {rest[0]!r}")
     return values
@@ -172,7 +173,7 @@ def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
         words = _words_for_protocols(given) if given.mode == "evaluate" else []
         return given.mode, [*words, *recipe]
     if given["recipe"].value is not None:
-        return given.recipe, recipes.recipe_lines(given.recipe)
+        return recipes.recipe_title(given.recipe), recipes.recipe_lines(given.recipe)
     if given["dataset"].present:
         return re.sub(r"[^\w.-]+", "_", given.dataset).strip("_"), []
     model_dir = os.path.expanduser(given.model_dir or "")
@@ -183,6 +184,29 @@ def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
 
 def _default_model_dir(name: str) -> str:
     return os.path.join("runs", f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+
+
+def in_force(words: Sequence[str]) -> tuple[str, str, flags.FlagValues]:
+    """The mode of a command line, where its defaults come from, and all values.
+
+    Raises:
+        UsageError, InputError: See `parse_command_line`.
+    """
+    words = flagfile.expand(words)
+    given = _read(words)
+    _check_mode_name(given.mode)
+    name, base = _foundation(given)
+    base, _ = _without_overridden(base, given, "recipe")
+    return given.mode, _origin(name, given.recipe), _read([*base, *words])
+
+
+def _origin(name: str, recipe: str | None) -> str:
+    """Where defaults come from, in words."""
+    if recipe or name == "quickstart":
+        return f"what the recipe {recipe or name} sets"
+    if name == "recorded":
+        return "what the run in --model_dir was started with"
+    return "the defaults"
 
 
 def parse_command_line(words: Sequence[str]) -> CommandLine:
@@ -201,7 +225,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     words = flagfile.expand(words)
     given = _read(words)
     _check_texts(given)
-    require_choice("mode", given.mode, definitions.MODES)
+    _check_mode_name(given.mode)
     name, base = _foundation(given)
     base, notes = _without_overridden(base, given, "run" if name == "recorded" else "recipe")
     values = _read([*base, *words])
@@ -333,6 +357,13 @@ def _without_overridden(
     notes = [f"--{by} is given: the {origin}'s --{name}={settings[name]} does not count"
              for name, by in changed.items()]  # fmt: skip
     return [f"--{name}={text}" for name, text in settings.items() if name not in off], notes
+
+
+def _check_mode_name(mode: str) -> None:
+    """Refuses what is no mode; what other programs call one is answered with ours."""
+    ours = foreign.MODES.get(mode)
+    require(ours is None, "mode", f"must be a mode of this program; use {ours}", mode)
+    require_choice("mode", mode, definitions.MODES)
 
 
 def _check_mode(values: flags.FlagValues, given: flags.FlagValues) -> None:

@@ -187,14 +187,12 @@ def load_everything() -> None:
     import sklearn.manifold
     import tensorflow_hub
 
-    import export
     import simclr_tf
 
     del matplotlib, pyarrow, sklearn, tensorflow_hub
-    for package in (simclr_tf, export):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(simclr_tf.__path__, "simclr_tf."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 def _command(program: str, words: tuple[str, ...]) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
@@ -16,6 +17,9 @@ from typing import Any, TextIO
 from simclr_tf.text import printable
 
 Say = Callable[[str], None]
+
+# Exit statuses. After the last three the same command goes on where the run stopped.
+BAD_INPUT, FAILED, WORKER_LOST, INTERRUPTED, PREEMPTED = 2, 1, 75, 130, 143
 
 _losses: list[str] = []
 _told: set[str] = set()
@@ -107,6 +111,8 @@ def run_command(main: Callable[[Sequence[str]], int]) -> int:
     Returns:
         The exit status.
     """
+    # `kill` ends like Ctrl-C: what is half-written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(PREEMPTED))
     _open_closed_descriptors()
     sys.stdout = SafeStream(sys.stdout, "standard output")
     sys.stderr = SafeStream(sys.stderr, "standard error")

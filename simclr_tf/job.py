@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf import console
+from simclr_tf import console, gpus
 from simclr_tf.console import Say
 from simclr_tf.distribution import Part, build_strategy, device_kind
 from simclr_tf.errors import InputError
@@ -129,7 +129,10 @@ class Job:
 
 def open_job(devices: StrategyConfig, speak: Say = console.say) -> Job:
     """The job of this process; see `distribution.build_strategy`."""
-    return Job(build_strategy(devices), speak)
+    job = Job(build_strategy(devices), speak)
+    if job.kind == "CPU" and (line := gpus.unused_gpu()):
+        job.say(f"note: {line}")
+    return job
 
 
 def _of_first_replica(value: tf.Tensor) -> tf.Tensor:

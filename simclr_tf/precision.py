@@ -26,7 +26,7 @@ def choose(strategy: tf.distribute.Strategy) -> Chosen:
     kind = distribution.device_kind(strategy)
     if kind == "TPU":
         return Chosen("bfloat16", "a TPU computes in it")
-    return _of_gpus() if kind == "GPU" else _of_cpu(_cpu_flags())
+    return _of_gpus() if kind == "GPU" else _of_cpu(cpu_flags())
 
 
 def resolve(precision: str, strategy: tf.distribute.Strategy) -> str:
@@ -53,7 +53,7 @@ def _of_cpu(flags: frozenset[str]) -> Chosen:
     return Chosen("float32", f"the CPU shows neither {' nor '.join(CPU_FLAGS)}")
 
 
-def _cpu_flags() -> frozenset[str]:
+def cpu_flags() -> frozenset[str]:
     """What the first CPU can do, in Linux's words; nothing where Linux does not say."""
     try:
         with open(CPU_INFO) as file:

@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from simclr_tf.export.__main__ import main as export_main
 
 import run
 import simclr_tf
 from benchmarks import workers
-from export.__main__ import main as export_main
-from flags import parsing
 from simclr_tf import cluster
 from simclr_tf.config import RunConfig
+from simclr_tf.flags import parsing
 from simclr_tf.report.__main__ import main as report_main
 from simclr_tf.settings import by_name, commands
 from simclr_tf.studies import catalogue, study
@@ -36,12 +36,10 @@ from tests import shallow, warm
 from tests.conftest import shared_folder
 from tests.weights import foreign_checkpoints, graphs, oracle
 
-README = (pathlib.Path(run.__file__).parent / "README.md").read_text()
-DOCS = pathlib.Path(run.__file__).parent / "docs"
-PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}
 ROOT = pathlib.Path(run.__file__).resolve().parent
-FIXTURES = pathlib.Path(run.__file__).parent / "tests" / "fixtures"
-MAKEFILE = (pathlib.Path(run.__file__).parent / "Makefile").read_text()
+README, MAKEFILE = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+DOCS, FIXTURES = ROOT / "docs", ROOT / "tests" / "fixtures"
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
 SHORT = ["--train_steps=2", "--width_multiplier=0.0625", "--resnet_depth=18",
          "--train_batch_size=8", "--eval_steps=1", "--eval_batch_size=16", "--knn_bank_size=32",
          "--report=False"]  # fmt: skip
@@ -61,6 +59,7 @@ ELSEWHERE = {
     "--num_logical_cpus": "test_command_in_a_process_of_its_own",
     "make ": "test_targets_of_make; CI calls them",
     "pip install": "CI installs the requirements; CUDA and gcs-filesystem need what is not here",
+    "simclr ": "tests/test_wheel.py",
     "tensorboard": "test_tensorboard",
     "python -m fuzz": "tests/fuzz/test_session.py",
     "python -m benchmarks.": "test_benchmarks_know_their_flags; they take minutes to hours",
@@ -298,7 +297,7 @@ def test_export_command(command, workplace, monkeypatch, request):
     if output and os.path.exists(output[0]):
         return  # what starts from it has run this command before
     if "--format=reference" in command:  # runs here are narrower than its flags can say
-        monkeypatch.setattr("export.reference.check_possible", lambda config, path: None)
+        monkeypatch.setattr("simclr_tf.export.reference.check_possible", lambda config, path: None)
     with depth_of(command):
         assert export_main(shlex.split(command)[3:]) == 0
 

@@ -19,6 +19,11 @@ def test_the_names_of_the_library_are_all_described():
         assert name == "__version__" or f"`{name}`" in PAGES["api.md"], name
 
 
+def test_public_names_have_pages_of_their_own():
+    pages = set(re.findall(r"^   simclr_tf\.(\w+)$", PAGES["api.md"], flags=re.MULTILINE))
+    assert pages == {*simclr_tf.__all__, "views"} - {"__version__"}
+
+
 def test_pages_are_linked_from_the_first_one():
     tree = re.findall(r"```{toctree}\n(.*?)```", PAGES["index.md"], flags=re.DOTALL)
     listed = {line for block in tree for line in block.split("\n") if line and line[0] != ":"}

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 import run
-from export import __main__ as export_command
-from flags import definitions
+from simclr_tf.export import __main__ as export_command
+from simclr_tf.flags import definitions
 
 ROOT = pathlib.Path(run.__file__).resolve().parent
 # Function -> the position of the name that it blames.
@@ -26,7 +26,7 @@ ELSEWHERE = {
     "crop.aspect": "settings/operations.py", "flip": "settings/operations.py",
     "color.brightness": "settings/operations.py", "one_of": "settings/operations.py",
     "callbacks": "training/callbacks.py", "test_split": "protocols/library.py",
-    "label": "evaluation/features.py", "replicas": "data/pipeline.py",
+    "help": "flags/usage.py", "label": "evaluation/features.py", "replicas": "data/pipeline.py",
 }  # fmt: skip
 # Where settings are read and checked: here a literal name is one of them.
 AT_THE_DOOR = ("modes", "studies", "protocols", "training")

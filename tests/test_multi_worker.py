@@ -12,6 +12,7 @@ import pytest
 
 import run
 from benchmarks import workers
+from simclr_tf import console
 from simclr_tf.weights.locate import checkpoint_step, list_checkpoints, newest_intact
 from tests import warm
 
@@ -97,7 +98,7 @@ def test_a_job_survives_the_end_of_any_worker(tmp_path):
     processes = start(folder, *flags)
     wait_for_progress(folder, processes)
     processes[1].send_signal(signal.SIGTERM)
-    assert finish(processes) == [run.PREEMPTED] * 2, log(folder, 0) + log(folder, 1)
+    assert finish(processes) == [console.PREEMPTED] * 2, log(folder, 0) + log(folder, 1)
     assert "stopped by SIGTERM" in log(folder, 0)
     step = checkpoint_step(newest_intact(str(folder)))
     assert step is not None and step > 1
@@ -107,7 +108,7 @@ def test_a_job_survives_the_end_of_any_worker(tmp_path):
     assert f"resuming at step {step}" in log(folder, 0)
     processes[1].kill()
     statuses = finish(processes, timeout=90)
-    assert statuses == [run.WORKER_LOST, -signal.SIGKILL], log(folder, 0)
+    assert statuses == [console.WORKER_LOST, -signal.SIGKILL], log(folder, 0)
     assert "a worker of this job does not answer any more" in log(folder, 0).splitlines()[-1]
     # What was written before is still there.
     assert max(checkpoint_step(prefix) or 0 for prefix in list_checkpoints(str(folder))) >= step
@@ -137,7 +138,7 @@ def test_a_worker_that_does_not_start_is_named_and_waiting_can_be_ended(tmp_path
 def test_several_workers_need_a_folder_to_share(monkeypatch, capsys):
     task = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(task))
-    assert run.main(["--mode=train", *TINY]) == run.BAD_INPUT
+    assert run.main(["--mode=train", *TINY]) == console.BAD_INPUT
     assert "--model_dir must be given with several workers" in capsys.readouterr().err
-    assert run.main(["--mode=evaluate", *TINY, "--checkpoint=x"]) == run.BAD_INPUT
+    assert run.main(["--mode=evaluate", *TINY, "--checkpoint=x"]) == console.BAD_INPUT
     assert "--strategy must not be multi_worker" in capsys.readouterr().err

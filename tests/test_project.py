@@ -30,6 +30,10 @@ WITHOUT_TEST_FILE: dict[str, str] = {
         for area in ("data", "model", "objective", "optimizer", "training", "evaluation")
     },
     "simclr_tf/settings/devices.py": "tests/test_cluster.py",
+    "simclr_tf/__main__.py": "tests/test_wheel.py",
+    "simclr_tf/export/__init__.py": "a folder; tests/test_wheel.py",
+    "simclr_tf/flags/__init__.py": "a folder; tests/test_wheel.py",
+    "flags/program.py": "tests/test_run.py",
     "simclr_tf/run_folder.py": "names, and two calls of json_files",
     "simclr_tf/data/samples.py": "tests/test_experiment.py, which has a run at hand",
     "simclr_tf/training/teachers.py": "tests/test_experiment.py",
@@ -46,7 +50,7 @@ WITHOUT_TEST_FILE: dict[str, str] = {
 STOREYS = (
     ("text", "units"),
     ("errors", "console"),
-    ("startup", "files", "array_files", "progress"),
+    ("startup", "files", "array_files", "progress", "gpus"),
     ("watch",),
     ("json_files", "removal"),
     ("run_folder",),
@@ -62,11 +66,14 @@ STOREYS = (
     ("encoder",),
     ("evaluation",),
     ("report", "retrieval"),
-    ("training",),
+    ("training", "doctor"),
     ("experiment", "protocols"),
     ("modes",),
     ("studies",),
+    ("export",),
     ("api",),
+    ("flags",),
+    ("__main__",),
 )
 
 
@@ -123,8 +130,16 @@ def test_the_library_knows_no_flags():
     found = {
         _relative(path): names
         for path in _sources("simclr_tf")
-        if (names := _imports_any(_parse(path), "absl.flags", "absl.app", "flags", "run"))
+        if (names := _imports_any(_parse(path), "absl.flags", "absl.app", "simclr_tf.flags", "run"))
     }
+    assert list(found) == ["simclr_tf/__main__.py"]
+
+
+def test_exports_and_flags_have_one_name():
+    """That of the wheel, so that nothing is loaded twice."""
+    folders = ("simclr_tf", "flags", "export", "tests", "benchmarks", "fuzz", "tools")
+    found = {_relative(path): names for path in _sources(*folders)
+             if (names := _imports_any(_parse(path), "flags", "export"))}  # fmt: skip
     assert not found
 
 
@@ -147,7 +162,7 @@ def test_flags_stop_at_the_door():
     found = {}
     for path in _sources("export"):
         tree = _parse(path)
-        names = _imports_any(tree, "absl.flags", "absl.app", "flags", "run")
+        names = _imports_any(tree, "absl.flags", "absl.app", "simclr_tf.flags", "run")
         if names and not _is_command_line(tree):
             found[_relative(path)] = names
     assert not found, f"only command lines under export/ may import flags: {found}"
@@ -326,7 +341,11 @@ def _requirements(name: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-dev.txt", "requirements-heic.txt"]
+    "name",
+    [
+        "requirements.txt",
+        *(f"requirements/{one}.txt" for one in ("cuda", "dev", "docs", "heic", "mlflow", "wandb")),
+    ],
 )
 def test_requirements_are_pinned_from_both_sides(name):
     for requirement in _requirements(name):
@@ -343,7 +362,8 @@ def test_every_import_is_required():
     required = {_normalised(item.name) for item in _requirements("requirements.txt")}
     renamed = {"absl": "absl-py", "sklearn": "scikit-learn", "PIL": "pillow",
                "grpc": "grpcio"}  # fmt: skip
-    ours = {*PACKAGES, "run", *sys.stdlib_module_names}
+    extras = {"mlflow", "wandb"}  # asked for by name before they are imported
+    ours = {*PACKAGES, "run", *sys.stdlib_module_names, *extras}
     missing = {}
     for path in [*_sources(*PACKAGES), REPOSITORY / "run.py"]:
         roots = {name.split(".")[0] for name in _imported_modules(_parse(path))} - ours
@@ -362,7 +382,7 @@ def test_the_wheel_holds_every_package():
     listed = set(_pyproject()["tool"]["setuptools"]["packages"])
     folders = {path.parent for path in _sources("simclr_tf")}
     expected = {_relative(folder).replace("/", ".") for folder in folders}
-    assert listed == {*expected, "simclr_tf.recipe_files"}
+    assert listed == expected
 
 
 def test_versions_are_written_once():
@@ -386,8 +406,9 @@ def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
     """A folder with the Makefile, requirements, and a virtual environment of stand-ins."""
     if shutil.which("make") is None:
         pytest.skip("make is absent")
-    for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
-        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / "requirements").mkdir()
+    for name in ("Makefile", "requirements.txt", "requirements/dev.txt", "requirements/docs.txt"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
         os.utime(tmp_path / name, (1e9, 1e9))
     stand_in = tmp_path / ".venv" / "bin" / "python"
     stand_in.parent.mkdir(parents=True)

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 import run
+from simclr_tf import console
 from tests import warm
 
 ROOT = pathlib.Path(run.__file__).resolve().parent
@@ -124,7 +125,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, photos, finished, tmp_pa
     )
     status = run.main(words.split())
     captured = capsys.readouterr()
-    assert status == run.BAD_INPUT
+    assert status == console.BAD_INPUT
     assert captured.err.count("\n") == 1, captured.err
     assert captured.err.startswith("run.py: error: ")
     assert named in captured.err
@@ -180,7 +181,7 @@ def test_a_path_that_cannot_be_meant_names_its_flag_and_makes_nothing(
     trains = not re.search("--mode=(evaluate|embed|neighbors)", line)
     start = f"--model_dir=run {TINY} " if trains else ""
     words = f"{start}{line}".format(photos=photos, finished=finished).split()
-    assert run.main(words) == run.BAD_INPUT
+    assert run.main(words) == console.BAD_INPUT
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and len(error) < 1000, error
     assert error.startswith(f"run.py: error: {named}")
@@ -190,7 +191,7 @@ def test_a_path_that_cannot_be_meant_names_its_flag_and_makes_nothing(
 def test_another_configuration_in_an_existing_run_is_refused(finished, photos, capsys):
     before = sorted(p.name for p in finished.iterdir())
     line = f"--dataset=folder:{photos}/labelled --model_dir={finished} {TINY} --temperature=0.7"
-    assert run.main(line.split()) == run.BAD_INPUT
+    assert run.main(line.split()) == console.BAD_INPUT
     assert "temperature=0.1 there, 0.7 here" in capsys.readouterr().err
     assert sorted(p.name for p in finished.iterdir()) == before
 
@@ -198,7 +199,7 @@ def test_another_configuration_in_an_existing_run_is_refused(finished, photos, c
 @pytest.mark.slow
 def test_a_truncated_image_is_named(photos, tmp_path, capsys):
     line = f"--dataset=folder:{photos}/broken --model_dir={tmp_path}/run {TINY}"
-    assert run.main(line.split()) == run.BAD_INPUT
+    assert run.main(line.split()) == console.BAD_INPUT
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "broken/07.jpg must be a readable" in error
@@ -290,25 +291,26 @@ def test_interrupt_saves_and_the_same_command_resumes(photos, tmp_path):
     )
     done = warm.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True,
                           text=True, check=False)  # fmt: skip
-    assert done.returncode == run.INTERRUPTED, done.stderr
+    assert done.returncode == console.INTERRUPTED, done.stderr
     assert f"--model_dir={folder} resumes" in done.stderr
     step = int(next(folder.glob("ckpt-*.index")).name.split("-")[1].split(".")[0])
     assert step >= 3
     done = warm.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True,
                           text=True, check=False)  # fmt: skip
     assert f"resuming at step {step}" in done.stdout
-    assert done.returncode == run.INTERRUPTED, done.stderr
+    assert done.returncode == console.INTERRUPTED, done.stderr
 
 
 @pytest.mark.slow
 def test_first_line_comes_before_tensorflow_is_loaded(tmp_path):
     program = (
-        "import sys, run\n"
+        "import sys\n"
+        "from simclr_tf.flags import program\n"
         "def first(*args, **kwargs):\n"
         "    sys.stdout.write(f\"{'tensorflow' in sys.modules} {args[0]}\")\n"
         "    sys.exit(0)\n"
-        "run.say = first\n"
-        "run.main(['--model_dir=' + sys.argv[1]])"
+        "program.say = first\n"
+        "program.main(['--model_dir=' + sys.argv[1]])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "r")], cwd=ROOT, capture_output=True,
@@ -327,7 +329,7 @@ def test_two_replicas_need_a_batch_that_divides(photos, tmp_path):
         [sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )  # fmt: skip
-    assert done.returncode == run.BAD_INPUT, done.stderr
+    assert done.returncode == console.BAD_INPUT, done.stderr
     assert "--train_batch_size must be a multiple of the 2 replicas" in done.stderr
 
 
@@ -339,9 +341,13 @@ def test_help_for_a_reader_that_stops_early():
 
 
 def test_help_is_grouped(capsys):
-    assert run.main(["--help"]) == 0
+    assert run.main(["--help=all"]) == 0
     out = capsys.readouterr().out
     assert out.index("\nData:") < out.index("\n  --dataset") < out.index("\nHardware:")
+    assert run.main(["--mode=embed", "--help"]) == 0
+    assert "--mode=embed --checkpoint=" in capsys.readouterr().out
+    assert run.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("simclr_tf ")
 
 
 @pytest.mark.slow

@@ -42,8 +42,9 @@ PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 _WORDS = 1 << 20  # bytes of a request: words and environment
 _PRELOADED = (
     "tensorflow", "tf_keras", "sklearn.linear_model", "matplotlib.figure", "tensorflow_datasets",
-    "tensorflow_hub", "export.runs", "flags.parsing", "simclr_tf.modes.train_then_eval",
-    "simclr_tf.modes.scoreboard", "simclr_tf.studies.study", "simclr_tf.report.run_page",
+    "tensorflow_hub", "simclr_tf.export.runs", "simclr_tf.flags.parsing",
+    "simclr_tf.modes.train_then_eval", "simclr_tf.modes.scoreboard", "simclr_tf.studies.study",
+    "simclr_tf.report.run_page",
 )  # fmt: skip
 
 # Of the programs that have ended; `tests/processor_time.py` adds it to what the tests cost.

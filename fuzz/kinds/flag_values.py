@@ -7,10 +7,10 @@ import os
 import pathlib
 import random
 
-from flags import definitions
 from fuzz import hostile
 from fuzz.case import Case
 from fuzz.kinds.scenes import SCENES, change, choose
+from simclr_tf.flags import definitions
 
 _SCENES = ("train", "resume", "go on", "finetune", "eval", "evaluate", "embed", "neighbors",
            "neighbors by id", "export", "import", "report", "study")  # fmt: skip

@@ -197,7 +197,7 @@ class Run:
         Raises:
             InputError: An unknown format, or the target exists.
         """
-        from export.bundle import export_checkpoint  # it stands on the library
+        from simclr_tf.export.bundle import export_checkpoint  # it stands on the library
 
         with keras_encoders.knowing(self._encoder):
             return export_checkpoint(

@@ -1,10 +1,15 @@
-"""What the modes share: what writes the SavedModels of a run."""
+"""What the modes share: what writes the SavedModels of a run, and what is said at its end."""
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import tensorflow as tf
+
+from simclr_tf import run_folder
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.network import Network
 
@@ -23,6 +28,17 @@ class Export(Protocol):
     def describe(self, global_step: int, dataset: str, split: str) -> None:
         """Writes the model card of a step anew, with its results on a split of a data set."""
         ...
+
+
+def next_steps(model_dir: str) -> str:
+    """What to do with a finished run, in two lines."""
+    folder, page = shlex.quote(model_dir), os.path.join(model_dir, run_folder.REPORT)
+    look = f"open {page}; " if tf.io.gfile.exists(page) else ""
+    return (
+        f"Next: {look}python -m simclr_tf report {folder} OTHER_RUN compares runs;\n"
+        f"python -m simclr_tf export --checkpoint={folder} --output=encoder writes it for other "
+        "programs."
+    )
 
 
 def write_export(

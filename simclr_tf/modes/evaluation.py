@@ -23,8 +23,9 @@ from simclr_tf.models.roles import variable_roles
 from simclr_tf.modes import reporting
 from simclr_tf.modes.common import Export, describe_export, write_export
 from simclr_tf.optimizers.factory import weight_decay_loss
+from simclr_tf.settings import by_name
 from simclr_tf.settings.run import RunConfig
-from simclr_tf.training import checkpoints, run_config
+from simclr_tf.training import checkpoints, loggers, run_config
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.summaries import Summaries
 from simclr_tf.watch import watching
@@ -166,7 +167,9 @@ def write_evaluation(
     """Writes what an evaluation found as events, result files and page of the run."""
     run, say = experiment.run, experiment.job.say
     folder = os.path.join(run.model_dir, run.evaluation.eval_name or "")
-    summaries = Summaries(folder)
+    names, settings = run.page.loggers, by_name.flatten(run)
+    opened = loggers.open_loggers(names, folder, "eval", settings, global_step, say)
+    summaries = Summaries(folder, opened)
     summaries.scalars(global_step, evaluation.metrics)
     summaries.close()
     baseline = {

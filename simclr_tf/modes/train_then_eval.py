@@ -12,7 +12,7 @@ from simclr_tf import console, run_folder
 from simclr_tf.console import Say
 from simclr_tf.evaluation import evaluate as scores
 from simclr_tf.modes import reporting
-from simclr_tf.modes.common import Export, Flags, describe_export
+from simclr_tf.modes.common import Export, Flags, describe_export, next_steps
 from simclr_tf.modes.evaluation import can_evaluate, evaluate_model, evaluate_step
 from simclr_tf.modes.training import Trained, train
 from simclr_tf.report import table
@@ -57,6 +57,7 @@ def train_then_eval(
     )
     experiment.job.say("")
     experiment.job.say(table.format_table(rows, f"{experiment.source.name}, {global_step} steps"))
+    experiment.job.say(f"\n{next_steps(run.model_dir)}")
 
 
 def _metrics_before(trained: Trained) -> dict[str, float]:

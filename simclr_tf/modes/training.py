@@ -34,8 +34,9 @@ from simclr_tf.modes.common import Export, Flags, write_export
 from simclr_tf.modes.evaluation import inference
 from simclr_tf.progress import Progress
 from simclr_tf.report import page, views
+from simclr_tf.settings import by_name
 from simclr_tf.settings.run import RunConfig
-from simclr_tf.training import checkpoints, loop, run_config
+from simclr_tf.training import checkpoints, loggers, loop, run_config
 from simclr_tf.training.callbacks import Callbacks
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.fit import Fit
@@ -92,6 +93,7 @@ def train(
         KeyboardInterrupt, Preempted: Asked to stop; a checkpoint was written before.
     """
     run_config.check_no_study(run.model_dir)
+    loggers.require_installed(run.page.loggers)
     experiment = experiment_lib.prepare(run, trains=True, say=say, given=given)
     job = experiment.job
     lock = lock_run(run.model_dir, job.say) if job.is_chief else contextlib.nullcontext(_nothing)
@@ -200,7 +202,9 @@ def _start(experiment: Experiment) -> Fit:
     model = experiment_lib.make_model(experiment)
     fit = Fit(model, experiment.task, plan, job)
     count = sum(variable.shape.num_elements() for variable in model.trainable_variables)
-    job.say(f"{count / 1e6:.2f} M trainable parameters: {describe_roles(model)}")
+    told = experiment.run.page.verbose or isinstance(model.encoder, KerasEncoder)
+    roles = f": {describe_roles(model)}" if told else ""
+    job.say(f"{count / 1e6:.2f} M trainable parameters{roles}")
     for line in _about_encoder(model, job):
         job.say(line)
     job.say(
@@ -282,13 +286,22 @@ class _Training:
             return self._means
         with contextlib.ExitStack() as stack:
             if self._experiment.job.is_chief:
-                self._summaries = Summaries(self._experiment.run.model_dir)
+                self._summaries = self._open_summaries()
                 stack.callback(self._summaries.close)
             self._bar = stack.enter_context(self._progress(stack))
             self._fit.run(self._open_batches, self._listeners(stack))
         if self._fit.global_step < self._fit.plan.steps:
             self._experiment.job.say(f"a callback ended the run at step {self._fit.global_step}")
         return self._means
+
+    def _open_summaries(self) -> Summaries:
+        run, say = self._experiment.run, self._experiment.job.say
+        names, settings = run.page.loggers, by_name.flatten(run)
+        at = self._fit.global_step
+        return Summaries(
+            run.model_dir,
+            loggers.open_loggers(names, run.model_dir, "train", settings, at, say),
+        )
 
     def _listeners(self, stack: contextlib.ExitStack) -> loop.Listeners:
         listeners = loop.Listeners(self._bar, self._on_summary, self._on_checkpoint)

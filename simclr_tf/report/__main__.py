@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from simclr_tf import run_folder, startup
-from simclr_tf.console import run_command, say
+from simclr_tf.console import BAD_INPUT, FAILED, INTERRUPTED, run_command, say
 from simclr_tf.errors import InputError, describe_failure, one_line
 from simclr_tf.files import check_length, check_reachable, is_remote, require_ours
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
-
-def main(words: Sequence[str]) -> int:
-    """Runs the command line; returns the exit status."""
+def main(words: Sequence[str], program: str = "simclr_tf.report") -> int:
+    """Runs the command line; returns the exit status. Errors begin with the program's name."""
     parser = argparse.ArgumentParser(
-        prog="python -m simclr_tf.report",
+        prog="python -m simclr_tf.report" if program == "simclr_tf.report" else program,
         description="Writes the report of a run anew, or a page that compares several runs.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
@@ -43,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     else:
         say(place)
         return 0
-    say(f"simclr_tf.report: error: {text}", sys.stderr)
+    say(f"{program}: error: {text}", sys.stderr)
     return status
 
 
@@ -84,5 +81,4 @@ def _check_output(place: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(run_command(main))

@@ -194,7 +194,8 @@ _OF_RESNET = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem"
 _ONLY_TRAINING = frozenset(
     {*setting_names(AugmentConfig), *_CONTRASTIVE, *setting_names(DistillConfig),
      *_KEEPING, *_STEP, "learning_rate", "learning_rate_scaling", "warmup_epochs", "momentum",
-     "cache_dataset", "data_sharding", "data_service", "read_retries", "report_examples"}
+     "cache_dataset", "data_sharding", "data_service", "read_retries", "report_examples",
+     "verbose"}
 )  # fmt: skip
 _ONLY_EVALUATION = ("eval_steps", "eval_name", "knn", "knn_bank_size", "linear_probe",
                     "eval_timeout_secs")  # fmt: skip

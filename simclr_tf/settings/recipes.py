@@ -1,46 +1,105 @@
-"""The recipes that ship with the project: text files of `--name=value` lines (`flags/recipes/`)."""
+"""Recipes: text files of `--name=value` lines, the project's (`flags/recipes/`) or the user's."""
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing
 from typing import Any
 
-from simclr_tf.errors import require_choice
-from simclr_tf.settings import by_name, overrides
+from simclr_tf.errors import InputError, did_you_mean, one_line, require, require_choice
+from simclr_tf.settings import by_name, commands, overrides
 from simclr_tf.settings.run import RunConfig
 
 Command = typing.TypeVar("Command")
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
-# An installed wheel carries the recipes inside the package, a checkout beside it.
-_FOLDERS = (_PACKAGE / "recipe_files", _PACKAGE.parent / "flags" / "recipes")
+# An installation carries the flags inside the package, a checkout beside it.
+_FOLDERS = (_PACKAGE / "flags" / "recipes", _PACKAGE.parent / "flags" / "recipes")
+_SUFFIX = ".flags"
+_MOST_BYTES = 2**20
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # absl's
 
 
 def recipe_names() -> list[str]:
     """The recipes that ship with the project."""
-    return sorted(path.stem for folder in _FOLDERS for path in folder.glob("*.flags"))
+    return sorted(path.stem for path in _folder().glob(f"*{_SUFFIX}"))
+
+
+def recipe_title(name: str) -> str:
+    """What a recipe is called after in the names of files: a file's stem."""
+    return pathlib.Path(name).stem if _is_path(name) else name
+
+
+def recipe_text(name: str) -> str:
+    """A recipe as it stands in its file, comments included.
+
+    Args:
+        name: One of `recipe_names`, or the path of a file: with a separator in it, or the suffix
+            `.flags`.
+
+    Raises:
+        InputError: There is no such recipe, or the file can't be read as text.
+    """
+    if not _is_path(name):
+        require_choice("recipe", name, recipe_names())
+        return (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+    path = pathlib.Path(name).expanduser()
+    require(path.is_file(), "recipe", "must be a file that exists, or one of "
+            f"{', '.join(recipe_names())}", name)  # fmt: skip
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("recipe", f"must be a readable text in UTF-8 ({one_line(error)})",
+                         name) from None  # fmt: skip
+    require(len(content) <= _MOST_BYTES, "recipe", "must be a file of at most 1 MiB", name)
+    return text
 
 
 def recipe_lines(name: str) -> list[str]:
     """The `--name=value` lines of a recipe, comments and blank lines removed.
 
+    Args:
+        name: See `recipe_text`.
+
     Raises:
-        InputError: There is no such recipe.
+        InputError: See `recipe_text`; or a line has another form, or names no setting.
     """
-    require_choice("recipe", name, recipe_names())
-    for folder in _FOLDERS:
-        path = folder / f"{name}.flags"
-        if path.is_file():
-            lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-            return [line for line in lines if line and not line.startswith("#")]
-    return []
+    stripped = (line.strip() for line in recipe_text(name).splitlines())
+    lines = [line for line in stripped if line and not line.startswith("#")]
+    if _is_path(name):
+        for line in lines:
+            _check_line(line, name)
+    return lines
+
+
+def _folder() -> pathlib.Path:
+    return next(folder for folder in _FOLDERS if folder.is_dir())
+
+
+def _is_path(name: str) -> bool:
+    return os.sep in name or name.endswith(_SUFFIX)
+
+
+def _check_line(line: str, path: str) -> None:
+    name, equals, text = line.removeprefix("--").partition("=")
+    require(line.startswith("--") and bool(equals), path, "must have lines of the form "
+            "--name=value, and comments that start with #", line)  # fmt: skip
+    known = {one: kind for command in commands.COMMANDS.values()
+             for one, kind in by_name.setting_types(command)}  # fmt: skip
+    require(name in known, path, f"must name settings{did_you_mean(name, known)}", line)
+    try:
+        _parse(text, known[name])
+    except (KeyError, ValueError):
+        raise InputError(path, f"must give --{name} a value of its type", line) from None
 
 
 def _parse(text: str, hint: Any) -> Any:
     kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
     if kinds[0] is bool:
-        return text.lower() in ("true", "1", "yes")
+        return _BOOLEANS[text.lower()]
     return kinds[0](text)
 
 
@@ -69,7 +128,7 @@ def recipe(name: str, command: type[Command] = RunConfig, **changes: Any) -> Com
         `recipe("cifar10_cpu", model_dir="runs/mine", data_dir="~/data", train_steps=100)`
 
     Args:
-        name: One of `recipe_names`.
+        name: One of `recipe_names`, or the path of a file.
         command: What to build of it, a class of `simclr_tf.settings.commands`; the recipe's
             settings of other commands do not count.
         **changes: Values by setting name.
@@ -77,7 +136,7 @@ def recipe(name: str, command: type[Command] = RunConfig, **changes: Any) -> Com
     Raises:
         InputError: There is no such recipe or setting, or a value breaks its constraint.
     """
-    settings = {"model_dir": f"runs/{name}", **recipe_values(name, command)}
+    settings = {"model_dir": f"runs/{recipe_title(name)}", **recipe_values(name, command)}
     for key in overrides.switched_off(settings, changes):
         del settings[key]
     return by_name.build_filled(command, {**settings, **changes})

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from simclr_tf.export.keras_file import write_keras_file
+from simclr_tf.export.saved_model import export_encoder
 from tensorflow.python.trackable import resource
 
-from export.keras_file import write_keras_file
-from export.saved_model import export_encoder
 from simclr_tf.config import DataConfig, RunConfig
 from simclr_tf.encoder import Encoder, load_encoder
 from simclr_tf.errors import InputError

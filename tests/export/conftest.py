@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from simclr_tf.export.history import History
+from simclr_tf.export.saved_model import export_encoder
 
-from export.history import History
-from export.saved_model import export_encoder
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.models.network import Network
 

@@ -83,7 +83,8 @@ def replicas() -> dict[str, float]:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-    from export.keras_file import stock_model
+    from simclr_tf.export.keras_file import stock_model
+
     from simclr_tf.config import EncoderConfig, ModelConfig
     from simclr_tf.models.network import Network
 

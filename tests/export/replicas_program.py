@@ -12,9 +12,9 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 
 import numpy as np
 import tensorflow as tf
+from simclr_tf.export.runs import RunExport
+from simclr_tf.export.saved_model import export_encoder
 
-from export.runs import RunExport
-from export.saved_model import export_encoder
 from simclr_tf.config import EncoderConfig, ModelConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.network import build_model

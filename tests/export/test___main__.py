@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from export import __main__ as command
-from export import bundle, import_checkpoint
 from simclr_tf.errors import InputError
+from simclr_tf.export import __main__ as command
+from simclr_tf.export import bundle, import_checkpoint
 
 
 @pytest.fixture

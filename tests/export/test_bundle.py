@@ -8,10 +8,10 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from simclr_tf.export.bundle import export_checkpoint
 
-from export import bundle
-from export.bundle import export_checkpoint
 from simclr_tf.errors import InputError
+from simclr_tf.export import bundle
 from simclr_tf.settings import by_name
 
 

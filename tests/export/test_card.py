@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from simclr_tf.export.card import model_card, network_name
+from simclr_tf.export.history import History
 
-from export.card import model_card, network_name
-from export.history import History
 from simclr_tf.config import ModelConfig
 from simclr_tf.settings import by_name
 

@@ -8,10 +8,10 @@ import socket
 import sys
 
 import pytest
+from simclr_tf.export.folders import appearing, check_apart, check_target
 
-from export import folders
-from export.folders import appearing, check_apart, check_target
 from simclr_tf.errors import InputError
+from simclr_tf.export import folders
 from tests import warm
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from export.history import History, data_name, read_history
+from simclr_tf.export.history import History, data_name, read_history
 
 
 def _write(folder, **files) -> str:

@@ -7,8 +7,8 @@ import os
 import tarfile
 
 import pytest
+from simclr_tf.export.hub import write_archive
 
-from export.hub import write_archive
 from simclr_tf.errors import InputError
 
 
@@ -42,7 +42,7 @@ def test_a_failure_leaves_nothing(exported, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("export.hub._add", fail)
+    monkeypatch.setattr("simclr_tf.export.hub._add", fail)
     with pytest.raises(OSError, match="disk full"):
         write_archive(exported, str(tmp_path / "a.tar.gz"))
     assert list(tmp_path.iterdir()) == []

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from simclr_tf.export.import_checkpoint import convert
 
-from export.import_checkpoint import convert
 from simclr_tf.errors import InputError
 from simclr_tf.weights.load import load_model
 from tests.weights import foreign_checkpoints, oracle

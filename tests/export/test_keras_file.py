@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from simclr_tf.export.keras_file import portable_config, stock_model, write_keras_file
 
-from export import keras_file
-from export.keras_file import portable_config, stock_model, write_keras_file
 from simclr_tf.config import BatchNormConfig, EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.errors import InputError
+from simclr_tf.export import keras_file
 from simclr_tf.models import resnet
 from simclr_tf.models.network import Network
 

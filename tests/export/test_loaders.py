@@ -15,9 +15,8 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from export.hub import write_archive
-from export.serving import images_from_bytes
+from simclr_tf.export.hub import write_archive
+from simclr_tf.export.serving import images_from_bytes
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from simclr_tf.export.module import build_module, plain_copy, trace_passes
 
-from export.module import build_module, plain_copy, trace_passes
 from simclr_tf.models.network import Network
 
 

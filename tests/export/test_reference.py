@@ -8,10 +8,8 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
+from simclr_tf.export.bundle import export_checkpoint
 
-from export import __main__ as command_line
-from export import reference
-from export.bundle import export_checkpoint
 from simclr_tf.config import (
     EncoderConfig,
     ModelConfig,
@@ -21,6 +19,8 @@ from simclr_tf.config import (
     TrainConfig,
 )
 from simclr_tf.errors import InputError
+from simclr_tf.export import __main__ as command_line
+from simclr_tf.export import reference
 from simclr_tf.models.network import Network
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.optimizers.factory import build_optimizer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from simclr_tf.export.reference_objects import find_places
 
-from export.reference_objects import find_places
 from simclr_tf.config import BatchNormConfig, EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.models.network import Network
 from simclr_tf.weights.layout import encoder_layers

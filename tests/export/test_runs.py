@@ -7,10 +7,10 @@ import os
 import pathlib
 
 import pytest
+from simclr_tf.export.runs import RunExport, export_steps, prune_exports
 
-from export import runs
-from export.runs import RunExport, export_steps, prune_exports
 from simclr_tf.errors import InputError
+from simclr_tf.export import runs
 
 
 @pytest.fixture

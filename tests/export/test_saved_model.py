@@ -11,13 +11,13 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from simclr_tf.export.keras_file import stock_model
+from simclr_tf.export.saved_model import export_encoder
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export import saved_model
-from export.keras_file import stock_model
-from export.saved_model import export_encoder
 from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig
 from simclr_tf.errors import InputError
+from simclr_tf.export import saved_model
 from simclr_tf.models.network import Network
 from simclr_tf.weights.load import load_model
 from tests import warm

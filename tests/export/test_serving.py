@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from simclr_tf.export.module import plain_copy, trace_passes
+from simclr_tf.export.serving import build_signatures, images_from_bytes
 
-from export.module import plain_copy, trace_passes
-from export.serving import build_signatures, images_from_bytes
 from simclr_tf.augment.policy import eval_view
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (48, 60, 3), np.uint8)

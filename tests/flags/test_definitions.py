@@ -1,7 +1,7 @@
 import dataclasses
 
-from flags import definitions
 from simclr_tf import config
+from simclr_tf.flags import definitions
 from simclr_tf.settings import by_name
 
 # reference.md, section 1: every flag of the reference implementation.

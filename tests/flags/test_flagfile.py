@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from flags import flagfile, parsing
 from simclr_tf.errors import InputError
+from simclr_tf.flags import flagfile, parsing
 
 
 def test_a_file_stands_for_its_lines(tmp_path):

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from flags import parsing
 from simclr_tf.errors import InputError
+from simclr_tf.flags import parsing
 
 README_LINE = (
     "--train_mode=pretrain --train_batch_size=512 --train_epochs=1000 --learning_rate=1.0 "
@@ -79,7 +79,7 @@ def test_the_flags_of_the_reference_can_be_read(tmp_path):
     ("line", "words"),
     [
         ("--foo=1", "foo"),
-        ("--temperatur=1", "did you mean temperature?"),
+        ("--temperatur=1", "did you mean --temperature?"),
         ("--train_steps=many", "--train_steps must be a whole number"),
         ("--use_blur=perhaps", "use_blur"),
         ("train", "--name=value"),
@@ -230,9 +230,10 @@ def test_a_mistyped_choice_gets_the_nearest(words, nearest):
         parse(words)
 
 
-def test_a_recipe_is_a_name_and_no_path(tmp_path):
+def test_a_recipe_is_a_name_or_a_file(tmp_path):
     (tmp_path / "other.flags").write_text("--seed=3")
-    with pytest.raises(InputError, match="recipe must be one of"):
+    assert parsing.parse_command_line([f"--recipe={tmp_path}/other.flags"]).flags["seed"] == 3
+    with pytest.raises(InputError, match="recipe must be a file that exists, or one of"):
         parsing.parse_command_line([f"--recipe={tmp_path}/other"])
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from flags import wording
+from simclr_tf.flags import foreign, wording
 
 
 @pytest.mark.parametrize(
@@ -13,10 +13,12 @@ from flags import wording
         ("flag --knn=maybe: ('Non-boolean argument to boolean flag', 'maybe')",
          "--knn must be True or False. Received: 'maybe'"),
         ("Unknown command line flag 'temperatur'. Did you mean: temperature ?",
-         "Unknown command line flag 'temperatur' (did you mean temperature?)"),
-        ("Unknown command line flag 'zz'", "Unknown command line flag 'zz'"),
+         "there is no flag --temperatur (did you mean --temperature?)"),
+        ("Unknown command line flag 'zz'", "there is no flag --zz"),
+        ("Unknown command line flag 'base-lr'. Did you mean: se_ratio ?",
+         "there is no flag --base-lr; use --learning_rate"),
         ("something\n else", "something else"),
     ],
 )  # fmt: skip
 def test_errors_of_the_parser_in_our_words(text, line):
-    assert wording.plain(ValueError(text)) == line
+    assert wording.plain(ValueError(text), foreign.FLAGS) == line

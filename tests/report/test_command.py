@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from flags import parsing
+from simclr_tf.flags import parsing
 from simclr_tf.report.command import changes, command_line, plain
 from simclr_tf.settings import by_name, recipes
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from flags import parsing
 from simclr_tf.errors import InputError
+from simclr_tf.flags import parsing
 from simclr_tf.settings import by_name
 from simclr_tf.settings.commands import Neighbors
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from flags import definitions, parsing
 from simclr_tf.config import AugmentConfig
 from simclr_tf.errors import InputError
+from simclr_tf.flags import definitions, parsing
 from simclr_tf.settings import by_name, overrides, recipes
 from simclr_tf.settings.commands import COMMANDS
 

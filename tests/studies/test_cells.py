@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from flags import parsing
 from simclr_tf import experiment as experiment_lib
+from simclr_tf.flags import parsing
 from simclr_tf.studies import cells
 from simclr_tf.studies.grid import PROBE, PROBE_Z
 from simclr_tf.training.summaries import Summaries

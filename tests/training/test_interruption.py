@@ -8,9 +8,9 @@ import time
 import pytest
 import tensorflow as tf
 
-import run
 from benchmarks import interruption
 from benchmarks.interruption import CHECKPOINT, COUNTER, EXPORT, STEPS, Setup, Start
+from simclr_tf import console
 from tests import warm
 
 TOTAL_STEPS = 30
@@ -97,7 +97,7 @@ def test_sigterm_saves_the_step_reached_and_the_same_command_goes_on_exactly(alo
     with Start(setup) as start:
         start.wait_for_step(6)
         status = start.stop(signal.SIGTERM)
-    assert status == run.PREEMPTED == 143
+    assert status == console.PREEMPTED == 143
     assert f"run.py: error: stopped by SIGTERM; --model_dir={setup.folder} resumes" in start.text
     assert 6 <= start.step == setup.newest() < TOTAL_STEPS
     assert finish(setup).resumed == start.step

@@ -1,0 +1,5 @@
+"""The exports: their code lies in `export/` of a checkout, in an installation here."""
+
+import pathlib
+
+__path__ = [str(pathlib.Path(__file__).resolve().parents[2] / "export")]
