@@ -25,9 +25,9 @@ import importlib.util, numpy as np, simclr_tf, sys
 assert "site-packages" in simclr_tf.__file__, simclr_tf.__file__
 assert not importlib.util.find_spec("flags") and not importlib.util.find_spec("export")
 run = simclr_tf.open_run("run")
-(path,) = run.export("encoder.keras", ["keras"])
+run.export("encoder", ["keras"])
 import tf_keras as keras
-found = keras.models.load_model(path)(np.zeros([2, 8, 8, 3], np.float32))
+found = keras.models.load_model("encoder/encoder.keras")(np.zeros([2, 8, 8, 3], np.float32))
 assert found["final_avg_pool"].shape[0] == 2
 """
 
