@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from simclr_tf.models.endpoints import LOGITS_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.report import table
 from simclr_tf.settings.model import OWN, RESNET
 
@@ -16,8 +17,8 @@ _ENDPOINT_MEANINGS = {
     "initial_max_pool": "input of the first block group",
     "final_avg_pool": "**the embedding**: what transfers to other tasks",
     "proj_head_input": "input of the projection head",
-    "proj_head_output": "output of the projection head, what the contrastive loss compares",
-    "logits_sup": "linear head: one logit per class",
+    PROJECTED_ENDPOINT: "output of the projection head, what the contrastive loss compares",
+    LOGITS_ENDPOINT: "linear head: one logit per class",
 }
 _LARGEST_UNCROPPED = 32
 _MOST_CLASSES_SHOWN = 20
@@ -156,7 +157,7 @@ def _accuracy(record: Mapping[str, Any], history: History) -> str:
         "\n\nThe linear head was trained alongside, behind a stop-gradient."
         if history.settings
         and record["model"]["train_mode"] == "pretrain"
-        and "logits_sup" in record["endpoints"]
+        and LOGITS_ENDPOINT in record["endpoints"]
         else ""
     )
     return f"## Accuracy\n\n{on}{_table(('classifier on these images', 'accuracy'), rows)}{note}"
@@ -204,7 +205,7 @@ def _endpoints(record: Mapping[str, Any]) -> str:
             shape = f"(N, h, w, {channels})"
         rows.append((f"`{name}`", shape, meaning))
     outputs = "`embedding` (= `final_avg_pool`)"
-    if "logits_sup" in record["endpoints"]:
+    if LOGITS_ENDPOINT in record["endpoints"]:
         outputs += " and `logits` (= `logits_sup`)"
     return f"""\
 ## Output
@@ -221,7 +222,7 @@ endpoint, as in SimCLR's TF1 modules.{_classes(record)}"""
 
 def _classes(record: Mapping[str, Any]) -> str:
     names: Sequence[str] | None = record["class_names"]
-    if "logits_sup" not in record["endpoints"]:
+    if LOGITS_ENDPOINT not in record["endpoints"]:
         return ""
     if not names:
         return f"\n\nThe linear head has {record['num_classes']} classes, whose names are unknown."

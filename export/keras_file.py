@@ -29,7 +29,7 @@ import tf_keras as keras
 from simclr_tf.errors import require
 from simclr_tf.models.batch_norm import BatchNorm
 from simclr_tf.models.conv import FixedPaddingConv, SelectiveKernelConv, SqueezeExcite
-from simclr_tf.models.endpoints import endpoints_of
+from simclr_tf.models.endpoints import LOGITS_ENDPOINT, PROJECTED_ENDPOINT, endpoints_of
 from simclr_tf.models.heads import ProjectionHead
 from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.network import Network
@@ -160,10 +160,10 @@ def stock_model(model: Network) -> keras.Model:
         hiddens += _projection_head(features, model.projection_head)
     if model.whole_head:
         endpoints["proj_head_input"] = features
-        endpoints["proj_head_output"] = hiddens[-1]
+        endpoints[PROJECTED_ENDPOINT] = hiddens[-1]
     if model.linear_head is not None:
         classified = hiddens[model.config.linear_head_layer]
-        endpoints["logits_sup"] = _dense(classified, model.linear_head)  # (N, classes)
+        endpoints[LOGITS_ENDPOINT] = _dense(classified, model.linear_head)  # (N, classes)
     return keras.Model(images, endpoints, name=model.name)
 
 

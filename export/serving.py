@@ -9,6 +9,7 @@ import tensorflow as tf
 from simclr_tf.augment.policy import eval_view
 from simclr_tf.data.reading import EXPORTED, Reading
 from simclr_tf.data.reduced import eval_image
+from simclr_tf.models.endpoints import FINAL_ENDPOINT, LOGITS_ENDPOINT
 
 from .module import Passes, images_spec
 
@@ -16,7 +17,7 @@ FILE_CHANNELS = 3
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 # Endpoint -> output of a signature.
-OUTPUTS = {"final_avg_pool": "embedding", "logits_sup": "logits"}
+OUTPUTS = {FINAL_ENDPOINT: "embedding", LOGITS_ENDPOINT: "logits"}
 
 
 def build_signatures(

@@ -13,6 +13,7 @@ import tf_keras as keras
 
 from simclr_tf.errors import InputError, require_choice
 from simclr_tf.models import saving
+from simclr_tf.models.endpoints import LOGITS_ENDPOINT
 from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import ResNet
@@ -162,7 +163,7 @@ def load_encoder(
     """
     loaded = load_model(path, ft_proj_selector, sk_ratio=sk_ratio)
     doubts = loaded.report.doubts
-    if heads and endpoint == "logits_sup" and loaded.report.left_out:
+    if heads and endpoint == LOGITS_ENDPOINT and loaded.report.left_out:
         raise doubts[0]
     uses_head = heads and endpoint is None
     for doubt in doubts:

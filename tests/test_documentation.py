@@ -174,7 +174,7 @@ def fill(folder: pathlib.Path) -> None:
 def test_readme_shows_the_commands_that_matter():
     commands = run_commands()
     assert len(commands) >= 8
-    assert re.search(r"```sh\nmake demo[^\n]*\nmake test[^\n]*\n```", README)
+    assert re.search(r"```sh\nmake demo[^\n]*\nmake test[^\n]*\n", README)
     assert "run.py --mode=train_then_eval" in MAKEFILE
 
 

@@ -12,10 +12,9 @@ from simclr_tf.data import pipeline
 from simclr_tf.data.images import Images
 from simclr_tf.data.sources import Source
 from simclr_tf.data.views import ViewRecipe
-from simclr_tf.evaluation.attributes import PROJECTED_ENDPOINT
 from simclr_tf.evaluation.encoders import FrozenEncoder, from_model
-from simclr_tf.evaluation.features import FINAL_ENDPOINT
 from simclr_tf.evaluation.quality import Quality, quality
+from simclr_tf.models.endpoints import FINAL_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.models.network import build_model
 from simclr_tf.settings import by_name
 from simclr_tf.settings.augment import AugmentConfig

@@ -15,8 +15,8 @@ from simclr_tf.data.any_source import as_source
 from simclr_tf.data.array_source import ArraySource
 from simclr_tf.data.images import Images
 from simclr_tf.data.sources import Source
-from simclr_tf.errors import require, require_choice
-from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
+from simclr_tf.errors import require
+from simclr_tf.evaluation.encoders import as_encoder
 from simclr_tf.evaluation.features import FINAL_ENDPOINT
 from simclr_tf.job import Job
 from simclr_tf.modes import embed as embedding
@@ -166,16 +166,6 @@ def embed(
     return (ids, vectors) if with_ids else vectors
 
 
-def as_encoder(encoder: Any) -> FrozenEncoder:
-    """A `FrozenEncoder` as it is, or what a path names."""
-    if isinstance(encoder, FrozenEncoder):
-        return encoder
-    known = isinstance(encoder, str | os.PathLike)
-    require(known, "encoder", "must be a run, a path, or a FrozenEncoder (of a model in memory: "
-            "simclr_tf.from_model)", type(encoder).__name__)  # fmt: skip
-    return open_encoder(encoder)
-
-
 def _whole(source: Source) -> str:
     """All splits of arrays and folders, `train` of another data set."""
     whole = isinstance(source, ArraySource) or sources.folder_of(source) is not None
@@ -250,7 +240,6 @@ def study(
     own = {key: value for key, value in settings.items() if key in names}
     shared = {key: value for key, value in settings.items() if key not in names}
     shared.setdefault("model_dir", os.path.join("runs", f"study-{name}"))
-    require_choice("recipe", recipe, recipes.recipe_names())
     run = recipes.recipe(recipe, **shared)
     command = commands.Study(run, by_name.build_filled(StudyConfig, {"study": name, **own}))
     return studies.run_study(command, say)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tf_keras as keras
@@ -105,11 +106,13 @@ def pretrain(
     name = _dataset_name(source)
     chosen |= _named(os.fspath(images), value_range) if named else {"dataset": name}
     chosen.setdefault("channels", source.channels)
-    run = _config(source, model, chosen, recipe)
+    with _in_short_names(steps=steps, epochs=epochs, batch_size=batch_size):
+        run = _config(source, model, chosen, recipe)
     flags = {**by_name.flatten(run), "mode": "train"}
     heard = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks or ()
     given = Given(None if named else source, model, own, tuple(heard))
-    training.train(run, None, flags, say, given)
+    with _in_short_names(steps=steps, epochs=epochs, batch_size=batch_size):
+        training.train(run, None, flags, say, given)
     return Run(run.model_dir, source=given.source, encoder=model, views=own, say=say)
 
 
@@ -186,6 +189,18 @@ def _lengths(settings: Mapping[str, Any], **short: Any) -> dict[str, Any]:
                 "setting", value)  # fmt: skip
         chosen[setting] = value
     return chosen
+
+
+@contextlib.contextmanager
+def _in_short_names(**short: Any) -> Iterator[None]:
+    """Errors name `batch_size` where that was given, not the setting that it stands for."""
+    names = {f"train_{name}": name for name, value in short.items() if value is not None}
+    try:
+        yield
+    except InputError as error:
+        if error.name not in names:
+            raise
+        raise InputError(names[error.name], error.constraint, error.received) from None
 
 
 def _checked_model(encoder: Any) -> keras.Model | None:

@@ -22,8 +22,8 @@ import tensorflow as tf
 from simclr_tf.augment import color, seeds, studied
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, Batches, Extractor, Features
+from simclr_tf.models.endpoints import PROJECTED_ENDPOINT
 
-PROJECTED_ENDPOINT = "proj_head_output"
 HIDDEN_UNITS = 256
 MAX_TRAIN_EXAMPLES = 20_000
 _VALIDATION_SHARE = 0.1

@@ -83,6 +83,24 @@ class FrozenEncoder:
         return self._extractors[key]
 
 
+def as_encoder(encoder: Any, allow_foreign_graph: bool = False) -> FrozenEncoder:
+    """An encoder as it is, or what a path or a run names.
+
+    Args:
+        encoder: A `FrozenEncoder`, or what `open_encoder` opens.
+        allow_foreign_graph: See `open_encoder`.
+
+    Raises:
+        InputError: Something else, or see `open_encoder`.
+    """
+    if isinstance(encoder, FrozenEncoder):
+        return encoder
+    known = isinstance(encoder, str | os.PathLike)
+    require(known, "encoder", "must be a run, a path, or a FrozenEncoder (of a model in memory: "
+            "simclr_tf.from_model)", type(encoder).__name__)  # fmt: skip
+    return open_encoder(encoder, allow_foreign_graph=allow_foreign_graph)
+
+
 def open_encoder(
     path: str | os.PathLike[str], image_size: int | None = None, allow_foreign_graph: bool = False
 ) -> FrozenEncoder:

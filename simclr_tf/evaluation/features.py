@@ -12,9 +12,8 @@ from simclr_tf.data import retry
 from simclr_tf.distribution import Part
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.job import Job
-from simclr_tf.models.endpoints import FINAL_ENDPOINT
+from simclr_tf.models.endpoints import FINAL_ENDPOINT, LOGITS_ENDPOINT
 
-LOGITS_ENDPOINT = "logits_sup"
 _READ_RETRIES = 5  # failed reads in a row
 
 EncoderOutput: TypeAlias = tf.Tensor | Mapping[str, tf.Tensor]

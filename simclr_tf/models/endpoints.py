@@ -7,7 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-FINAL_ENDPOINT = "final_avg_pool"
+FINAL_ENDPOINT = "final_avg_pool"  # h
+PROJECTED_ENDPOINT = "proj_head_output"  # z
+LOGITS_ENDPOINT = "logits_sup"  # of the linear head
 MAP_ENDPOINT = "feature_map"  # of an encoder that returns a map and nothing else
 # Names under which others return what we call `final_avg_pool`, the first that is there counts.
 FEATURE_NAMES = ("default", "embedding", "features", "pooler_output")

@@ -12,6 +12,7 @@ import tf_keras as keras
 from simclr_tf import precision
 from simclr_tf.errors import require
 from simclr_tf.models import saving
+from simclr_tf.models.endpoints import LOGITS_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.models.heads import LinearHead, ProjectionHead
 from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.resnet import ResNet
@@ -102,12 +103,12 @@ class Network(keras.Model):
         hiddens = self._project(features, training)
         if self.whole_head:
             endpoints["proj_head_input"] = features
-            endpoints["proj_head_output"] = hiddens[-1]
+            endpoints[PROJECTED_ENDPOINT] = hiddens[-1]
         if self.linear_head is not None:
             classified = hiddens[self.config.linear_head_layer]
             if self.detach_linear_head:
                 classified = tf.stop_gradient(classified)
-            endpoints["logits_sup"] = self.linear_head(classified)  # (N, classes)
+            endpoints[LOGITS_ENDPOINT] = self.linear_head(classified)  # (N, classes)
         return endpoints
 
     def _project(self, features: tf.Tensor, training: bool) -> list[tf.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 from simclr_tf import run_folder
 from simclr_tf.experiment import Experiment
 from simclr_tf.models.network import Network
+from simclr_tf.report import command
 
 Flags = Mapping[str, Any]
 
@@ -31,14 +31,11 @@ class Export(Protocol):
 
 
 def next_steps(model_dir: str) -> str:
-    """What to do with a finished run, in two lines."""
-    folder, page = shlex.quote(model_dir), os.path.join(model_dir, run_folder.REPORT)
-    look = f"open {page}; " if tf.io.gfile.exists(page) else ""
-    return (
-        f"Next: {look}python -m simclr_tf report {folder} OTHER_RUN compares runs;\n"
-        f"python -m simclr_tf export --checkpoint={folder} --output=encoder writes it for other "
-        "programs."
-    )
+    """What to do with a finished run, in a few lines."""
+    page = os.path.join(model_dir, run_folder.REPORT)
+    look = [f"  look at it: open {page}"] if tf.io.gfile.exists(page) else []
+    commands = [f"  {what}: {words}" for what, words in command.next_commands(model_dir).items()]
+    return "\n".join(["Next:", *look, *commands])
 
 
 def write_export(

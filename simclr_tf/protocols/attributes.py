@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simclr_tf.evaluation import attributes
+from simclr_tf.models.endpoints import PROJECTED_ENDPOINT
 from simclr_tf.progress import Progress
 from simclr_tf.protocols.context import Context, Row, Section, unchanged
 from simclr_tf.units import format_percent
@@ -20,7 +21,7 @@ def run(context: Context) -> Section:
     total = len(attributes.ATTRIBUTES) * sum(counts)
     with unchanged(context.encoder), Progress(total, label="table 3", unit="images") as bar:
         found = attributes.attribute_table(
-            context.encoder.extractor(context.job, optional=(attributes.PROJECTED_ENDPOINT,)),
+            context.encoder.extractor(context.job, optional=(PROJECTED_ENDPOINT,)),
             context.images.eval_batches(context.train_split, limit, "train_split"),
             context.images.eval_batches(context.test_split, limit),
             seed=context.seed,

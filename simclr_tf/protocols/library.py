@@ -14,7 +14,7 @@ from simclr_tf.data.any_source import as_source
 from simclr_tf.data.images import Images
 from simclr_tf.data.sources import Source
 from simclr_tf.errors import InputError, require
-from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
+from simclr_tf.evaluation.encoders import FrozenEncoder, as_encoder
 from simclr_tf.job import Job
 from simclr_tf.protocols import scoreboard
 from simclr_tf.protocols.context import Context, Section
@@ -76,9 +76,7 @@ def evaluate(
         raise InputError(unknown[0], "is not a setting of the protocols", settings[unknown[0]])
     chosen = {name: value for name, value in settings.items() if name in _SETTINGS}
     others = {name: value for name, value in settings.items() if name in _CONTEXT}
-    opened = encoder
-    if not isinstance(opened, FrozenEncoder):
-        opened = open_encoder(opened, allow_foreign_graph=allow_foreign_graph)
+    opened = as_encoder(encoder, allow_foreign_graph)
     job = Job(strategy or tf.distribute.get_strategy(), say)
     source = as_source(images, labels, value_range, channels=opened.channels, data_dir=data_dir,
                        say=say)  # fmt: skip

@@ -1,14 +1,12 @@
-"""The command that repeats a run, from what the run has recorded."""
+"""The command that repeats a run, from what the run has recorded, and those that come next."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from simclr_tf import cluster
-from simclr_tf.errors import InputError
 from simclr_tf.settings import by_name, overrides, recipes
 from simclr_tf.settings.run import RunConfig
 
@@ -23,11 +21,27 @@ def command_line(config: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
         flags: Of `flags.json`; {} for a run that was started from Python.
     """
     name = flags.get("recipe")
+    if name not in recipes.recipe_names():  # a file of somebody's, which may have changed
+        name = None
     given = changes(config, name)
     words = ["python", "run.py", f"--mode={flags.get('mode') or 'train'}"]
     words += [f"--recipe={name}"] if name else []
     words += [f"--{key}={value}" for key, value in given.items()]
     return shlex.join(words)
+
+
+def next_commands(model_dir: str) -> dict[str, str]:
+    """What is done with a finished run, and the command for it."""
+    folder = shlex.quote(model_dir)
+    program = "python -m simclr_tf"
+    return {
+        "compare it with another run": f"{program} report {folder} OTHER_RUN",
+        "evaluate it by the paper's protocols": f"{program} evaluate --model_dir={folder}",
+        "embed images, to search among them": f"{program} embed --checkpoint={folder} "
+        "--dataset=folder:IMAGES --output=embeddings.parquet",
+        "write it for other programs": f"{program} export --checkpoint={folder} --output=encoder "
+        "--format=saved_model,keras",
+    }
 
 
 def plain(value: Any) -> str:
@@ -52,7 +66,6 @@ def changes(config: Mapping[str, Any], recipe: str | None = None) -> dict[str, A
 
 def _usual(recipe: str | None) -> dict[str, Any]:
     base = RunConfig(model_dir="runs")
-    if recipe:
-        with contextlib.suppress(InputError):  # of another version: everything is a change
-            base = recipes.recipe(recipe, model_dir="runs")
+    if recipe in recipes.recipe_names():  # else of another version: everything is a change
+        base = recipes.recipe(recipe, model_dir="runs")
     return by_name.flatten(base)

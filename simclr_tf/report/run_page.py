@@ -65,6 +65,7 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
         status=status(run),
         updated=str(run.about.get("updated", "")).replace("T", " "),
         settings=_settings(run.config),
+        next_commands=command.next_commands(run.folder),
         command=run.shown("The command", lambda: _command(run), None),
         facts=run.shown(kept.ABOUT, lambda: facts(run), list[tuple[str, str]]()),
         links=[(link, address(run.folder, link.file, place)) for link in run.links],

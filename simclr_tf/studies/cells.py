@@ -15,8 +15,9 @@ import tf_keras as keras
 from simclr_tf.console import Say
 from simclr_tf.errors import one_line
 from simclr_tf.evaluation import evaluate as scores
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, Extractor
+from simclr_tf.evaluation.features import Extractor
 from simclr_tf.experiment import Experiment
+from simclr_tf.models.endpoints import FINAL_ENDPOINT, LOGITS_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.models.network import Network
 from simclr_tf.modes import training
 from simclr_tf.modes.evaluation import extract, write_evaluation
@@ -25,7 +26,6 @@ from simclr_tf.settings import by_name
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies.grid import PROBE, PROBE_Z
 
-PROJECTION_ENDPOINT = "proj_head_output"
 _LAST_SHARE = 0.1  # of the training: its figures are means over that
 _TRAINING_FIGURES = ("train/contrast_loss", "train/contrast_acc", "train/contrast_entropy")
 
@@ -64,7 +64,7 @@ def measure(experiment: Experiment, model: Network) -> scores.Evaluation:
     classes = experiment.source.num_classes
     assert classes is not None
     projects = model.projection_head is not None
-    endpoints = (FINAL_ENDPOINT, *((PROJECTION_ENDPOINT,) if projects else ()))
+    endpoints = (FINAL_ENDPOINT, *((PROJECTED_ENDPOINT,) if projects else ()))
     quiet = dataclasses.replace(
         experiment, images=dataclasses.replace(experiment.images, job=experiment.job.silent())
     )
@@ -76,7 +76,7 @@ def measure(experiment: Experiment, model: Network) -> scores.Evaluation:
     found = scores.evaluate_features(test, bank, scores.Scoring(classes, (20,), probe=True))
     if projects:
         test_z, bank_z = (
-            one._replace(features=one.endpoints[PROJECTION_ENDPOINT], endpoints={})
+            one._replace(features=one.endpoints[PROJECTED_ENDPOINT], endpoints={})
             for one in (test, bank)
         )
         on_z = scores.evaluate_features(test_z, bank_z, scores.Scoring(classes, (), probe=True))

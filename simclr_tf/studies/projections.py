@@ -7,14 +7,14 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from simclr_tf import experiment as experiment_lib
-from simclr_tf.evaluation.features import FINAL_ENDPOINT, Extractor
+from simclr_tf.evaluation.features import Extractor
 from simclr_tf.experiment import Experiment
+from simclr_tf.models.endpoints import FINAL_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.models.network import Network
 from simclr_tf.modes.evaluation import batches_to_evaluate
 from simclr_tf.report.embedding_map import embedding_map
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.studies import figures
-from simclr_tf.studies.cells import PROJECTION_ENDPOINT
 from simclr_tf.weights import restore
 from simclr_tf.weights.locate import newest_checkpoint
 
@@ -49,14 +49,14 @@ def maps_of_h_and_z(run: RunConfig) -> Figure:
     _, images = batches_to_evaluate(experiment, with_bank=False)
     encoder = Extractor(
         lambda batch: model(batch, training=False), experiment.job,
-        (FINAL_ENDPOINT, PROJECTION_ENDPOINT),
+        (FINAL_ENDPOINT, PROJECTED_ENDPOINT),
     )  # fmt: skip
     found = encoder.features(images, max_examples=_POINTS)
     assert found.labels is not None
     figure, axes = figures.new_figure(10, 5, panels=2)
     for panel, endpoint, title in (
         (axes[0], FINAL_ENDPOINT, "Representation h"),
-        (axes[1], PROJECTION_ENDPOINT, "Output z of the projection head"),
+        (axes[1], PROJECTED_ENDPOINT, "Output z of the projection head"),
     ):
         points, indices = embedding_map(found.endpoints[endpoint], run.train.seed, _POINTS)
         labels = found.labels[indices]

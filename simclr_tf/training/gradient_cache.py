@@ -23,6 +23,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.models import batch_norm, kernel_gradient
+from simclr_tf.models.endpoints import PROJECTED_ENDPOINT
 from simclr_tf.models.network import Network
 from simclr_tf.training.compilation import compiled
 from simclr_tf.training.losses import Batch, Losses, LossOfOutputs, stack_views
@@ -76,9 +77,9 @@ class CachedStep(OptimizerStep):
         self._rows = chunks.chunk_size // self._replicas  # of a chunk, on one replica
         self._frozen_bn = chunks.frozen_bn
         outputs = model(tf.zeros([1, 32, 32, 3]), training=False)
-        self._projected = self._buffer(outputs["proj_head_output"].shape[-1])
+        self._projected = self._buffer(outputs[PROJECTED_ENDPOINT].shape[-1])
         self._features = self._buffer(outputs["final_avg_pool"].shape[-1])
-        self._projected_gradient = self._buffer(outputs["proj_head_output"].shape[-1])
+        self._projected_gradient = self._buffer(outputs[PROJECTED_ENDPOINT].shape[-1])
         self._gradients = [_per_replica(variable.shape) for variable in self._variables]
 
     def _buffer(self, width: int) -> tf.Variable:
@@ -112,7 +113,7 @@ class CachedStep(OptimizerStep):
         with batch_norm.statistics_kept():
             outputs = self._forward(batch, index)
         for buffer, name in (
-            (self._projected, "proj_head_output"),
+            (self._projected, PROJECTED_ENDPOINT),
             (self._features, "final_avg_pool"),
         ):
             views = tf.reshape(outputs[name], [1, 2, self._rows, -1])
@@ -147,7 +148,7 @@ class CachedStep(OptimizerStep):
         )
         with kernel_gradient.by_products(self._by_products):
             with moving, tf.GradientTape() as tape:
-                projected = self._forward(batch, index)["proj_head_output"]  # (2c, P)
+                projected = self._forward(batch, index)[PROJECTED_ENDPOINT]  # (2c, P)
             towards = tf.reshape(self._projected_gradient.read_value()[index], tf.shape(projected))
             gradients = tape.gradient(
                 projected,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 
 from simclr_tf.augment.distortion import input_view
+from simclr_tf.models.endpoints import LOGITS_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.models.network import Network
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.objectives.contrastive import objective_of_views
@@ -67,7 +68,9 @@ def pretrain_losses(
 
     def losses(batch: Batch, training: bool = True) -> Losses:
         outputs = model(stack_views(batch), training=training)
-        return combine(outputs["proj_head_output"], outputs.get("logits_sup"), batch.get("label"))
+        return combine(
+            outputs[PROJECTED_ENDPOINT], outputs.get(LOGITS_ENDPOINT), batch.get("label")
+        )
 
     return losses
 
@@ -112,7 +115,7 @@ def finetune_losses(model: Network, decay: OptimizerConfig) -> LossFunction:
     roles = variable_roles(model)
 
     def losses(batch: Batch) -> Losses:
-        logits = model(input_view(batch, 0), training=True)["logits_sup"]  # (b, C)
+        logits = model(input_view(batch, 0), training=True)[LOGITS_ENDPOINT]  # (b, C)
         supervised, accuracy = _supervised(logits, batch["label"])
         l2 = weight_decay_loss(model.trainable_variables, roles, decay)
         total = supervised + l2
@@ -155,8 +158,8 @@ def distill_losses(
     def losses(batch: Batch) -> Losses:
         labels = batch["label"]  # (b,)
         view = input_view(batch, 0)
-        taught = teacher(view, training=False)["logits_sup"]  # (b, C)
-        logits = model(view, training=True)["logits_sup"]  # (b, C)
+        taught = teacher(view, training=False)[LOGITS_ENDPOINT]  # (b, C)
+        logits = model(view, training=True)[LOGITS_ENDPOINT]  # (b, C)
         distilled = distillation_loss(logits, taught, distill.distill_temperature)
         supervised, accuracy = _supervised(logits, labels)
         l2 = weight_decay_loss(model.trainable_variables, roles, decay)

@@ -34,6 +34,7 @@ from simclr_tf.training.losses import Batch, Losses, pretrain_losses
 from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import UpdateStep
 
+_NO_CLASS = "Received a label value of"  # TensorFlow's words
 _NOT_FINITE = "loss and gradients must stay finite"
 _VIEWS = ("view_0", "view_1")
 
@@ -272,6 +273,10 @@ class SimCLR(Network):
                     f"{int(self.optimizer.iterations)}; lower the learning rate or raise the "
                     "temperature"
                 ) from None
+            if isinstance(error, tf.errors.InvalidArgumentError) and _NO_CLASS in str(error):
+                wrong = str(error).partition(_NO_CLASS)[2].split()[0]
+                raise InputError("dataset", f"must have labels from 0 to {self.num_classes} - 1",
+                                 int(wrong)) from None  # fmt: skip
             raise
 
     def _batch(self, data: Any) -> Batch:
@@ -296,6 +301,11 @@ class SimCLR(Network):
                 shapes)  # fmt: skip
         require(first.shape.is_compatible_with(second.shape), "dataset",
                 "must have two views of one size", shapes)  # fmt: skip
+        if labelled:
+            label = batch["label"]
+            whole = label.shape.rank == 1 and label.dtype.is_integer
+            require(whole, "dataset", "must have labels (B,), whole numbers",
+                    (label.dtype.name, tuple(label.shape)))  # fmt: skip
         for name, view in zip(_VIEWS, (first, second), strict=True):
             ready = f"distortion_{name[-1]}" not in batch
             require(not ready or view.dtype.is_floating, "dataset",

@@ -254,7 +254,7 @@ def double(image):
         ({"images": IMAGES[0, :, :, :3]}, "one image alone is images.None"),
         ({"labels": LABELS * 10**9}, r"labels\['train'\] must be below 1,048,576"),
         ({"images": UNIT * np.nan}, r"images\['train'\] must hold finite numbers"),
-        ({"batch_size": 65}, "train_batch_size must not exceed the 64 images"),
+        ({"batch_size": 65}, "^batch_size must not exceed the 64 images"),
         ({"image_size": 32}, "encoder must take the images of this run, 32 x 32 x 5"),
         ({"precision": "bfloat16"}, "precision must be float32 with an encoder"),
         ({"callbacks": [3]}, "callbacks must be callbacks of tf_keras"),
@@ -320,6 +320,7 @@ def test_a_run_of_arrays_gets_its_images_again(run):
     [
         (lambda: simclr_tf.open_run(3), "folder must be a folder or a run"),
         (lambda: simclr_tf.embed(tiny(), IMAGES), "encoder must be a run, a path, or a FrozenEn"),
+        (lambda: simclr_tf.evaluate(None, IMAGES), "encoder must be a run, a path, or a FrozenEn"),
         (lambda: simclr_tf.finetune(tiny(), IMAGES), "run must be a folder or a run"),
     ],
 )

@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from simclr_tf.flags import parsing
-from simclr_tf.report.command import changes, command_line, plain
+from simclr_tf.flags import parsing, subcommands
+from simclr_tf.report.command import changes, command_line, next_commands, plain
 from simclr_tf.settings import by_name, recipes
 
 
@@ -45,3 +45,25 @@ def test_from_python_without_flags():
 
 def test_plain():
     assert plain(0.30000000001) == "0.3" and plain(7) == "7" and plain(None) == "None"
+
+
+def test_the_next_commands_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in next_commands("runs/a b").values():
+        python, minus, program, command, *flags = shlex.split(words)
+        assert (python, minus, program) == ("python", "-m", "simclr_tf")
+        if command in subcommands._MODES:
+            flags = [flag.replace("a b", "a").replace("IMAGES", ".") for flag in flags]
+            if command == "evaluate":
+                flags.append("--dataset=patterns")  # a run has recorded its own
+            parsing.parse_command_line([f"--mode={command}", *flags])
+        else:
+            assert command in subcommands._OTHERS and any("runs/a b" in flag for flag in flags)
+
+
+def test_a_recipe_in_a_file_is_written_out(tmp_path):
+    path = tmp_path / "mine.flags"
+    path.write_text("--dataset=digits\n--train_steps=7\n")
+    command = parsing.parse_command_line([f"--recipe={path}", "--model_dir=x"])
+    line = command_line(by_name.flatten(command.config), command.flags)
+    assert "--recipe" not in line and "--dataset=digits" in line and "--train_steps=7" in line

@@ -237,6 +237,22 @@ def test_the_linear_head_needs_labels():
         made.fit(pairs(), verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda label: label + 1, "labels from 0 to 3 - 1. Received: 3"),
+        (lambda label: tf.one_hot(label, 3), r"labels \(B,\), whole numbers. Received: .'float32'"),
+        (lambda label: tf.cast(label, tf.float32), r"labels \(B,\), whole numbers"),
+    ],
+)
+def test_labels_that_name_no_class_are_refused_in_one_line(change, said):
+    made = model(num_classes=3)
+    made.compile("sgd")
+    data = pairs(lambda a, b, label: ((a, b), change(label % 3)))
+    with pytest.raises(InputError, match=f"^dataset must have {said}"):
+        made.fit(data, verbose=0)
+
+
 def test_a_loss_that_is_not_finite_ends_it():
     made = model()
     made.compile("sgd")
