@@ -32,7 +32,7 @@ def draw(model_dir: str, output: str) -> None:
     width = 3 + 1.2 + 1 + 2 * (_NEIGHBOURS + 0.6)
     step = 1 + _GAP
     figure = matplotlib.figure.Figure(
-        figsize=(0.62 * width * step, 0.62 * (_QUERIES * step + 1.1)), dpi=110
+        figsize=(0.62 * width * step, 0.62 * (_QUERIES * step + 0.75)), dpi=110
     )
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axes.set_axis_off()
@@ -65,7 +65,7 @@ def draw(model_dir: str, output: str) -> None:
                 column = begin + first + place
                 show(examples.images[found], column, row, _SAME if same else _OTHER)
     axes.set_xlim(-0.1, (begin + 2.3 + 2 * _NEIGHBOURS) * step)
-    axes.set_ylim(-_QUERIES * step, 0.9)
+    axes.set_ylim(-_QUERIES * step, 0.65)
     axes.set_aspect("equal")
     figure.savefig(output, facecolor="white")
 

@@ -68,7 +68,7 @@ LABELLED = "--dataset=folder:{photos}/labelled"
 # Command line -> what the one line on stderr has to name.
 BAD_INPUT = {
     "unknown flag": ("--colour=1", "colour"),
-    "misspelt flag": ("--temperatur=1", "did you mean temperature?"),
+    "misspelt flag": ("--temperatur=1", "did you mean --temperature?"),
     "wrong type": ("--train_steps=many", "--train_steps"),
     "not a flag": ("train", "--name=value"),
     "unknown mode": ("--mode=dance", "--mode"),
