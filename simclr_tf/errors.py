@@ -18,6 +18,13 @@ class InputError(ValueError):
     The text is one line: what, which constraint, what was received. Command lines show it as is
     and exit with a non-zero status.
 
+    Example:
+        >>> try:
+        ...     simclr_tf.ObjectiveConfig(temperature=0)
+        ... except simclr_tf.InputError as error:
+        ...     print(error.name)
+        temperature
+
     Attributes:
         name: The setting, in the spelling of `simclr_tf.config` (the flags use the same), or the
             path of the file that is at fault.

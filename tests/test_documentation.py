@@ -197,7 +197,8 @@ def leaves(command: str) -> list[str]:
 
 def shorter(words: list[str]) -> list[str]:
     """Flags that make a command short, of those that it reads: it would refuse the others."""
-    given = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+    given: dict = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+    given |= {name: False for name, text in given.items() if text == "False"}
     mode = given.get("mode", "train")
     idle = commands.idle(mode, {**by_name.flatten(RunConfig("x")), **given})
     names = commands.reads(mode) - idle.keys()

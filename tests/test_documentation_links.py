@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
 import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
 
 import simclr_tf
 from simclr_tf.settings import recipes
@@ -22,6 +27,15 @@ def test_the_names_of_the_library_are_all_described():
 def test_public_names_have_pages_of_their_own():
     pages = set(re.findall(r"^   simclr_tf\.(\w+)$", PAGES["api.md"], flags=re.MULTILINE))
     assert pages == {*simclr_tf.__all__, "views"} - {"__version__"}
+
+
+@pytest.mark.parametrize("name", [name for name in simclr_tf.__all__ if name != "__version__"])
+def test_each_name_has_an_example_and_those_that_need_nothing_run(name):
+    thing = getattr(simclr_tf, name)
+    assert "Example:" in thing.__doc__
+    known = {"simclr_tf": simclr_tf, "np": np, "tf": tf}
+    test = doctest.DocTestParser().get_doctest(thing.__doc__, known, name, None, 0)
+    assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
 
 
 def test_pages_are_linked_from_the_first_one():

@@ -12,14 +12,16 @@ import venv
 
 import numpy as np
 import pytest
+import tf_keras as keras
+from PIL import Image
 
 from simclr_tf.flags import subcommands
 from tests import test_project
 
 pytestmark = pytest.mark.slow
 
-TINY = ("--resnet_depth=18 --width_multiplier=0.0625 --image_size=8 --train_batch_size=8 "
-        "--train_steps=1 --warmup_epochs=0 --use_blur=False --report=False").split()  # fmt: skip
+TINY = ("--encoder=tiny.keras --proj_out_dim=4 --image_size=8 --train_batch_size=8 --train_steps=1 "
+        "--warmup_epochs=0 --use_blur=False --report=False").split()  # fmt: skip
 _PROGRAM = """
 import importlib.util, numpy as np, simclr_tf, sys
 assert "site-packages" in simclr_tf.__file__, simclr_tf.__file__
@@ -77,8 +79,8 @@ def test_every_command_has_its_help(place):
 def test_train_export_and_load(place):
     images = place / "work" / "photos"
     images.mkdir()
-    from PIL import Image
-
+    tiny = keras.Sequential([keras.layers.Conv2D(4, 3, 2, input_shape=(8, 8, 3))])
+    tiny.save(place / "work" / "tiny.keras")
     for index, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3))):
         Image.fromarray(pixels.astype(np.uint8)).save(images / f"{index}.png")
     data = ["--dataset=folder", "--data_dir=photos"]

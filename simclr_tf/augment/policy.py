@@ -25,6 +25,12 @@ def pretrain_view(
 ) -> tf.Tensor:
     """A view for contrastive learning: crop, flip, colour distortion, blur (Appendix A).
 
+    Example:
+        >>> seed = tf.constant([0, 1], tf.int64)
+        >>> image, config = np.zeros([40, 50, 3], np.uint8), simclr_tf.AugmentConfig()
+        >>> simclr_tf.pretrain_view(image, seed, 32, config).shape
+        TensorShape([32, 32, 3])
+
     Args:
         image: (H, W, C), uint8 or floating in [0, 1]; C is 3 where colours are distorted.
         seed: (2,), see `seeds.example_seed`.
@@ -51,6 +57,11 @@ def finetune_view(
     """A training image for a supervised head: crop and flip only (B.5, B.6).
 
     Args and result as in `pretrain_view`, of any number of channels.
+
+    Example:
+        >>> seed = tf.constant([0, 1], tf.int64)
+        >>> simclr_tf.finetune_view(np.zeros([40, 50, 3], np.uint8), seed, 32).shape
+        TensorShape([32, 32, 3])
     """
     for_crop, for_flip = _draws(seed, FINETUNE_DRAWS)
     image = images.check_image(image, channels=None)
@@ -65,6 +76,10 @@ def eval_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     reference. At or below 32 px the whole image where it is square, else its central square (the
     shapes of things are kept), resized where the size differs; an image of the right size is
     returned unchanged. The reference never resizes there, so that it fails on other sizes.
+
+    Example:
+        >>> simclr_tf.eval_view(np.zeros([40, 50, 3], np.uint8), 32).shape
+        TensorShape([32, 32, 3])
 
     Args:
         image: (H, W, C), uint8, uint16 or floating in [0, 1].

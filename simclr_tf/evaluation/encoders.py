@@ -106,6 +106,10 @@ def open_encoder(
 ) -> FrozenEncoder:
     """An encoder from a file of any kind.
 
+    Example:
+        >>> encoder = simclr_tf.open_encoder("runs/a")  # doctest: +SKIP
+        >>> simclr_tf.evaluate(encoder, "cifar10", "knn")  # doctest: +SKIP
+
     Args:
         path: Whatever `simclr_tf.weights.load.load_model` reads: a run, a checkpoint, an export, a
             published model, an archive. Or a `.keras` file of tf_keras with the layers and
@@ -156,6 +160,10 @@ def from_model(
     channels: int | None = None,
 ) -> FrozenEncoder:
     """An encoder that is in memory already.
+
+    Example:
+        >>> simclr_tf.from_model(lambda images: images[:, 0, 0], image_size=32).channels
+        3
 
     Args:
         model: A Keras model, which is called with `training=False`, or a callable that stands for

@@ -30,6 +30,10 @@ class Network(keras.Model):
     Only what `config.train_mode` uses is built, and all variables exist when the constructor
     returns; their names do not contain the model's own. Parts that are absent are None.
 
+    Example:
+        >>> model = simclr_tf.build_model(simclr_tf.ModelConfig(), None, 32)  # doctest: +SKIP
+        >>> model(images)["final_avg_pool"]  # (N, 2048)  # doctest: +SKIP
+
     Attributes:
         encoder: The ResNet, or what was handed over in its place.
         projection_head: Pretraining: the whole head, None for mode `none`. Fine-tuning: its first
@@ -180,6 +184,12 @@ def build_model(
     """Builds a model and calls it once, which creates every variable and checks the image size.
 
     Works under a distribution strategy's scope, where the variables become the strategy's.
+
+    Example:
+        >>> encoder = simclr_tf.EncoderConfig(resnet_depth=18, width_multiplier=0.0625)
+        >>> model = simclr_tf.build_model(simclr_tf.ModelConfig(encoder), None, image_size=32)
+        >>> model(np.zeros([2, 32, 32, 3], np.float32))["proj_head_output"].shape
+        TensorShape([2, 128])
 
     Args:
         config: Settings; `stem='auto'` is resolved from `image_size`, `precision='auto'` from the

@@ -216,6 +216,11 @@ class BlockGroup(keras.layers.Layer):
 class ResNet(keras.Model):
     """A ResNet that returns all its endpoints by name.
 
+    Example:
+        >>> config = simclr_tf.EncoderConfig(18, width_multiplier=0.0625, stem="cifar")
+        >>> simclr_tf.ResNet(config)(np.zeros([1, 32, 32, 3], np.float32))["final_avg_pool"].shape
+        TensorShape([1, 32])
+
     Attributes:
         example_shape: Height, width and channels of small images that it takes.
         feature_width: D, the width of `final_avg_pool`.

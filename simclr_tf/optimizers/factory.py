@@ -24,6 +24,11 @@ def build_optimizer(
     evaluation protocols (B.5, B.6). Adam takes its usual constants. Neither of them decays weights
     itself, that is the part of `weight_decay_loss`.
 
+    Example:
+        >>> config = simclr_tf.OptimizerConfig("momentum")
+        >>> simclr_tf.build_optimizer(config, 0.1, None).name
+        'SGD'
+
     Args:
         config: Optimizer settings.
         schedule: Learning rate, a number or by step.

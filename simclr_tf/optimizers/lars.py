@@ -42,6 +42,11 @@ class LARS(keras.optimizers.Optimizer):
     apart from the gradient, the decay here is part of d and so of the trust ratio and the momentum
     (as in the LARS paper and the reference implementation).
 
+    Example:
+        >>> optimizer = simclr_tf.LARS(0.3, weight_decay=1e-6)
+        >>> model = simclr_tf.SimCLR(encoder)  # doctest: +SKIP
+        >>> model.compile(simclr_tf.LARS(0.3))  # doctest: +SKIP
+
     Args:
         learning_rate: A number or a schedule.
         momentum: In [0, 1).

@@ -19,6 +19,11 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     It rises in a straight line from 0 to the peak at step `warmup_steps`, then follows half a
     cosine down to 0 at step `total_steps`, and stays there. Without warm-up it starts at the peak.
 
+    Example:
+        >>> rate = simclr_tf.WarmupCosine(1.0, warmup_steps=10, total_steps=100)
+        >>> [round(float(rate(step)), 2) for step in (0, 5, 10, 55, 100)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+
     Args:
         peak_learning_rate: Above 0.
         warmup_steps: At least 0. With `warmup_steps >= total_steps` the run ends while the rate is

@@ -25,6 +25,10 @@ TRANSFORMS = tuple(dict.fromkeys(COMPOSED_TRANSFORMS + BROADER_TRANSFORMS))
 class AugmentConfig:
     """How the views of a training image are made: the paper's policy, or what it studies.
 
+    Example:
+        >>> simclr_tf.AugmentConfig(color_jitter_strength=0.5, use_blur=False).crop_area_min
+        0.08
+
     Attributes:
         augmentation: `simclr` is the paper's policy (Appendix A): crop, flip, colour distortion,
             blur. `one_branch` is the asymmetric setting of Fig. 5, with `train_mode=pretrain`: one

@@ -143,7 +143,13 @@ class Neighbors:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """`--mode=study`: an experiment of the paper, whose cells are runs."""
+    """`--mode=study`: an experiment of the paper, whose cells are runs.
+
+    Example:
+        >>> run = simclr_tf.recipe("quickstart")
+        >>> simclr_tf.Study(run, simclr_tf.StudyConfig("temperature")).study.study_grid
+        'small'
+    """
 
     UNREAD: ClassVar[frozenset[str]] = frozenset(
         {"knn", "linear_probe", "eval_timeout_secs", "keep_hub_module_max", "eval_name",

@@ -56,6 +56,11 @@ class DataConfig:
     a channel; None takes the range of their type, see `simclr_tf.data.pixels`. `antialias` averages
     crops of more than twice the side of their view instead of sampling them as the reference does:
     `auto` for folders, `on` or `off` for any data set.
+
+    Example:
+        >>> data = simclr_tf.DataConfig(dataset="folder:photos", image_size=64)
+        >>> simclr_tf.RunConfig("runs/a", data=data).data.image_size
+        64
     """
 
     dataset: str = "imagenet2012"

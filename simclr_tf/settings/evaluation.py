@@ -15,6 +15,10 @@ _BANK_SIZE = 50_000
 class EvalConfig:
     """Evaluation of a checkpoint.
 
+    Example:
+        >>> simclr_tf.EvalConfig(linear_probe=True).eval_batch_size
+        256
+
     Attributes:
         eval_batch_size: Images per forward pass, over all replicas.
         eval_steps: Batches of the evaluation split to use; 0 takes all of it.

@@ -31,6 +31,10 @@ _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 class EncoderConfig:
     """The encoder f: a ResNet, or any Keras model, of which the first five settings say nothing.
 
+    Example:
+        >>> simclr_tf.EncoderConfig(resnet_depth=18, width_multiplier=0.25).is_resnet
+        True
+
     Attributes:
         resnet_depth: 18, 34, 50, 101, 152 or 200.
         width_multiplier: Any positive number; channels are `int(base * width_multiplier)`.
@@ -121,6 +125,10 @@ class ProjectionConfig:
     `ft_proj_selector` counts the head's layers that fine-tuning keeps below the linear head:
     0 drops the projection head, 1 fine-tunes from its first layer (SimCLRv2), -1 keeps all of them
     and -2 all but the last. It becomes the number that it stands for.
+
+    Example:
+        >>> simclr_tf.ProjectionConfig(num_proj_layers=2).proj_out_dim
+        128
     """
 
     proj_head_mode: str = "nonlinear"
@@ -147,6 +155,10 @@ class BatchNormConfig:
     `global_bn` aggregates mean and variance over all replicas (section 2.2), also in Keras' layers.
     `batch_norm_decay` is also that of networks of `keras.applications`; other Keras models keep
     their own.
+
+    Example:
+        >>> simclr_tf.BatchNormConfig(global_bn=False).batch_norm_decay
+        0.9
     """
 
     batch_norm_decay: float = limited(0.9, Range(1e-4, 0.99999))
@@ -159,6 +171,10 @@ class BatchNormConfig:
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Encoder, heads, and which of them train.
+
+    Example:
+        >>> simclr_tf.ModelConfig(simclr_tf.EncoderConfig(resnet_depth=18)).train_mode
+        'pretrain'
 
     Attributes:
         train_mode: `pretrain` builds encoder, projection head and, where `lineareval_while_

@@ -15,6 +15,10 @@ NEGATIVES = ("both_views", "other_view")
 class ObjectiveConfig:
     """The contrastive loss: NT-Xent (section 2.1), or one of those it is compared with (Table 2).
 
+    Example:
+        >>> simclr_tf.ObjectiveConfig(temperature=0.5).negatives
+        'both_views'
+
     Attributes:
         objective: `nt_xent`, `nt_logistic` or `margin_triplet`.
         temperature: The paper's tau.

@@ -18,6 +18,10 @@ class OptimizerConfig:
 
     The peak learning rate is `learning_rate * batch / 256` (`linear`) or
     `learning_rate * sqrt(batch)` (`sqrt`, B.1), batch being the global one.
+
+    Example:
+        >>> simclr_tf.OptimizerConfig("momentum", learning_rate=0.05).weight_decay
+        1e-06
     """
 
     optimizer: str = "lars"

@@ -19,7 +19,13 @@ from simclr_tf.settings.training import TrainConfig
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """A run: `--mode=train`, `eval` and `train_then_eval`. Functions take the part they need."""
+    """A run: `--mode=train`, `eval` and `train_then_eval`. Functions take the part they need.
+
+    Example:
+        >>> run = simclr_tf.RunConfig("runs/a", train=simclr_tf.TrainConfig(train_steps=200))
+        >>> run.data.dataset
+        'imagenet2012'
+    """
 
     model_dir: str
     checkpoint: str | None = None

@@ -18,6 +18,10 @@ GRIDS = ("small", "paper")
 class StudyConfig:
     """A study of the paper over the run's other settings.
 
+    Example:
+        >>> simclr_tf.StudyConfig("temperature", study_budget="3min").study_seeds
+        1
+
     Attributes:
         study: One of `STUDIES`.
         study_budget: Length of a cell: a number of optimizer steps of `train_batch_size` images

@@ -16,6 +16,10 @@ GRADIENT_CACHE_BN = ("chunk", "frozen")
 class TrainConfig:
     """Length of training, batch, checkpoints. Steps given above 0 override epochs.
 
+    Example:
+        >>> simclr_tf.TrainConfig(train_batch_size=128, train_steps=200).seed
+        0
+
     Attributes:
         train_batch_size: Images per step, over all replicas.
         keep_checkpoint_max: The newest so many checkpoints are kept.

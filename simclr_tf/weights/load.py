@@ -59,6 +59,10 @@ def load_model(
 ) -> LoadedModel:
     """Builds the network that a checkpoint holds, and reads its weights.
 
+    Example:
+        >>> loaded = simclr_tf.load_model("runs/a")  # doctest: +SKIP
+        >>> loaded.model(images)["final_avg_pool"]  # doctest: +SKIP
+
     Args:
         path: A run, a checkpoint of ours, a SavedModel of ours, or a published TF2 checkpoint,
             SavedModel or TF1 checkpoint; a TF-Hub archive (`.tar.gz`) of a SavedModel, local or on

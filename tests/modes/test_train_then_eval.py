@@ -21,7 +21,8 @@ def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path, settings
     for name in ("the untrained encoder", "step 1"):
         start = f"evaluating {name}: 256 images of test and 200 of train"
         assert f"{start} for kNN and logistic regression" in said
-    table = said[-1]
+    table, after = said[-2:]
+    assert "Next:" in after and f"export --checkpoint={tmp_path}" in after
     for row in (
         "Linear head, top-1",
         "kNN, k = 20 ",
