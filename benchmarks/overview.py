@@ -47,14 +47,14 @@ def draw(model_dir: str, output: str) -> None:
             ))  # fmt: skip
 
     def title(text: str, column: float) -> None:
-        axes.text(column * step, 0.22, text, fontsize=10, va="bottom")
+        axes.text(column * step, 0.22, text, fontsize=12, va="bottom")
 
     title("an image, and two views of it", 0)
     for row in range(_IMAGES):
         for column, image in enumerate((samples.originals[row], *samples.views[:, row][:2])):
             show(image, column + (0.25 if column else 0), row)
     begin = 4.2
-    title("a test image", begin)
+    title("test image", begin)
     title("nearest before training", begin + 1.6)
     title("nearest after training", begin + 2.2 + _NEIGHBOURS)
     for row, query in enumerate(_queries(examples.labels)):

@@ -73,7 +73,7 @@ def pretrain(
         steps: Optimizer steps.
         epochs: Passes over the images; `steps` overrides them.
         batch_size: Images per step; None: 512, or all where there are fewer.
-        recipe: Settings to start from, one of `simclr_tf.settings.recipes.recipe_names`.
+        recipe: Settings to start from, see `simclr_tf.recipe`.
         callbacks: Of tf_keras; see `simclr_tf.training.callbacks.Callbacks`.
         value_range: What becomes black and white where the type of the values does not tell.
         class_names: Of the labels.
