@@ -154,7 +154,7 @@ def _describe(error: Exception, imports: bool) -> str:
 def main(words: Sequence[str], program: str = "python -m export") -> int:
     """Runs one command line; returns the exit status. Errors begin with the program's name."""
     if not words or any(word in _HELP_WORDS for word in words):
-        say(_USAGE)
+        say(_USAGE.replace("python -m export", program))
         return 0
     debug = "--debug" in words
     imports = words[0] == "import"

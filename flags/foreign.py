@@ -33,8 +33,8 @@ _FLAGS = {
     "--keep_checkpoint_max": "keep, save_total_limit, max_to_keep",
     "--checkpoint_steps": "save_freq, save_steps, save_every, checkpoint_every, ckpt_every",
     "--recipe": "config, cfg, config_file, preset, yaml",
-    "--strategy (all GPUs that TensorFlow sees are used)": "gpus, gpu, devices, num_gpus, device, "
-    "cuda, world_size, distributed, ddp, accelerator, num_devices, gpu_id",
+    "none: all GPUs that TensorFlow sees are used, and --strategy chooses": "gpus, gpu, devices, "
+    "num_gpus, device, cuda, world_size, distributed, ddp, accelerator, num_devices, gpu_id",
     "none: the input pipeline finds its own number of threads": "workers, num_workers, "
     "threads, num_threads",
     "none: the number of classes follows from the data": "num_classes, classes, n_classes",
@@ -43,7 +43,10 @@ _FLAGS = {
     "--num_neighbors, or --knn_neighbors with --mode=evaluate": "k, topk, top_k",
     "--gradient_cache_chunk": "accumulate, accum_steps, gradient_accumulation_steps, accum_iter, "
     "accumulate_grad_batches",
-    "--log_to": "logger, log, wandb, use_wandb, tensorboard, report_to, mlflow",
+    "--log_to": "logger, log, report_to",
+    "--log_to=wandb": "wandb, use_wandb",
+    "--log_to=mlflow": "mlflow, use_mlflow",
+    "none: TensorBoard's events are always written": "tensorboard, tb, use_tensorboard",
 }
 FLAGS = {other: ours for ours, others in _FLAGS.items() for other in others.split(", ")}
 
@@ -55,7 +58,7 @@ MODES = {
     "fine_tune": "--mode=train --train_mode=finetune",
     "supervised": "--mode=train --train_mode=supervised",
     "distill": "--mode=train --train_mode=distill",
-    "test": "--mode=eval for a run, --mode=evaluate for the paper's protocols",
+    "test": "--mode=evaluate",
     "evaluation": "--mode=evaluate",
     "linear": "--mode=evaluate --protocols=linear",
     "linear_eval": "--mode=evaluate --protocols=linear",

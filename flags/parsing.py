@@ -173,7 +173,11 @@ def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
         words = _words_for_protocols(given) if given.mode == "evaluate" else []
         return given.mode, [*words, *recipe]
     if given["recipe"].value is not None:
-        return recipes.recipe_title(given.recipe), recipes.recipe_lines(given.recipe)
+        words = recipes.recipe_lines(given.recipe)
+        named = given["dataset"].present or any(one.startswith("--dataset=") for one in words)
+        shipped = given.recipe in recipes.recipe_names()
+        require(named or shipped, "dataset", "must be given, here or in the recipe", None)
+        return recipes.recipe_title(given.recipe), words
     if given["dataset"].present:
         return re.sub(r"[^\w.-]+", "_", given.dataset).strip("_"), []
     model_dir = os.path.expanduser(given.model_dir or "")
@@ -184,6 +188,16 @@ def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
 
 def _default_model_dir(name: str) -> str:
     return os.path.join("runs", f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+
+
+def read(words: Sequence[str]) -> flags.FlagValues:
+    """The flags of a command line, those of `--flagfile` among them, without any recipe.
+
+    Raises:
+        UsageError: A flag is unknown, or its text can't be read as its type.
+        InputError: See `flagfile.expand`.
+    """
+    return _read([word for word in flagfile.expand(words) if not word.startswith("--help")])
 
 
 def in_force(words: Sequence[str]) -> tuple[str, str, flags.FlagValues]:
@@ -423,6 +437,6 @@ def _require_encoder(values: flags.FlagValues, base: Sequence[str]) -> None:
 def describe_error(error: Exception) -> str:
     """One line for stderr; settings are spelled as flags."""
     if isinstance(error, InputError):
-        is_flag = error.name == "flagfile" or error.name in definitions.define_flags()
+        is_flag = error.name in ("flagfile", "help") or error.name in definitions.define_flags()
         return error.describe(f"--{error.name}" if is_flag else error.name)
     return " ".join(str(error).split())

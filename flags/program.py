@@ -59,7 +59,8 @@ def _run(command: parsing.CommandLine) -> None:
         from simclr_tf.modes import common, training
 
         trained = training.train(config, export, command.flags)
-        trained.experiment.job.say(common.next_steps(config.model_dir))
+        labelled = trained.experiment.eval_split is not None
+        trained.experiment.job.say(common.next_steps(config.model_dir, labelled))
     else:
         from simclr_tf.modes import train_then_eval
 
@@ -161,7 +162,7 @@ def main(words: Sequence[str], program: str = "run.py") -> int:
     command: parsing.CommandLine | None = None
     try:
         if usage.asks_for_help(words):
-            say(usage.help_text(words))
+            say(usage.help_text(words, program))
             return 0
         startup.check_process()
         command = parsing.parse_command_line(words)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from simclr_tf.console import BAD_INPUT, say
-from simclr_tf.errors import InputError, did_you_mean
+from simclr_tf.errors import InputError, did_you_mean, require
 from simclr_tf.settings import recipes
 
 from . import foreign, parsing, program, usage
@@ -46,7 +46,9 @@ _MODES_OF_TRAIN = ("train", "train_then_eval", "eval")
 
 def main(words: Sequence[str]) -> int:
     """Runs one command line; returns the exit status."""
-    if not words or words[0] in (*usage.HELP_WORDS, "help"):
+    if words and words[0] == "help":
+        words = [*words[1:2], "--help"]
+    if not words or words[0] in usage.HELP_WORDS:
         say(_OVERVIEW)
         return 0
     command, rest = words[0], list(words[1:])
@@ -83,14 +85,15 @@ def main(words: Sequence[str]) -> int:
 
 def _with_mode(command: str, words: list[str]) -> list[str]:
     """The words for `run.py`; a mode that is given must be one of the command's."""
-    given = [word for word in words if word.lstrip("-").partition("=")[0] == "mode"]
-    if not given:
+    try:
+        given = parsing.read(words)["mode"]
+    except parsing.UsageError:  # which `program` says
+        given = None
+    if given is None or not given.present:
         return [f"--mode={_MODES[command]}", *words]
     fits = _MODES_OF_TRAIN if command == "train" else (_MODES[command],)
-    modes = [word.partition("=")[2] for word in given]
-    if not set(modes) <= set(fits):
-        raise InputError("mode", f"must be {' or '.join(fits)} with this command, or left out",
-                         modes[-1])  # fmt: skip
+    require(given.value in fits, "mode", f"must be {' or '.join(fits)} with this command, or left "
+            "out", given.value)  # fmt: skip
     return words
 
 

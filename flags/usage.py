@@ -100,6 +100,9 @@ _MORE = """\
 --version. Other programs: python -m export --help (SavedModel, TF-Hub, .keras),
 python -m simclr_tf.report --help (pages of runs)."""
 
+_MORE_INSTALLED = """\
+--help=all: every flag. --flagfile=FILE: flags from a file. --version.
+simclr --help: the other commands."""
 _PAGE_HEAD = """\
 # All flags
 
@@ -123,22 +126,24 @@ def asks_for_help(words: Sequence[str]) -> bool:
     return any(word in HELP_WORDS or word.startswith("--help=") for word in words)
 
 
-def help_text(words: Sequence[str] = ()) -> str:
+def help_text(words: Sequence[str] = (), program: str = "run.py") -> str:
     """What `--help`, `--help=AREA` or `--help=all` shows.
 
     Args:
         words: The command line: its mode, recipe and other flags decide what is shown.
+        program: `run.py`, or `simclr` and a command.
 
     Raises:
         InputError: There is no such area.
     """
-    topic = "".join(word.partition("=")[2] for word in words if word.startswith("--help=")).lower()
+    topics = [word.partition("=")[2].lower() for word in words if word.startswith("--help=")]
+    topic = topics[-1] if topics else ""
     if topic == "all" or "--helpfull" in words:
         return _all_flags()
     if topic:
         require_choice("help", topic, ["all", *_AREA_WORDS])
         return "\n".join(_area(definitions.define_flags(), _AREA_WORDS[topic]))
-    return _basics([word for word in words if word not in HELP_WORDS])
+    return _basics([word for word in words if word not in HELP_WORDS], program)
 
 
 def version_text() -> str:
@@ -164,20 +169,23 @@ def flags_page() -> str:
     return "\n".join(parts)
 
 
-def _basics(words: Sequence[str]) -> str:
+def _basics(words: Sequence[str], program: str) -> str:
     """The flags that a beginner needs for the mode at hand, with the defaults in force."""
     try:
         mode, origin, values = parsing.in_force(words)
     except (InputError, parsing.UsageError):  # help is not the place to complain
-        mode, origin, values = parsing.in_force([])
+        modes = [word for word in words if word.removeprefix("--mode=") in definitions.MODES]
+        mode, origin, values = parsing.in_force(modes[-1:])
     what, example, names = _BASICS[mode]
-    lines = [what, f"  python run.py {example}", "", f"In brackets: {origin}."]
+    installed = program.startswith("simclr")
+    command = f"{program} {example.partition(' ')[2]}" if installed else f"python run.py {example}"
+    lines = [what, f"  {command}", "", f"In brackets: {origin}."]
     for name in names.split():
         default = None if (mode in _OF_ENCODER and name in _ENCODERS_OWN) else values[name].value
         text = _SHORT.get(name) or (values[name].help or "").partition(". ")[0].rstrip(".") + "."
         lines.append(_entry(name, default, text))
     areas = textwrap.fill(f"--help=AREA for all flags of one: {', '.join(_AREA_WORDS)}.", _WIDTH)
-    return "\n".join([*lines, "", areas, _MORE])
+    return "\n".join([*lines, "", areas, _MORE_INSTALLED if installed else _MORE])
 
 
 def _entry(name: str, default: object, text: str) -> str:

@@ -36,6 +36,7 @@ def plain(error: Exception, foreign: Mapping[str, str] | None = None) -> str:
     name = unknown["name"]
     ours = (foreign or {}).get(name.lower().replace("-", "_"))
     if ours:
-        return f"there is no flag --{name}; use {ours}"
+        none, _, reason = ours.partition("none: ")
+        return f"there is no flag --{name}" + (f"; use {ours}" if none else f": {reason}")
     near = unknown["near"]
     return f"there is no flag --{name}" + (f" (did you mean --{near}?)" if near else "")

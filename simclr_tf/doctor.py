@@ -90,7 +90,7 @@ def examine(folder: str) -> Iterator[Finding]:
     yield _disk("runs", folder)
     yield _disk("temporary files", tempfile.gettempdir())
     for name, purpose in _EXTRAS.items():
-        version = _version(name)
+        version = _version(name) or _version(f"{name}-skinny")
         yield Finding(f"extra {name}", version or f"not installed; {purpose}")
 
 

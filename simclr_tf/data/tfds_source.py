@@ -275,6 +275,10 @@ def _builder(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 @contextlib.contextmanager
 def _refusing_damage(dataset: str) -> Iterator[None]:
     """Turns whatever TFDS, or the code of one of hundreds of data sets, raises into one line."""
+    path = dataset.startswith((os.sep, "."))
+    images = path and not os.path.isfile(os.path.join(dataset, "dataset_info.json"))
+    require(not (images and os.path.isdir(dataset)), "dataset", "must be the name of a data set; a "
+            f"folder of images is folder:{dataset}", dataset)  # fmt: skip
     try:
         yield
     except InputError:

@@ -46,7 +46,8 @@ def custom_objects() -> dict[str, type]:
     has to be told, before or with the call.
 
     Example:
-        >>> keras.models.load_model("a.keras", custom_objects=simclr_tf.custom_objects())
+        >>> known = simclr_tf.custom_objects()
+        >>> keras.models.load_model("a.keras", custom_objects=known)  # doctest: +SKIP
     """
     # By name: some of them stand above this module.
     return {name: getattr(importlib.import_module(home), name) for name, home in MODULES.items()}

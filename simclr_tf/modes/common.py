@@ -30,11 +30,12 @@ class Export(Protocol):
         ...
 
 
-def next_steps(model_dir: str) -> str:
+def next_steps(model_dir: str, evaluated: bool) -> str:
     """What to do with a finished run, in a few lines."""
     page = os.path.join(model_dir, run_folder.REPORT)
     look = [f"  look at it: open {page}"] if tf.io.gfile.exists(page) else []
-    commands = [f"  {what}: {words}" for what, words in command.next_commands(model_dir).items()]
+    found = command.next_commands(model_dir, evaluated)
+    commands = [f"  {what}: {words}" for what, words in found.items()]
     return "\n".join(["Next:", *look, *commands])
 
 

@@ -57,7 +57,7 @@ def train_then_eval(
     )
     experiment.job.say("")
     experiment.job.say(table.format_table(rows, f"{experiment.source.name}, {global_step} steps"))
-    experiment.job.say(f"\n{next_steps(run.model_dir)}")
+    experiment.job.say(f"\n{next_steps(run.model_dir, bool(metrics))}")
 
 
 def _metrics_before(trained: Trained) -> dict[str, float]:

@@ -30,13 +30,19 @@ def command_line(config: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def next_commands(model_dir: str) -> dict[str, str]:
-    """What is done with a finished run, and the command for it."""
+def next_commands(model_dir: str, evaluated: bool = True) -> dict[str, str]:
+    """What is done with a finished run, and the command for it.
+
+    Args:
+        model_dir: Its folder.
+        evaluated: Whether there are labelled images to evaluate it on.
+    """
     folder = shlex.quote(model_dir)
     program = "python -m simclr_tf"
+    protocols = {"evaluate it by the paper's protocols": f"{program} evaluate --model_dir={folder}"}
     return {
         "compare it with another run": f"{program} report {folder} OTHER_RUN",
-        "evaluate it by the paper's protocols": f"{program} evaluate --model_dir={folder}",
+        **(protocols if evaluated else {}),
         "embed images, to search among them": f"{program} embed --checkpoint={folder} "
         "--dataset=folder:IMAGES --output=embeddings.parquet",
         "write it for other programs": f"{program} export --checkpoint={folder} --output=encoder "

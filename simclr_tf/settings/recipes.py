@@ -42,13 +42,19 @@ def recipe_text(name: str) -> str:
         InputError: There is no such recipe, or the file can't be read as text.
     """
     if not _is_path(name):
+        require(not os.path.isfile(name), "recipe", "must have a / in it, or end in .flags, where "
+                "it is a file", name)  # fmt: skip
         require_choice("recipe", name, recipe_names())
         return (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
-    path = pathlib.Path(name).expanduser()
-    require(path.is_file(), "recipe", "must be a file that exists, or one of "
+    path = os.path.expanduser(name)
+    try:
+        there = os.path.isfile(path)
+    except ValueError:  # a zero byte
+        there = False
+    require(there, "recipe", "must be a file that exists, or one of "
             f"{', '.join(recipe_names())}", name)  # fmt: skip
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -70,6 +76,7 @@ def recipe_lines(name: str) -> list[str]:
     stripped = (line.strip() for line in recipe_text(name).splitlines())
     lines = [line for line in stripped if line and not line.startswith("#")]
     if _is_path(name):
+        require(len(lines) > 0, name, "must set something, as lines --name=value", "")
         for line in lines:
             _check_line(line, name)
     return lines
@@ -89,6 +96,7 @@ def _check_line(line: str, path: str) -> None:
             "--name=value, and comments that start with #", line)  # fmt: skip
     known = {one: kind for command in commands.COMMANDS.values()
              for one, kind in by_name.setting_types(command)}  # fmt: skip
+    require(name != "mode", path, "must name settings; the mode stands on the command line", line)
     require(name in known, path, f"must name settings{did_you_mean(name, known)}", line)
     try:
         _parse(text, known[name])

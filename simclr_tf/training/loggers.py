@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
+import importlib.metadata
 import io
 import json
 import math
@@ -17,7 +17,7 @@ import numpy as np
 from simclr_tf import console
 from simclr_tf.console import Say
 from simclr_tf.errors import one_line, require
-from simclr_tf.files import write_text_atomically
+from simclr_tf.files import set_aside, write_text_atomically
 from simclr_tf.json_files import find_or_set_aside
 
 IDS = "loggers.json"  # under which Weights & Biases and MLflow know the run
@@ -48,7 +48,11 @@ class JsonLines:
 
     def __init__(self, folder: str, kind: str, settings: Mapping[str, Any], step: int):
         self._path = os.path.join(folder, f"{_stem(kind)}.jsonl")
-        kept = [line for line in _lines(self._path) if _step_of_json(line) <= step]
+        lines = _lines(self._path)
+        if any(_step_of_json(line) == math.inf for line in lines):
+            _set_aside(self._path)
+            lines = []
+        kept = [line for line in lines if _step_of_json(line) <= step]
         write_text_atomically(self._path, "".join(f"{line}\n" for line in kept))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -80,7 +84,12 @@ class Csv:
 
     def __init__(self, folder: str, kind: str, settings: Mapping[str, Any], step: int):
         self._path = os.path.join(folder, f"{_stem(kind)}.csv")
-        rows = list(csv.DictReader(_lines(self._path)))
+        reader = csv.DictReader(_lines(self._path))
+        rows = list(reader)
+        strange = any(None in row or _step_of(row) == math.inf for row in rows)
+        if strange or (reader.fieldnames or ["step"])[0] != "step":
+            _set_aside(self._path)
+            rows = []
         self._rows: list[dict[str, Any]] = [row for row in rows if _step_of(row) <= step]
         self._names = list(self._rows[0]) if self._rows else ["step"]
         self._write()
@@ -190,7 +199,7 @@ class Mlflow:
 
 _Maker = Callable[[str, str, Mapping[str, Any], int], Logger]
 MAKERS: dict[str, _Maker] = {"jsonl": JsonLines, "csv": Csv, "wandb": Wandb, "mlflow": Mlflow}
-_PACKAGES = ("wandb", "mlflow")  # of the same names
+_PACKAGES = {"wandb": ("wandb",), "mlflow": ("mlflow", "mlflow-skinny")}
 
 
 class Safe:
@@ -218,9 +227,17 @@ def require_installed(names: Sequence[str]) -> None:
         InputError: Names the one, and how to install it.
     """
     for name in names:
-        absent = name in _PACKAGES and importlib.util.find_spec(name) is None
+        absent = name in _PACKAGES and not any(map(_is_installed, _PACKAGES[name]))
         require(not absent, "log_to", "must name loggers that are installed (pip install "
                 f"'simclr_tf[{name}]')", name)  # fmt: skip
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def open_loggers(
@@ -239,16 +256,20 @@ def open_loggers(
         kind: `train`, or `eval` for what evaluates it.
         settings: Of the run, by name.
         step: From which it goes on.
-        say: Hears of one that fails.
+        say: Hears of one that fails later on, or in an evaluation, whose results count more.
 
+    Raises:
+        InputError: One does not work, and `kind` is `train`: nothing is lost yet.
     """
     opened: dict[str, Logger] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         if name not in MAKERS:
             continue
         try:
             opened[name] = MAKERS[name](folder, kind, settings, step)
         except Exception as error:  # of a service, a network, a disk
+            reason = one_line(error)
+            require(kind != "train", "log_to", f"must name loggers that work ({reason})", name)
             say(f"note: nothing goes to {name} ({one_line(error)})")
     return Safe(opened, say)
 
@@ -283,6 +304,11 @@ def _step_of(row: Mapping[str, Any]) -> float:
         return float(row["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
+
+
+def _set_aside(path: str) -> None:
+    """Keeps a file that is none of ours, and says so."""
+    console.say(f"note: {path} holds other lines than ours, and is kept as {set_aside(path)}")
 
 
 def _known(folder: str, key: str) -> str | None:

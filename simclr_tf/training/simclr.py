@@ -82,10 +82,11 @@ class SimCLR(Network):
         InputError: An argument breaks its constraint, or the encoder can't take such images.
 
     Example:
-        >>> model = SimCLR(keras.applications.MobileNetV2(include_top=False), image_size=96)
-        >>> model.compile(LARS(0.3))
-        >>> model.fit(pairs_of_views, epochs=100)
-        >>> features = model.predict(images)  # (N, 1280)
+        >>> encoder = keras.applications.MobileNetV2(include_top=False)  # doctest: +SKIP
+        >>> model = SimCLR(encoder, image_size=96)  # doctest: +SKIP
+        >>> model.compile(LARS(0.3))  # doctest: +SKIP
+        >>> model.fit(pairs_of_views, epochs=100)  # doctest: +SKIP
+        >>> features = model.predict(images)  # doctest: +SKIP
     """
 
     def __init__(

@@ -222,6 +222,11 @@ def test_one_label_is_not_several(digits):
     assert digits.multi_label is False
 
 
+def test_a_folder_of_images_is_told_how_to_be_named(tmp_path):
+    with pytest.raises(InputError, match=f"a folder of images is folder:{tmp_path}"):
+        tfds_source.open_tfds(str(tmp_path), None)
+
+
 def test_ranges(digits):
     assert digits.ranges("test[:2]+train[-3:]") == [("test", 0, 2), ("train", 1_439, 1_442)]
 

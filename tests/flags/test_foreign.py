@@ -26,6 +26,8 @@ def test_what_is_answered_exists(answer):
         ("--epochs=3", "use --train_epochs"),
         ("--lr=0.1", "use --learning_rate"),
         ("--batch-size 3", "use --train_batch_size"),
+        ("--num_workers=4", "--num_workers: the input pipeline finds"),
+        ("--wandb", "use --log_to=wandb"),
         ("--arch=resnet50", "use --resnet_depth"),
         ("--temprature=1", "did you mean --temperature"),
         ("--mode=pretrain", "use --mode=train"),

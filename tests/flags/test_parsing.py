@@ -231,7 +231,7 @@ def test_a_mistyped_choice_gets_the_nearest(words, nearest):
 
 
 def test_a_recipe_is_a_name_or_a_file(tmp_path):
-    (tmp_path / "other.flags").write_text("--seed=3")
+    (tmp_path / "other.flags").write_text("--seed=3\n--dataset=digits")
     assert parsing.parse_command_line([f"--recipe={tmp_path}/other.flags"]).flags["seed"] == 3
     with pytest.raises(InputError, match="recipe must be a file that exists, or one of"):
         parsing.parse_command_line([f"--recipe={tmp_path}/other"])

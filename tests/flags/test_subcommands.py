@@ -11,6 +11,10 @@ from simclr_tf.flags import program, subcommands
         ("train --mode=train --seed=1", ["--mode=train", "--seed=1"]),
         ("embed --output=x", ["--mode=embed", "--output=x"]),
         ("evaluate", ["--mode=evaluate"]),
+        ("embed --mode embed", ["--mode", "embed"]),
+        ("train --model_dir mode", ["--mode=train_then_eval", "--model_dir", "mode"]),
+        ("embed --bogus=1", ["--mode=embed", "--bogus=1"]),
+        ("help embed", ["--mode=embed", "--help"]),
         ("--mode=study", ["--mode=study"]),
     ],
 )
@@ -28,12 +32,16 @@ def test_commands_are_modes(line, words, monkeypatch):
         ("finetune", "use `simclr train --train_mode=finetune`"),
         ("knn", "use `simclr evaluate --protocols=knn`"),
         ("embed --mode=train", "--mode must be embed with this command"),
+        ("embed --flagfile=FLAGS", "--mode must be embed with this command"),
+        ("train --help=daat", "--help must be one of"),
         ("recipes nothing", "--recipe must be one of"),
         ("embed", "simclr embed: error: --dataset must name the images"),
     ],
 )
-def test_bad_input(line, text, capsys):
-    assert subcommands.main(line.split()) == console.BAD_INPUT
+def test_bad_input(line, text, capsys, tmp_path):
+    (tmp_path / "flags").write_text("--mode=neighbors")
+    words = line.replace("FLAGS", f"{tmp_path}/flags").split()
+    assert subcommands.main(words) == console.BAD_INPUT
     error = capsys.readouterr().err
     assert text in error and error.startswith("simclr") and error.count("\n") == 1
 
@@ -52,3 +60,11 @@ def test_without_words_it_lists_its_commands(capsys):
     out = capsys.readouterr().out
     for command in ("train", "evaluate", "embed", "neighbors", "study", *subcommands._OTHERS):
         assert f"  simclr {command}" in out
+
+
+def test_help_names_the_installed_command(capsys):
+    for words in (["train", "--help"], ["embed", "--help", "--bogus=1"], ["export", "--help"]):
+        assert subcommands.main(words) == 0
+        out = capsys.readouterr().out
+        assert f"simclr {words[0]} --" in out
+        assert "run.py" not in out and "python -m" not in out

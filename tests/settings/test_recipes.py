@@ -51,7 +51,8 @@ def test_a_file_is_a_recipe_too(tmp_path):
         (b"train_steps=3", "must have lines of the form --name=value"),
         (b"--train_steps", "must have lines of the form --name=value"),
         (b"--train_stesp=3", "must name settings .did you mean train_steps"),
-        (b"--mode=train", "must name settings"),
+        (b"--mode=train", "the mode stands on the command line"),
+        (b"# nothing\n", "must set something"),
         (b"--train_steps=many", "must give --train_steps a value of its type"),
         (b"--use_blur=maybe", "must give --use_blur a value of its type"),
         (b"\xff\xfe", "must be a readable text in UTF-8"),
@@ -66,5 +67,22 @@ def test_a_file_that_is_no_recipe(tmp_path, content, text):
 
 
 def test_a_file_that_is_not_there():
-    with pytest.raises(InputError, match="must be a file that exists, or one of .*quickstart"):
-        recipes.recipe_lines("./mine.flags")
+    for name in ("./mine.flags", "~nobody/x.flags", f"{'a' * 300}.flags", "a\0b.flags"):
+        with pytest.raises(InputError, match="must be a file that exists, or one of .*quickstart"):
+            recipes.recipe_lines(name)
+
+
+def test_a_file_whose_name_is_no_path(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("--train_steps=3")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="must have a / in it, or end in .flags"):
+        recipes.recipe_lines("mine.yaml")
+    assert recipes.recipe_lines("./mine.yaml") == ["--train_steps=3"]
+
+
+def test_a_recipe_of_ones_own_needs_a_data_set(tmp_path):
+    path = tmp_path / "mine.flags"
+    path.write_text("--train_steps=3")
+    with pytest.raises(InputError, match="dataset must be given, here or in the recipe"):
+        parsing.parse_command_line([f"--recipe={path}"])
+    assert parsing.parse_command_line([f"--recipe={path}", "--dataset=digits"]).flags["seed"] == 0

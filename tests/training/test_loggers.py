@@ -89,15 +89,39 @@ def test_one_that_fails_is_said_once_and_the_others_go_on(tmp_path):
         log.scalars(step, {"loss": 1})
     assert len(lines) == 1 and lines[0].startswith("note: nothing more goes to csv (")
     assert [line["step"] for line in json_lines(tmp_path / "metrics.jsonl")] == [1, 2]
-    (tmp_path / "full" / "metrics.csv").mkdir(parents=True)
-    log = opened(["csv"], tmp_path / "full", say=lines.append)
+    (tmp_path / "full" / "eval_metrics.csv").mkdir(parents=True)
+    log = opened(["csv"], tmp_path / "full", kind="eval", say=lines.append)
     assert len(lines) == 2 and lines[1].startswith("note: nothing goes to csv (")
     log.scalars(1, {"loss": 1})
 
 
+def test_one_that_can_not_work_is_refused_before_any_step(tmp_path):
+    (tmp_path / "metrics.csv").mkdir()
+    with pytest.raises(InputError, match="log_to must name loggers that work .*directory"):
+        opened(["jsonl", "csv", "csv"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("csv", "name,score\nalice,1\n"),
+        ("csv", "step,loss\n1,2,3\n"),
+        ("jsonl", '{"name": "alice"}\n'),
+        ("jsonl", "a text\n"),
+    ],
+)
+def test_a_file_that_is_not_ours_is_kept(tmp_path, capsys, name, content):
+    path = tmp_path / f"metrics.{name}"
+    path.write_text(content)
+    opened([name], tmp_path).scalars(1, {"loss": 2})
+    (kept,) = set(tmp_path.iterdir()) - {path}
+    assert kept.read_text() == content and str(kept) in capsys.readouterr().out
+    assert "loss" in path.read_text() and "alice" not in path.read_text()
+
+
 def test_a_package_that_is_absent_is_named_before_any_work(monkeypatch):
     loggers.require_installed(["tensorboard", "csv", "jsonl"])
-    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(loggers, "_is_installed", lambda name: False)
     with pytest.raises(InputError, match=r"pip install 'simclr_tf\[wandb\]'"):
         loggers.require_installed(["csv", "wandb"])
 
