@@ -490,8 +490,7 @@ def test_the_site_is_made_without_a_warning(tmp_path):
     assert (source / "api" / "simclr_tf.nt_xent.rst").is_file()
     # Writing the reference's pages takes longer than reading all of it; the others are enough.
     without = ["-D", "exclude_patterns=api.md,api", "-D", "autosummary_generate=0"]
-    site = tmp_path / "site"
-    written = [*sphinx, "-b", "html", *without, source, site]
+    written = [*sphinx, "-b", "html", *without, source, site := tmp_path / "site"]
     assert warm.run(written, cwd=ROOT, capture_output=True).returncode == 0
     made = {page.relative_to(site).as_posix()[:-5]: page for page in site.rglob("*.html")}
     assert set(made) >= {name[:-3] for name in PAGES} - {"api"}

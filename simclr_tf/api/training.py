@@ -90,9 +90,9 @@ def pretrain(
         NonFiniteLossError: A loss or gradient became NaN or infinite.
         KeyboardInterrupt: After a checkpoint.
     """
-    chosen = settings | _lengths(settings, steps=steps, epochs=epochs, batch_size=batch_size)
-    if model_dir is not None:
-        chosen["model_dir"] = as_path(model_dir, "model_dir")
+    lengths = _lengths(settings, steps=steps, epochs=epochs, batch_size=batch_size)
+    folder = {} if model_dir is None else {"model_dir": as_path(model_dir, "model_dir")}
+    chosen = settings | lengths | folder
     model = _checked_model(encoder)
     if encoder is not None:
         chosen["encoder"] = encoder if model is None else _own_name(model)
@@ -106,13 +106,11 @@ def pretrain(
     name = _dataset_name(source)
     chosen |= _named(os.fspath(images), value_range) if named else {"dataset": name}
     chosen.setdefault("channels", source.channels)
-    with _in_short_names(steps=steps, epochs=epochs, batch_size=batch_size):
-        run = _config(source, model, chosen, recipe)
-    flags = {**by_name.flatten(run), "mode": "train"}
     heard = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks or ()
     given = Given(None if named else source, model, own, tuple(heard))
-    with _in_short_names(steps=steps, epochs=epochs, batch_size=batch_size):
-        training.train(run, None, flags, say, given)
+    with _in_short_names(lengths):
+        run = _config(source, model, chosen, recipe)
+        training.train(run, None, {**by_name.flatten(run), "mode": "train"}, say, given)
     return Run(run.model_dir, source=given.source, encoder=model, views=own, say=say)
 
 
@@ -192,15 +190,15 @@ def _lengths(settings: Mapping[str, Any], **short: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _in_short_names(**short: Any) -> Iterator[None]:
+def _in_short_names(lengths: Mapping[str, Any]) -> Iterator[None]:
     """Errors name `batch_size` where that was given, not the setting that it stands for."""
-    names = {f"train_{name}": name for name, value in short.items() if value is not None}
     try:
         yield
     except InputError as error:
-        if error.name not in names:
+        if error.name not in lengths:
             raise
-        raise InputError(names[error.name], error.constraint, error.received) from None
+        name = error.name.removeprefix("train_")
+        raise InputError(name, error.constraint, error.received) from None
 
 
 def _checked_model(encoder: Any) -> keras.Model | None:
