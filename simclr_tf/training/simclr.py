@@ -34,7 +34,7 @@ from simclr_tf.training.losses import Batch, Losses, pretrain_losses
 from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import UpdateStep
 
-_NO_CLASS = "Received a label value of"  # TensorFlow's words
+_NO_CLASS = "labels must name classes"
 _NOT_FINITE = "loss and gradients must stay finite"
 _VIEWS = ("view_0", "view_1")
 
@@ -275,9 +275,8 @@ class SimCLR(Network):
                     "temperature"
                 ) from None
             if isinstance(error, tf.errors.InvalidArgumentError) and _NO_CLASS in str(error):
-                wrong = str(error).partition(_NO_CLASS)[2].split()[0]
-                raise InputError("dataset", f"must have labels from 0 to {self.num_classes} - 1",
-                                 int(wrong)) from None  # fmt: skip
+                raise InputError("dataset", f"must have labels below {self.num_classes}, the "
+                                 "number of classes", "a label above them") from None  # fmt: skip
             raise
 
     def _batch(self, data: Any) -> Batch:
@@ -307,6 +306,10 @@ class SimCLR(Network):
             whole = label.shape.rank == 1 and label.dtype.is_integer
             require(whole, "dataset", "must have labels (B,), whole numbers",
                     (label.dtype.name, tuple(label.shape)))  # fmt: skip
+            classes = tf.cast(self.num_classes, label.dtype)
+            check = tf.debugging.assert_less(label, classes, message=_NO_CLASS)
+            with tf.control_dependencies([] if check is None else [check]):
+                batch["label"] = tf.identity(label)
         for name, view in zip(_VIEWS, (first, second), strict=True):
             ready = f"distortion_{name[-1]}" not in batch
             require(not ready or view.dtype.is_floating, "dataset",
