@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from simclr_tf.errors import InputError, one_line, require
+from simclr_tf.errors import require
+from simclr_tf.settings import recipes
 
-_MOST_BYTES = 2**20
+_FORM = "must be a text with one flag a line, of 1 MiB at most"
 _MOST_FILES = 100
 _NAMES = ("--flagfile", "-flagfile")
 
@@ -59,13 +60,6 @@ def _lines(path: str, above: tuple[str, ...], read: list[str]) -> list[str]:
 
 def _read(place: str, path: str) -> str:
     require(os.path.isfile(place), "flagfile", "must name a file that exists", path)
-    try:
-        with open(place, "rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("flagfile", f"must be a readable text in UTF-8 ({one_line(error)})",
-                         path) from None  # fmt: skip
-    require(len(content) <= _MOST_BYTES and "\0" not in text, "flagfile",
-            "must be a text with one flag a line, of 1 MiB at most", path)  # fmt: skip
+    text = recipes.read_text(place, "flagfile", _FORM, path)
+    require("\0" not in text, "flagfile", _FORM, path)
     return text

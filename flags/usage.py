@@ -189,10 +189,10 @@ def _basics(words: Sequence[str], program: str) -> str:
 
 
 def _entry(name: str, default: object, text: str) -> str:
-    text_of_default = textwrap.shorten(str(default), _LONGEST_DEFAULT, placeholder="...")
-    if len(str(default)) > _LONGEST_DEFAULT:
-        text_of_default = f"{str(default)[: _LONGEST_DEFAULT - 3]}..."
-    shown = "" if default in (None, "") else f" [{text_of_default}]"
+    value = str(default)
+    if len(value) > _LONGEST_DEFAULT:
+        value = f"{value[: _LONGEST_DEFAULT - 3]}..."
+    shown = "" if default in (None, "") else f" [{value}]"
     body = textwrap.wrap(text + shown, width=_WIDTH - _NAMES_WIDTH, break_on_hyphens=False)
     lead = f"  --{name}"
     indent = " " * _NAMES_WIDTH

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
 import platform
 import re
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from simclr_tf import startup
 from simclr_tf.console import BAD_INPUT, FAILED, say
 from simclr_tf.errors import InputError
+from simclr_tf.startup import installed_version
 from simclr_tf.units import format_bytes
 
 _HELP = """\
@@ -90,7 +90,7 @@ def examine(folder: str) -> Iterator[Finding]:
     yield _disk("runs", folder)
     yield _disk("temporary files", tempfile.gettempdir())
     for name, purpose in _EXTRAS.items():
-        version = _version(name) or _version(f"{name}-skinny")
+        version = installed_version(name) or installed_version(f"{name}-skinny")
         yield Finding(f"extra {name}", version or f"not installed; {purpose}")
 
 
@@ -108,10 +108,10 @@ def _packages() -> Iterator[Finding]:
 
     yield Finding("simclr_tf", f"{simclr_tf.__version__}, {os.path.dirname(simclr_tf.__file__)}")
     for name in ("tensorflow", "tf-keras", "tensorflow-datasets", "tensorflow-hub", "numpy"):
-        version = _version(name)
+        version = installed_version(name)
         wrong = None if version else f"pip install {name}"
         yield Finding(name, version or "not installed", wrong)
-    tensorflow, keras = _version("tensorflow") or "", _version("tf-keras") or ""
+    tensorflow, keras = installed_version("tensorflow") or "", installed_version("tf-keras") or ""
     if tensorflow.split(".")[:2] != keras.split(".")[:2]:
         yield Finding(
             "Keras",
@@ -176,10 +176,3 @@ def _file_system(path: str) -> str:
 def _plain(mount: str) -> str:
     """A mount point without the octal escapes of the list."""
     return re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), mount)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

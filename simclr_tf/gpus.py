@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
-import importlib.metadata
 import os
 import sys
 
 import tensorflow as tf
+
+from simclr_tf import startup
 
 # What the driver leaves: device files, its own listing, and the device of Windows' subsystem.
 _TRACES = ("/dev/nvidia[0-9]*", "/proc/driver/nvidia/gpus/*", "/dev/dxg")
@@ -28,8 +29,7 @@ def unused_gpu() -> str | None:
 
 
 def _remedy() -> str:
-    installed = {name for name in _LIBRARIES if _is_installed(name)}
-    if not installed:
+    if not any(map(startup.installed_version, _LIBRARIES)):
         major, minor, *_ = tf.__version__.split(".")
         extra = f"tensorflow[and-cuda]=={major}.{minor}.*"
         return f'{os.path.basename(sys.executable)} -m pip install "{extra}" installs what it needs'
@@ -37,11 +37,3 @@ def _remedy() -> str:
         "its libraries are installed, so `nvidia-smi` should work, and TF_CPP_MIN_LOG_LEVEL=0 "
         "before the command shows what TensorFlow misses"
     )
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib.metadata
 import logging
 import os
 import re
@@ -12,6 +13,14 @@ from simclr_tf.errors import InputError, require
 
 # Variables that TensorFlow reads as numbers -> the largest that means anything.
 _NUMBERS = {"TF_NUM_INTRAOP_THREADS": 1024, "TF_NUM_INTEROP_THREADS": 1024}
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of a package as `pip` knows it, None where it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def check_process() -> None:

@@ -26,8 +26,8 @@ def test_what_is_wrong(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(capacity, "physical_bytes", lambda: 2**30)
     monkeypatch.setattr(gpus, "unused_gpu", lambda: "buy another")
     versions = {"tf-keras": "2.20.1", "tensorflow": "2.21.0", "tensorflow-hub": None}
-    real = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, real(name))
+    real = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda name: versions.get(name, real(name))
                         if name in versions else real(name))  # fmt: skip
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     assert doctor.main([str(tmp_path)]) == 1

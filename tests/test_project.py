@@ -50,8 +50,8 @@ WITHOUT_TEST_FILE: dict[str, str] = {
 STOREYS = (
     ("text", "units"),
     ("errors", "console"),
-    ("startup", "files", "array_files", "progress", "gpus"),
-    ("watch",),
+    ("startup", "files", "array_files", "progress"),
+    ("watch", "gpus"),
     ("json_files", "removal"),
     ("run_folder",),
     ("cluster",),

@@ -203,6 +203,10 @@ def open_tfds(dataset: str, data_dir: str | None, reading: Reading = STORED) -> 
         InputError: Unknown name, no images in it, a damaged description, or not prepared and not
             downloadable.
     """
+    path = dataset.startswith((os.sep, "."))
+    images = path and not os.path.isfile(os.path.join(dataset, "dataset_info.json"))
+    require(not (images and os.path.isdir(dataset)), "dataset", "must be the name of a data set; a "
+            f"folder of images is folder:{dataset}", dataset)  # fmt: skip
     builder = _builder(dataset, data_dir)
     if not builder.data_path.exists():
         _download(builder, dataset)
@@ -275,10 +279,6 @@ def _builder(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 @contextlib.contextmanager
 def _refusing_damage(dataset: str) -> Iterator[None]:
     """Turns whatever TFDS, or the code of one of hundreds of data sets, raises into one line."""
-    path = dataset.startswith((os.sep, "."))
-    images = path and not os.path.isfile(os.path.join(dataset, "dataset_info.json"))
-    require(not (images and os.path.isdir(dataset)), "dataset", "must be the name of a data set; a "
-            f"folder of images is folder:{dataset}", dataset)  # fmt: skip
     try:
         yield
     except InputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from simclr_tf.errors import InputError, did_you_mean, one_line, require, require_choice
@@ -53,14 +54,29 @@ def recipe_text(name: str) -> str:
         there = False
     require(there, "recipe", "must be a file that exists, or one of "
             f"{', '.join(recipe_names())}", name)  # fmt: skip
+    return read_text(path, "recipe", "must be a file of at most 1 MiB", name)
+
+
+def read_text(path: str, setting: str, form: str, shown: str) -> str:
+    """The text of a file of flags.
+
+    Args:
+        path: A file that exists.
+        setting: Which names it, for errors.
+        form: What is said of one above 1 MiB.
+        shown: The path as it was given.
+
+    Raises:
+        InputError: It can't be read as text in UTF-8, or is larger.
+    """
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError("recipe", f"must be a readable text in UTF-8 ({one_line(error)})",
-                         name) from None  # fmt: skip
-    require(len(content) <= _MOST_BYTES, "recipe", "must be a file of at most 1 MiB", name)
+        raise InputError(setting, f"must be a readable text in UTF-8 ({one_line(error)})",
+                         shown) from None  # fmt: skip
+    require(len(content) <= _MOST_BYTES, setting, form, shown)
     return text
 
 
@@ -77,8 +93,10 @@ def recipe_lines(name: str) -> list[str]:
     lines = [line for line in stripped if line and not line.startswith("#")]
     if _is_path(name):
         require(len(lines) > 0, name, "must set something, as lines --name=value", "")
+        known = {one: kind for command in commands.COMMANDS.values()
+                 for one, kind in by_name.setting_types(command)}  # fmt: skip
         for line in lines:
-            _check_line(line, name)
+            _check_line(line, name, known)
     return lines
 
 
@@ -90,12 +108,10 @@ def _is_path(name: str) -> bool:
     return os.sep in name or name.endswith(_SUFFIX)
 
 
-def _check_line(line: str, path: str) -> None:
+def _check_line(line: str, path: str, known: Mapping[str, Any]) -> None:
     name, equals, text = line.removeprefix("--").partition("=")
     require(line.startswith("--") and bool(equals), path, "must have lines of the form "
             "--name=value, and comments that start with #", line)  # fmt: skip
-    known = {one: kind for command in commands.COMMANDS.values()
-             for one, kind in by_name.setting_types(command)}  # fmt: skip
     require(name != "mode", path, "must name settings; the mode stands on the command line", line)
     require(name in known, path, f"must name settings{did_you_mean(name, known)}", line)
     try:

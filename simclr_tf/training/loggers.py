@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import json
 import math
@@ -17,8 +16,9 @@ import numpy as np
 from simclr_tf import console
 from simclr_tf.console import Say
 from simclr_tf.errors import one_line, require
-from simclr_tf.files import set_aside, write_text_atomically
+from simclr_tf.files import set_aside, write_json, write_text_atomically
 from simclr_tf.json_files import find_or_set_aside
+from simclr_tf.startup import installed_version
 
 IDS = "loggers.json"  # under which Weights & Biases and MLflow know the run
 
@@ -227,17 +227,9 @@ def require_installed(names: Sequence[str]) -> None:
         InputError: Names the one, and how to install it.
     """
     for name in names:
-        absent = name in _PACKAGES and not any(map(_is_installed, _PACKAGES[name]))
+        absent = name in _PACKAGES and not any(map(installed_version, _PACKAGES[name]))
         require(not absent, "log_to", "must name loggers that are installed (pip install "
                 f"'simclr_tf[{name}]')", name)  # fmt: skip
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def open_loggers(
@@ -270,7 +262,7 @@ def open_loggers(
         except Exception as error:  # of a service, a network, a disk
             reason = one_line(error)
             require(kind != "train", "log_to", f"must name loggers that work ({reason})", name)
-            say(f"note: nothing goes to {name} ({one_line(error)})")
+            say(f"note: nothing goes to {name} ({reason})")
     return Safe(opened, say)
 
 
@@ -294,12 +286,13 @@ def _lines(path: str) -> list[str]:
 
 def _step_of_json(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return _step_of(json.loads(line))
+    except ValueError:
         return math.inf
 
 
-def _step_of(row: Mapping[str, Any]) -> float:
+def _step_of(row: Any) -> float:
+    """The step of a line, infinity where the line is none of ours."""
     try:
         return float(row["step"])
     except (ValueError, KeyError, TypeError):
@@ -313,11 +306,10 @@ def _set_aside(path: str) -> None:
 
 def _known(folder: str, key: str) -> str | None:
     """The id of an earlier start of the run."""
-    found = find_or_set_aside(os.path.join(folder, IDS), console.say) or {}
-    return found.get(key)
+    return find_or_set_aside(os.path.join(folder, IDS), console.say).get(key)
 
 
 def _remember(folder: str, key: str, value: str) -> None:
     path = os.path.join(folder, IDS)
-    known = find_or_set_aside(path, console.say) or {}
-    write_text_atomically(path, json.dumps({**known, key: value}, indent=2) + "\n")
+    known = find_or_set_aside(path, console.say)
+    write_json(path, {**known, key: value})

@@ -121,7 +121,7 @@ def test_a_file_that_is_not_ours_is_kept(tmp_path, capsys, name, content):
 
 def test_a_package_that_is_absent_is_named_before_any_work(monkeypatch):
     loggers.require_installed(["tensorboard", "csv", "jsonl"])
-    monkeypatch.setattr(loggers, "_is_installed", lambda name: False)
+    monkeypatch.setattr(loggers, "installed_version", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'simclr_tf\[wandb\]'"):
         loggers.require_installed(["csv", "wandb"])
 
