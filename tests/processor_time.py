@@ -3,13 +3,22 @@
 Every test is measured with its fixtures and the processes that it starts and waits for. At the end
 the total, the slowest tests and the number of processes are shown; a whole run (`make test`) fails
 beyond `LIMIT` times the budget that the Makefile records.
+
+A minute of one machine is not that of another: the same tests took 45 minutes of a processor and
+124 of one that is older and shared. So a fixed piece of work, the yardstick, is measured all
+through the run, and the total is compared with the budget as that of the machine where the
+yardstick takes `YARDSTICK` seconds.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
+import inspect
 import resource
+import statistics
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +28,11 @@ from tests import warm
 
 LIMIT = 1.5
 SHOWN = 10
+YARDSTICK = 0.0095  # seconds, while two processes ran tests on the machine of the budget
+_BETWEEN = 25  # tests from one measurement to the next
 _STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
-_COST, _STARTED = "processor_seconds", "processes"
+_COST, _STARTED, _PACE = "processor_seconds", "processes", "yardstick_seconds"
+_TEXT = inspect.getsource(argparse)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +56,13 @@ def processor_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+def measure_yardstick() -> float:
+    """Processor seconds of compiling a long module: Python at work, as most of a test is."""
+    started = time.process_time()
+    compile(_TEXT, "argparse.py", "exec")
+    return time.process_time() - started
+
+
 class _Meter:
     """Measures in the processes that run tests; adds up in the one that reports."""
 
@@ -53,6 +72,8 @@ class _Meter:
         self._costs: dict[str, float] = collections.defaultdict(float)
         self._processes: dict[str, int] = collections.defaultdict(int)
         self._workers = self._server = 0.0
+        self._tests = 0
+        self._yardsticks: list[float] = []
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, _: Any) -> None:
@@ -61,6 +82,9 @@ class _Meter:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self) -> None:
+        if self._tests % _BETWEEN == 0:
+            self._yardsticks.append(measure_yardstick())
+        self._tests += 1
         self._before = self._spent()
 
     def _spent(self) -> tuple[float, int]:
@@ -84,7 +108,9 @@ class _Meter:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        self._workers += getattr(node, "workeroutput", {}).get(_COST, 0.0)
+        output = getattr(node, "workeroutput", {})
+        self._workers += output.get(_COST, 0.0)
+        self._yardsticks += output.get(_PACE, [])
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -92,13 +118,18 @@ class _Meter:
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[_COST] = processor_seconds()
+            output[_PACE] = self._yardsticks
             return
         if self._is_over_budget() and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _is_over_budget(self) -> bool:
         budget = self._config.getoption("--budget")
-        return budget is not None and self._total() > LIMIT * 60 * budget
+        return budget is not None and self._total() / self._slowness() > LIMIT * 60 * budget
+
+    def _slowness(self) -> float:
+        """How much longer the yardstick takes here than on the machine of the budget."""
+        return statistics.mean(self._yardsticks) / YARDSTICK if self._yardsticks else 1.0
 
     def _total(self) -> float:
         # Workers of xdist are children that it may not have waited for.
@@ -117,6 +148,8 @@ class _Meter:
         within, started = sum(self._costs.values()), sum(self._processes.values())
         write(f"{total / 60:.1f} minutes of processor time in all, {within / 60:.1f} within tests, "
               f"{started} processes started")  # fmt: skip
+        write(f"{total / 60 / self._slowness():.1f} minutes on the machine of the budget, by the "
+              f"yardstick: {self._slowness():.2f} times as long here")  # fmt: skip
         if self._is_over_budget():
             budget = self._config.getoption("--budget")
             text = f"FAILED: over {LIMIT} times the budget of {budget:g} minutes: make what grew "

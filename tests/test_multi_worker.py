@@ -14,7 +14,7 @@ import run
 from benchmarks import workers
 from simclr_tf import console
 from simclr_tf.weights.locate import checkpoint_step, list_checkpoints, newest_intact
-from tests import warm
+from tests import shallow, warm
 
 ROOT = pathlib.Path(run.__file__).resolve().parent
 TINY = [
@@ -92,6 +92,7 @@ def test_a_run_of_two_workers_is_one_run(tmp_path, capsys):
 
 
 def test_a_job_survives_the_end_of_any_worker(tmp_path):
+    shallow.install(shallow.ONE)  # nobody reads its checkpoints
     folder = tmp_path / "run"
     flags = ("--mode=train", "--train_steps=100000", "--checkpoint_steps=50")
     # SIGTERM to one worker: both save the same step and end alike.

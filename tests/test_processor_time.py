@@ -1,6 +1,8 @@
 import os
+import re
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -41,4 +43,19 @@ def test_costs_of_a_test_and_its_processes_are_added_up(workers, budget, status,
     costs = {line.split()[2].partition("::")[2]: float(line.split()[0]) for line in lines[1:3]}
     assert set(costs) == {"test_works", "test_starts"} and 0.3 <= costs["test_works"] < 3
     assert "(1 processes)" in "".join(lines) and "1 processes started" in lines[3]
+    slowness = float(re.search(r"yardstick: ([\d.]+) times as long", done.stdout)[1])
+    assert 0.2 < slowness < 20
     assert ("FAILED: over 1.5 times the budget" in done.stdout) == bool(status)
+
+
+def test_a_slower_machine_has_as_much_more_time(pytestconfig, monkeypatch):
+    monkeypatch.setattr(processor_time, "measure_yardstick", lambda: 3 * processor_time.YARDSTICK)
+    meter = processor_time._Meter(pytestconfig)
+    meter.pytest_runtest_protocol()
+    assert meter._slowness() == pytest.approx(3)
+    monkeypatch.setattr(meter, "_total", lambda: 100.0 * 60)
+    budgets = {"--budget": 30}
+    monkeypatch.setattr(meter, "_config", types.SimpleNamespace(getoption=budgets.get))
+    assert not meter._is_over_budget()
+    budgets["--budget"] = 20
+    assert meter._is_over_budget()

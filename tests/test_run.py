@@ -354,14 +354,16 @@ def test_help_is_grouped(capsys):
 def test_a_split_without_test_images_is_said_and_slices_hold_all_classes(photos, tmp_path, capsys):
     classes = photos / "labelled" / "train"
     line = f"--mode=train_then_eval --dataset=folder:{classes} {TINY} --train_batch_size=8"
-    assert run.main([*line.split(), f"--model_dir={tmp_path}/a"]) == 0
+    alone = [word.replace("train_then_eval", "train") for word in line.split()]
+    assert run.main([*alone, f"--model_dir={tmp_path}/a"]) == 0
     assert "has no validation or test split" in capsys.readouterr().out
     sliced = ["--train_split=train[:50%]", "--eval_split=train[50%:]", f"--model_dir={tmp_path}/b"]
     assert run.main([*line.split(), *sliced, "--linear_probe"]) == 0
     out = capsys.readouterr().out
     assert "all of one class" not in out and "Logistic regression" in out
-    same = ["--eval_split=train", f"--model_dir={tmp_path}/c"]
-    assert run.main([*line.split(), *same]) == 0
+    words = [word.replace("train_then_eval", "eval") for word in line.split()]
+    same = ["--eval_split=train", f"--checkpoint={tmp_path}/b", f"--model_dir={tmp_path}/c"]
+    assert run.main([*words, *same]) == 0
     out = capsys.readouterr().out
     assert "holds training images" in out and "kNN, k" not in out
 

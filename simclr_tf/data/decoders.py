@@ -28,10 +28,10 @@ def by_format(reading: Reading) -> Callable[[tf.Tensor], tf.Tensor]:
     """From the content of a file, string scalar, to uint8 (H, W, 3); traced once a process."""
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:
-        formats = list(_DECODERS)
-        is_format = tf.strings.substr(encoded, 0, 2) == formats
-        place = tf.reduce_sum(tf.where(is_format, tf.range(1, len(formats) + 1), 0))  # 0 for none
-        decoders = [_of_other, *_DECODERS.values()]
+        known = {**_DECODERS, **{_RARE[kind][0]: _RARE[kind][1] for kind in sorted(reading.kinds)}}
+        is_known = tf.strings.substr(encoded, 0, 2) == list(known)
+        place = tf.reduce_sum(tf.where(is_known, tf.range(1, len(known) + 1), 0))  # 0 for none
+        decoders = [_of_other, *known.values()]
         return tf.switch_case(place, [functools.partial(one, encoded, reading) for one in decoders])
 
     spec = tf.TensorSpec((), tf.string)
@@ -180,13 +180,10 @@ def _of_other(encoded: tf.Tensor, reading: Reading) -> tf.Tensor:
 
 
 # By the first two bytes of a file.
-_DECODERS: dict[bytes, Decoder] = {
-    b"\xff\xd8": of_jpeg,
-    b"\x89P": of_png,
-    b"GI": _of_gif,
-    b"BM": _of_bmp,
-    b"RI": _of_webp,
-}
+_DECODERS: dict[bytes, Decoder] = {b"\xff\xd8": of_jpeg, b"\x89P": of_png}
+_RARE: dict[str, tuple[bytes, Decoder]] = {
+    "GIF": (b"GI", _of_gif), "BMP": (b"BM", _of_bmp), "WEBP": (b"RI", _of_webp),
+}  # fmt: skip
 
 
 def _to_rgb(image: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
@@ -50,7 +49,7 @@ def _parts(source: Source, split: str, setting: str) -> Iterator[str]:
         return
     yield from (f"{name}[{first}:{end}]" for name, first, end in source.ranges(split, setting))
     if not source.reading.is_published:
-        yield repr(dataclasses.astuple(source.reading))
+        yield source.reading.identity
     if isinstance(source, FolderSource):
         yield from _files(source)
         return

@@ -11,9 +11,10 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from simclr_tf.data import formats, limits
+from simclr_tf.data.reading import RARE_KINDS
 from simclr_tf.errors import InputError, require
 from simclr_tf.text import printable_name
 
@@ -24,6 +25,7 @@ SUFFIXES = frozenset(
         ".qoi .dds "
     ).split()
 )
+_RARE = {".gif": "GIF", ".bmp": "BMP", ".dib": "BMP", ".webp": "WEBP"}
 HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 # Their content is never looked at: there can be as many of them as there are images, and a raw
 # file of a camera starts like a TIFF, with a small picture for its first page.
@@ -98,6 +100,14 @@ def scan(root: pathlib.Path, skip_bad: bool = False) -> Scan:
             else:
                 left_out[reason, os.path.splitext(name)[1].lower()] += 1
     return Scan(images, dict(left_out), folders)
+
+
+def rare_kinds(images: Iterable[Parts]) -> frozenset[str]:
+    """Which of `reading.RARE_KINDS` the names of images tell; all, where one has no such suffix."""
+    suffixes = {os.path.splitext(parts[-1])[1].lower() for parts in images}
+    if suffixes - SUFFIXES - HEIC_SUFFIXES:
+        return RARE_KINDS
+    return frozenset(_RARE[suffix] for suffix in suffixes & _RARE.keys())
 
 
 def _walk(root: pathlib.Path) -> Iterator[tuple[Parts, list[str], bool]]:

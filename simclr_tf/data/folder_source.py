@@ -165,6 +165,7 @@ def open_folder(
         if used is not None:
             _say_once(f"the images of 16 bits in {path} use fewer, by a sample: taken as "
                       f"--value_range={used[0]:.0f}:{used[1]:.0f}")  # fmt: skip
+    reading = dataclasses.replace(reading, kinds=folder_scan.rare_kinds(files))
     return FolderSource(root, content, _class_names(content, setting), reading=reading)
 
 

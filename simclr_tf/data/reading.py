@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 READING = "reading"  # the name of `Reading.record` in files
+RARE_KINDS = frozenset(("GIF", "BMP", "WEBP"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Reading:
         with_python: Whether Pillow may decode what TensorFlow can't: not in exported graphs.
         dtype: What TFDS has encoded in PNGs: uint8, uint16 or float32.
         channels: Of what TFDS has encoded, 1, 3 or 4; None for files of any kind.
+        kinds: Of `RARE_KINDS` those that TensorFlow decodes here. Files of the others are Pillow's:
+            a pipeline starts the sooner the fewer kinds its graph knows.
     """
 
     value_range: tuple[float, float] | None = None
@@ -31,6 +34,7 @@ class Reading:
     with_python: bool = True
     dtype: str = "uint8"
     channels: int | None = None
+    kinds: frozenset[str] = RARE_KINDS
 
     @property
     def is_plain(self) -> bool:
@@ -41,6 +45,11 @@ class Reading:
     def is_published(self) -> bool:
         """Whether pixels are those of the reference and of TFDS, as in every release of ours."""
         return self.as_stored and self.is_plain and not self.antialias
+
+    @property
+    def identity(self) -> str:
+        """What differs where pixels may."""
+        return repr(dataclasses.astuple(self)[:-1])  # without `kinds`
 
     def record(self) -> dict[str, Any]:
         """What tells how to read other files in the same way, for JSON."""

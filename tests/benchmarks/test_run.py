@@ -157,7 +157,7 @@ def test_the_smoke_size_runs_every_case(tmp_path, monkeypatch, capsys):
     path = tmp_path / "smoke.json"
     monkeypatch.delenv("TFDS_DATA_DIR")
     monkeypatch.setattr(sides, "Popen", warm.Program)
-    shallow.install()
+    shallow.install(shallow.ONE)
     monkeypatch.setattr(run.signal, "signal", lambda number, handler: None)
     words = ["--size=smoke", f"--json={path}", "--precisions", "float32"]
     assert run.main(words) == 0, capsys.readouterr()

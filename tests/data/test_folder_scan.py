@@ -7,7 +7,8 @@ import pathlib
 
 import pytest
 
-from simclr_tf.data import folder_scan, folder_source, formats
+from simclr_tf.data import decode, folder_scan, folder_source, formats
+from simclr_tf.data.reading import RARE_KINDS
 from simclr_tf.errors import InputError
 from tests.data import files
 
@@ -135,3 +136,17 @@ def test_links(write):
     (root / "b" / "gone.txt").symlink_to("nowhere")
     found = folder_scan.scan(root)
     assert len(found.images) == 2 and found.left_out == {("no images", ".txt"): 1}
+
+
+def test_the_kinds_of_a_folder_are_those_of_its_names_and_other_files_are_read_too(tmp_path):
+    for name, content in {"a.jpg": JPEG, "b.png": PNG, "c.jpg": GIF, "d.png": WEBP}.items():
+        (tmp_path / name).write_bytes(content)
+    source = folder_source.open_folder(str(tmp_path), "data_dir")
+    assert source.reading.kinds == frozenset()
+    shapes = [decode.decode_image(one["image"], source.reading).shape
+              for one in source.examples("train")]  # fmt: skip
+    assert shapes == [files.RGB.shape] * 4
+    (tmp_path / "e.webp").write_bytes(WEBP)
+    assert folder_source.open_folder(str(tmp_path), "data_dir").reading.kinds == {"WEBP"}
+    (tmp_path / "f").write_bytes(GIF)
+    assert folder_source.open_folder(str(tmp_path), "data_dir").reading.kinds == RARE_KINDS

@@ -55,4 +55,4 @@ def test_a_folder_of_12_bits_is_not_black(tmp_path, capsys):
         )
     chosen = Reading((0.0, 65_535.0))
     source = folder_source.open_folder(str(tmp_path), "data_dir", chosen)
-    assert source.reading == chosen
+    assert source.reading.record() == chosen.record()

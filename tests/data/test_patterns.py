@@ -94,7 +94,8 @@ def test_colour_statistics_carry_no_label(splits):
 @pytest.mark.slow
 def test_pixels_carry_little_label(splits):
     (train, labels), (test, test_labels) = splits
-    train, test = (linear.raw_pixel_features(images) for images in (train, test))
+    halved = [images.reshape(-1, 16, 2, 16, 2, 3).mean(axis=(2, 4)) for images in (train, test)]
+    train, test = (linear.raw_pixel_features(images.astype(np.uint8)) for images in halved)
     assert linear.linear_probe(train, labels, test, test_labels) <= 0.20
 
 

@@ -46,11 +46,15 @@ def _joined(elements):
     return {name: np.concatenate([element[name] for element in elements]) for name in elements[0]}
 
 
-def _global_batches(make, count, replicas, steps):
-    """The elements of all pipelines put together, step by step in the order of replicas."""
+def _global_batches(make, count, replicas, steps, whole=False):
+    """The elements of all pipelines put together, step by step in the order of replicas.
+
+    With `whole` no pipeline has more.
+    """
     local = replicas // count
-    streams = [_take(make(shard=(i, count), replicas=replicas), steps * local)
+    streams = [_take(make(shard=(i, count), replicas=replicas), steps * local + whole)
                for i in range(count)]  # fmt: skip
+    assert all(len(stream) == steps * local for stream in streams)
     return [
         _joined(_flat(stream[step * local : (step + 1) * local] for stream in streams))
         for step in range(steps)
@@ -105,18 +109,22 @@ def test_what_others_deliver_is_not_decoded(source):
     ("batch_size", "max_examples", "batches"),
     [(4, None, 6), (8, None, 3), (16, None, 2), (16, 5, 1), (24, None, 1), (32, 1, 1), (8, 16, 2)],
 )
-@pytest.mark.parametrize(("count", "replicas"), DIVISIONS)
-def test_evaluation_does_not_depend_on_the_division(
-    source, count, replicas, batch_size, max_examples, batches
-):
-    def make(**shard):
-        return _evaluation(source, batch_size, max_examples=max_examples, **shard)
+def test_evaluation_does_not_depend_on_the_division(source, batch_size, max_examples, batches):
+    _check_evaluation(source, 2, 4, batch_size, max_examples, batches)
 
-    for index in range(count):
-        part = make(shard=(index, count), replicas=replicas)
+
+@pytest.mark.parametrize(("count", "replicas"), [(1, 1), (1, 2), (2, 2), (4, 4)])
+def test_evaluation_over_other_divisions(source, count, replicas):
+    _check_evaluation(source, count, replicas, 16, None, 2)
+
+
+def _check_evaluation(source, count, replicas, batch_size, max_examples, batches):
+    def make(**shard):
+        part = _evaluation(source, batch_size, max_examples=max_examples, **shard)
         assert int(part.cardinality()) == batches * replicas // count
-        assert len(list(part)) == batches * replicas // count
-    rows = _joined(_global_batches(make, count, replicas, batches))
+        return part
+
+    rows = _joined(_global_batches(make, count, replicas, batches, whole=True))
     total = min(N, max_examples or N)
     expected = [int(name[-6:-4]) for name in streams.ids(source, "train")][:total]
     padding = batches * batch_size - total
