@@ -211,7 +211,8 @@ _RETRIEVAL = {
     "embeddings": "File of embeddings to search.",
     "query": "Image file, or id in --embeddings. Default: near-duplicates of the whole file.",
     "num_neighbors": "Neighbours to show.",
-    "duplicate_similarity": "Cosine similarity from which images are near-duplicates.",
+    "similarity": "cosine, or centred: seen from the mean of at least 50 images.",
+    "duplicate_similarity": "Similarity of near-duplicates; chosen by the file itself by default.",
 }
 _STUDY = {
     "study": "With --mode=study: " + ", ".join(STUDIES) + ".",
@@ -223,6 +224,7 @@ _STUDY = {
 _REPORT = {
     "report": "Write report.html, a page about the run, at checkpoints and at the end.",
     "report_examples": "Test images whose neighbours and map it shows.",
+    "quality_images": "Test images for figures without labels; 0 for none.",
     "log_to": "Where figures go, with commas: tensorboard (always), csv, jsonl, wandb, mlflow.",
     "verbose": "Tell details in the output, such as which variables are decayed.",
 }

@@ -49,7 +49,8 @@ _BASICS: dict[str, tuple[str, str, str]] = {
     "neighbors": (
         "Find the nearest images of one, or near-duplicates, in a file of embeddings.",
         "--mode=neighbors --embeddings=photos.parquet --query=1.jpg --checkpoint=runs/a",
-        "mode embeddings query checkpoint num_neighbors duplicate_similarity output dataset",
+        "mode embeddings query checkpoint num_neighbors similarity duplicate_similarity output "
+        "dataset",
     ),
     "study": (
         "Repeat one of the paper's studies on your images.",

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import tf_keras as keras
 
-from simclr_tf.data import pipeline
 from simclr_tf.data.images import Images
 from simclr_tf.data.sources import Source
-from simclr_tf.data.views import ViewRecipe
 from simclr_tf.evaluation.encoders import FrozenEncoder, from_model
-from simclr_tf.evaluation.quality import Quality, quality
+from simclr_tf.evaluation.quality import Quality
+from simclr_tf.evaluation.unlabelled import measure
+from simclr_tf.evaluation.verdict import Verdict, judge
 from simclr_tf.models.endpoints import FINAL_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.models.network import build_model
 from simclr_tf.settings import by_name
-from simclr_tf.settings.augment import AugmentConfig
 from simclr_tf.settings.model import ModelConfig
-from simclr_tf.settings.view_text import Views
 from simclr_tf.weights import keras_encoders
 
 _MOST_IMAGES, _BATCH = 1000, 100
@@ -28,6 +25,7 @@ _LINES = {
     "spread": "spread, 1 fills the sphere", "uniformity": "uniformity, low is spread out",
     "mean_cosine": "mean cosine between images", "dead_share": "share of dead dimensions",
     "alignment": "distance of two views, squared", "retrieval": "finds the other view",
+    "crop_retrieval": "finds it, colours unchanged",
 }  # fmt: skip
 
 
@@ -46,63 +44,42 @@ class RunQuality(NamedTuple):
     projected: Quality | None
     num_images: int
 
+    @property
+    def verdict(self) -> Verdict:
+        """One sentence, by the rules of `simclr_tf.evaluation.verdict.judge`."""
+        return judge(self.trained, self.untrained, self.projected)
+
     def __str__(self) -> str:
         head = f"{f'{self.num_images} images':32} {'untrained':>10} {'trained':>10}"
         rows = [
             f"{text:32} {getattr(self.untrained, name):10.3f} {getattr(self.trained, name):10.3f}"
             for name, text in _LINES.items()
         ]
-        return "\n".join([head, *rows])
+        return "\n".join([head, *rows, str(self.verdict)])
 
 
 def run_quality(
-    config: Mapping[str, Any],
-    encoder: FrozenEncoder,
-    untrained: FrozenEncoder,
-    source: Source,
-    views: Views | None,
+    config: Mapping[str, Any], encoder: FrozenEncoder, untrained: FrozenEncoder, source: Source
 ) -> RunQuality:
-    """The figures of a run, on at most 1,000 of its images and two fixed views of each.
+    """The figures of a run, on at most 1,000 images that it was not trained on, if there are such.
 
     Args:
         config: The record of the run.
         encoder: Trained.
         untrained: The same before training.
         source: The images.
-        views: What makes the views, where no text can carry it.
     """
-    split, size = str(config["train_split"]), encoder.image_size
-    count = min(_MOST_IMAGES, source.num_examples(split))
-    batch = min(_BATCH, count)
-    known = by_name.setting_names(AugmentConfig)
-    augment = by_name.build_config(AugmentConfig, {
-        name: config[name] for name in known if name in config and name != "augment_on"
-    })  # fmt: skip
-    recipe = ViewRecipe(augment, size, count=2, distorted=True, views=views)
-    stream = pipeline.Stream(split, batch, seed=int(config.get("seed", 0)))
-    pairs = pipeline.train_batches(source, stream, recipe.maker()).take(count // batch)
-    shown = list(pairs.as_numpy_iterator())
-    images = Images(source, size, batch)
-    found = {}
-    for name, one in (("trained", encoder), ("untrained", untrained)):
-        plain = one.extractor(images.job).features(images.eval_batches(split, count))
-        found[name] = quality(plain.features, *_of_views(one, shown, FINAL_ENDPOINT))
-    projected = None
-    if encoder.model is not None and encoder.model.projection_head is not None:
-        wanted = encoder.extractor(images.job, PROJECTED_ENDPOINT)
-        plain = wanted.features(images.eval_batches(split, count))
-        projected = quality(plain.features, *_of_views(encoder, shown, PROJECTED_ENDPOINT))
-    return RunQuality(found["trained"], found["untrained"], projected, count)
-
-
-def _of_views(
-    encoder: FrozenEncoder, batches: list[dict[str, np.ndarray]], endpoint: str
-) -> list[np.ndarray]:
-    """An endpoint of both views of all images, (N, D) each."""
-    return [
-        np.concatenate([np.asarray(encoder.encode(b[name])[endpoint]) for b in batches])
-        for name in ("view_0", "view_1")
-    ]
+    held_out = config.get("eval_split") or next(
+        (split for split in ("validation", "test") if split in source.splits), None
+    )
+    split = str(held_out or config["train_split"])
+    count = min(_MOST_IMAGES, source.num_examples(split, "eval_split"))
+    images = Images(source, encoder.image_size, _BATCH)
+    found, before = (
+        measure(one.extractor(images.job, FINAL_ENDPOINT, (PROJECTED_ENDPOINT,)), images, split,
+                count) for one in (encoder, untrained)
+    )  # fmt: skip
+    return RunQuality(found["h"], before["h"], found.get("z"), count)
 
 
 def first_encoder(config: Mapping[str, Any], folder: str) -> FrozenEncoder:

@@ -29,7 +29,6 @@ from simclr_tf.report.run_page import write_report
 from simclr_tf.settings import by_name
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.model import RESNET, EncoderConfig, ProjectionConfig
-from simclr_tf.settings.view_text import Views
 from simclr_tf.weights import keras_encoders, locate
 from simclr_tf.weights.load import load_model
 
@@ -49,7 +48,6 @@ class Run:
         folder: Of the run.
         source: Its images, where they are known.
         encoder: The Keras model that it trained, where that is at hand.
-        views: What made its views, where that was handed over.
         say: Receives lines for the user.
 
     Raises:
@@ -62,7 +60,6 @@ class Run:
         *,
         source: Source | None = None,
         encoder: keras.Model | None = None,
-        views: Views | None = None,
         say: Say = console.say,
     ):
         self.folder = as_path(folder)
@@ -70,7 +67,7 @@ class Run:
         require(config is not None, "folder", f"must be that of a run, with its "
                 f"{run_folder.CONFIG}", self.folder)  # fmt: skip
         self.config: dict[str, Any] = config or {}
-        self._source, self._encoder, self._views = source, encoder, views
+        self._source, self._encoder = source, encoder
         self._say = say
         self._opened: FrozenEncoder | None = None
 
@@ -97,9 +94,7 @@ class Run:
 
         Of at most 1,000 of the run's images; `print(run.quality)` shows a table.
         """
-        return run_quality(
-            self.config, self.frozen, self.untrained, self._own_images(), self._views
-        )
+        return run_quality(self.config, self.frozen, self.untrained, self._own_images())
 
     @property
     def architecture(self) -> dict[str, Any]:

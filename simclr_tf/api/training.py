@@ -111,7 +111,7 @@ def pretrain(
     with _in_short_names(lengths):
         run = _config(source, model, chosen, recipe)
         training.train(run, None, {**by_name.flatten(run), "mode": "train"}, say, given)
-    return Run(run.model_dir, source=given.source, encoder=model, views=own, say=say)
+    return Run(run.model_dir, source=given.source, encoder=model, say=say)
 
 
 def finetune(

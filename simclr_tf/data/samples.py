@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from simclr_tf.augment import description, policy
 from simclr_tf.data import decode, pipeline, reduced
@@ -12,6 +13,7 @@ from simclr_tf.data.images import Batches, Images
 from simclr_tf.data.sources import Source
 from simclr_tf.data.spread import spread
 from simclr_tf.data.views import ViewRecipe
+from simclr_tf.distribution import Part
 
 
 class SampleViews(NamedTuple):
@@ -57,3 +59,30 @@ def example_batches(images: Images, split: str, count: int) -> Batches:
     few = Images(spread(images.source, split, count, "eval_split"), images.image_size,
                  images.eval_batch_size, images.job)  # fmt: skip
     return few.eval_batches(split, count)
+
+
+def view_batches(images: Images, split: str, count: int, recipe: ViewRecipe) -> list[Batches]:
+    """Views of about `count` images of a split, the same at each call, as batches of images.
+
+    Args:
+        images: Whose they are.
+        split: A split expression.
+        count: Images, at least as many as there are replicas; at most a batch less is taken.
+        recipe: Of the views.
+
+    Returns:
+        For each view of an image the batches with it, in one order of images, `{"image": ...}`.
+    """
+    replicas = images.job.replicas
+    batch = min(images.eval_batch_size, count // replicas * replicas)
+    stream, maker = pipeline.Stream(split, batch), recipe.maker(compiled=False)
+
+    def of_view(name: str) -> Batches:
+        def batches(part: Part) -> tf.data.Dataset:
+            made = pipeline.train_batches(images.source, stream, maker, part=part)
+            steps = count // batch * (part.replicas // part.count)
+            return made.take(steps).map(lambda shown: {"image": shown[name]})
+
+        return batches
+
+    return [of_view(f"view_{index}") for index in range(recipe.count)]

@@ -9,6 +9,7 @@ from typing import Any
 from simclr_tf import run_folder
 from simclr_tf.console import Say
 from simclr_tf.errors import InputError
+from simclr_tf.evaluation.verdict import PREFIX
 from simclr_tf.files import write_json
 from simclr_tf.json_files import find_json, find_or_set_aside
 
@@ -23,7 +24,8 @@ def write_results(
 ) -> dict[str, float]:
     """Writes `result.json` and `result_<step>.json` into `model_dir`, each atomically.
 
-    `result.json` stays when it is that of a later step.
+    `result.json` stays when it is that of a later step. The figures without labels that it has of
+    the same step stay in it.
 
     Args:
         model_dir: The run directory, local or remote.
@@ -50,7 +52,10 @@ def write_results(
         # The protocols' sections are of the same weights where they are of the same step.
         kept = {key: newest[key] for key in ("evaluated", "protocols") if key in newest}
         same = (kept.get("evaluated") or {}).get("global_step") == int(global_step)
-        write_json(os.path.join(folder, run_folder.RESULT), {**result, **(kept if same else {})})
+        beside = {key: value for key, value in newest.items() if key.startswith(PREFIX)}
+        beside = beside if newest.get("global_step") == int(global_step) else {}
+        write_json(os.path.join(folder, run_folder.RESULT),
+                   {**beside, **result, **(kept if same else {})})  # fmt: skip
     return result
 
 

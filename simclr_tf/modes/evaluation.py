@@ -18,6 +18,7 @@ from simclr_tf.evaluation import results
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, Extractor, Features
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import check_reachable
+from simclr_tf.models.endpoints import PROJECTED_ENDPOINT
 from simclr_tf.models.network import Network
 from simclr_tf.models.roles import variable_roles
 from simclr_tf.modes import reporting
@@ -113,12 +114,12 @@ def can_evaluate(experiment: Experiment) -> bool:
 
 
 def inference(experiment: Experiment, model: Network) -> Extractor:
-    """A model at work on the devices of a run: its features, and the logits where it has a head."""
+    """A model at work on the devices of a run: its features, and the output of the heads it has."""
     return Extractor(
         lambda images: model(images, training=False),
         experiment.job,
         (FINAL_ENDPOINT,),
-        optional=(LOGITS_ENDPOINT,),
+        optional=(LOGITS_ENDPOINT, PROJECTED_ENDPOINT),
     )
 
 

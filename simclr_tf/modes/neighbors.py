@@ -63,7 +63,7 @@ class _Query(NamedTuple):
 def neighbors(command: Neighbors, say: Say = console.say) -> str | None:
     """Shows the images nearest to a query, or the near-duplicates among all images.
 
-    Similarity is the cosine of the embeddings. The text goes to `say`, the picture to a file.
+    The text goes to `say`, the picture to a file.
 
     Args:
         command: What is looked for, and where.
@@ -83,18 +83,29 @@ def neighbors(command: Neighbors, say: Say = console.say) -> str | None:
     content = _moved(read_embeddings(embeddings), command.image_folder)
     say(_describe(embeddings, content))
     _say_absent(content, say)
-    similarity = command.duplicate_similarity
     if query is None:
-        drawn = _show_duplicates(content, similarity, target, say)
+        drawn = _show_duplicates(content, _space(command, content, say), target, say)
     else:
         opened = functools.partial(
             _open_encoder, content.metadata, command.checkpoint, command.allow_foreign_graph
         )
         found = _resolve(query, content, opened, say)
-        drawn = _show_nearest(content, found, command.num_neighbors, similarity, target, say)
+        space = _space(command, content, say)
+        drawn = _show_nearest(content, found, command.num_neighbors, space, target, say)
     if drawn:
         say(f"picture: {target}")
     return target if drawn else None
+
+
+def _space(command: Neighbors, content: Embeddings, say: Say) -> search.Space:
+    """How images are compared; a limit that follows from the file is said."""
+    space = search.choose_space(content.vectors, command.similarity, command.duplicate_similarity)
+    if space.expected is not None:
+        pairs = len(content.ids) * (len(content.ids) - 1) // 2
+        say(f"near-duplicates: similarity of at least {space.limit:.4f}, above which "
+            f"{space.expected:g} of {pairs:,} pairs are expected to be of different images "
+            "(--duplicate_similarity)")  # fmt: skip
+    return space
 
 
 def _picture_path(embeddings: str, output: str | None) -> str:
@@ -239,18 +250,20 @@ def _show_nearest(
     content: Embeddings,
     query: _Query,
     num_neighbors: int,
-    duplicate_similarity: float,
+    space: search.Space,
     target: str,
     say: Say,
 ) -> bool:
     """Lists and draws; returns whether there was anything to draw."""
-    similarities = search.similarities_to(content.vectors, query.vector)  # (N,)
+    similarities = search.similarities_to(
+        content.vectors, query.vector, origin=space.origin
+    )  # (N,)
     order = np.argsort(-similarities, kind="stable")
     order = order[order != query.row] if query.row is not None else order
     if len(order) == 0:
         say("there is no other image in the file")
         return False
-    limit = duplicate_similarity - search.ROUNDING
+    limit = space.limit - search.ROUNDING
     num_duplicates = int((similarities[order] >= limit).sum())
     listed = order[: max(num_neighbors, min(num_duplicates, _LISTED_DUPLICATES))]
     say(f"nearest to {printable_name(query.name)}:")
@@ -259,7 +272,7 @@ def _show_nearest(
         say(f"{rank:4}  {similarities[index]:.3f}  {_named(content, index)}{mark}")
     if num_duplicates > len(listed):
         say(f"      ... and {num_duplicates - len(listed):,} more")
-    at_least = f"(similarity of at least {duplicate_similarity})"
+    at_least = f"(similarity of at least {space.limit:.4g})"
     duplicates = f"{_count(num_duplicates, 'near-duplicate')} {at_least}"
     say(duplicates)
     shown = listed[: min(num_neighbors, _PICTURED_NEIGHBORS)]
@@ -269,13 +282,13 @@ def _show_nearest(
     return True
 
 
-def _show_duplicates(content: Embeddings, similarity: float, target: str, say: Say) -> bool:
+def _show_duplicates(content: Embeddings, space: search.Space, target: str, say: Say) -> bool:
     """Lists and draws; returns whether there was anything to draw."""
-    groups = search.near_duplicates(content.vectors, similarity)
+    groups = search.near_duplicates(content.vectors, space.limit, origin=space.origin)
     num_images = sum(len(group.indices) for group in groups)
     found = f"{_count(len(groups), 'group')} of near-duplicates"
     share = f"{num_images:,} of {_count(len(content.ids), 'image')}"
-    say(f"{found} (chains of pairs with a similarity of at least {similarity}), {share}")
+    say(f"{found} (chains of pairs with a similarity of at least {space.limit:.4g}), {share}")
     if not groups:
         return False
     say("similarity of each image to the nearest other of its group:")
@@ -289,7 +302,7 @@ def _show_duplicates(content: Embeddings, similarity: float, target: str, say: S
         rows.append([*tiles, *absent])
     if len(groups) > len(rows):
         found = f"First {len(rows)} of {found}"
-    title = f"{found} (chains of pairs \N{GREATER-THAN OR EQUAL TO} {similarity:.6g}), {share}"
+    title = f"{found} (chains of pairs \N{GREATER-THAN OR EQUAL TO} {space.limit:.4g}), {share}"
     picture.save_groups(target, title, rows, columns=_PICTURED_OF_GROUP)
     return True
 

@@ -17,8 +17,11 @@ from simclr_tf.console import Say
 from simclr_tf.data.samples import SampleViews, example_batches
 from simclr_tf.distribution import Part
 from simclr_tf.errors import one_line
+from simclr_tf.evaluation import results, verdict
 from simclr_tf.evaluation.evaluate import Evaluation
 from simclr_tf.evaluation.features import Extractor, Features
+from simclr_tf.evaluation.quality import Quality
+from simclr_tf.evaluation.unlabelled import measure
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import is_remote, remove_leftovers, write_json
 from simclr_tf.json_files import find_or_set_aside
@@ -31,6 +34,9 @@ _LOOKING, _WRITING = (0.03, 3.0), (0.05, 1.0)
 _MOST_STARTS = 20
 _MAP_ITERATIONS = 500
 _FEWEST = 2  # dimensions and examples of a projector
+# Figures without labels take five forward passes of an image, twice: one image for so many views
+# that training sees is at most a third of its work.
+_VIEWS_PER_IMAGE, _FEWEST_LOOKED_AT = 10, 64
 
 
 class _Time:
@@ -75,6 +81,8 @@ class Reporter:
         self._chief = self._job.is_chief
         self._folder = experiment.run.model_dir
         self._before: Features | None = None
+        self._quality_before: Quality | None = None
+        self._last: tuple[int, dict[str, float]] | None = None  # step of the last look, and figures
         self._images: np.ndarray | None = None
         self._started = time.monotonic()
         self._looking, self._writing = _Time(*_LOOKING), _Time(*_WRITING)
@@ -88,26 +96,54 @@ class Reporter:
                 remove_leftovers(os.path.join(self._folder, name))
             _note_start(self._experiment, step)
 
-    def checkpoint(self, step: int) -> None:
+    def checkpoint(self, step: int) -> dict[str, float]:
         """Brings the page up to date as far as that takes a small share of the time.
 
-        Writing it costs less than looking at the encoder anew, and is done more often.
+        Writing it costs less than looking at the encoder anew, and is done more often. At the last
+        step the encoder is looked at in any case, and `update` writes the page.
+
+        Returns:
+            The figures without labels, see `verdict.figures`, where they were measured.
         """
         passed = time.monotonic() - self._started
+        last = self._on and step >= self._last_step
         looks = self._on and self._looking.allows(passed)
-        if self._job.from_chief(int(looks)):
-            self.update(step)
-        elif self._on and self._chief and self._writing.allows(passed):
+        if self._job.from_chief(int(last or looks)):
+            found = self._look_and_time(step)
+            if self._chief and not last:
+                self._write(step)
+            return found
+        if self._on and self._chief and self._writing.allows(passed):
             self._write(step)
+        return {}
 
-    def update(self, step: int) -> None:
-        """Looks at the encoder and writes the page."""
+    def update(self, step: int) -> dict[str, float]:
+        """Looks at the encoder, unless that was done at this step, and writes the page.
+
+        Returns:
+            As `checkpoint`.
+        """
         if not self._on:
-            return
-        with self._looking.measured():
-            self._try_to_look(step)
+            return {}
+        if self._last is None or self._last[0] != step:
+            self._look_and_time(step)
+        found = {} if self._last is None else self._last[1]
         if self._chief:
+            if found:
+                results.write_results(self._folder, found, step, self._say)
             self._write(step)
+        return found
+
+    @property
+    def _last_step(self) -> int:
+        assert self._experiment.plan is not None
+        return self._experiment.plan.steps
+
+    def _look_and_time(self, step: int) -> dict[str, float]:
+        with self._looking.measured():
+            self._last = step, {}
+            self._try_to_look(step)
+            return self._last[1]
 
     def _write(self, step: int) -> None:
         with self._writing.measured():
@@ -131,6 +167,7 @@ class Reporter:
         if self._before is None:
             self._before = _extract(experiment, self._first())
         found = _extract(experiment, self._encoder)
+        self._last = step, self._quality(step)
         if not self._chief:
             return
         labels = found.labels
@@ -159,6 +196,21 @@ class Reporter:
             projector.write_projector(self._folder, found.features,
                                       labels if one_label else None, named, images,
                                       name="examples")  # fmt: skip
+
+    def _quality(self, step: int) -> dict[str, float]:
+        """The figures without labels; {} where there are none to measure."""
+        run, images = self._experiment.run, self._experiment.images_with_labels
+        split = _split(self._experiment)
+        seen = 2 * self._last_step * run.train.train_batch_size
+        most = min(run.page.quality_images, max(_FEWEST_LOOKED_AT, seen // _VIEWS_PER_IMAGE))
+        count = min(most, images.source.num_examples(split, "eval_split"))
+        if not run.model.pretrains or count < max(2, self._job.replicas):
+            return {}
+        with images.naming_bad_image(split, "eval_split"):
+            if self._quality_before is None:
+                self._quality_before = measure(self._first(), images, split, count)["h"]
+            now = measure(self._encoder, images, split, count)
+        return verdict.figures({**now, "untrained": self._quality_before})
 
 
 def keep_views(experiment: Experiment, samples: SampleViews, epoch: int) -> None:

@@ -15,7 +15,7 @@ from simclr_tf.modes import reporting
 from simclr_tf.modes.common import Export, Flags, describe_export, next_steps
 from simclr_tf.modes.evaluation import can_evaluate, evaluate_model, evaluate_step
 from simclr_tf.modes.training import Trained, train
-from simclr_tf.report import table
+from simclr_tf.report import table, unlabelled
 from simclr_tf.settings.run import RunConfig
 
 _LOSS_ROWS = {
@@ -47,7 +47,7 @@ def train_then_eval(
         if experiment.job.is_chief:
             reporting.draw_curves(run.model_dir, experiment.job.say)
         timings["Evaluation"] = time.monotonic() - started - timings["Training"]
-    rows = table.summary_rows(
+    rows = unlabelled.table_rows(trained.quality) + table.summary_rows(
         metrics,
         num_classes=experiment.source.num_classes,
         before=("untrained encoder" if run.checkpoint is None else "before training", before),

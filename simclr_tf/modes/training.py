@@ -19,6 +19,7 @@ from simclr_tf import experiment as experiment_lib
 from simclr_tf.console import Say
 from simclr_tf.data import samples, subset
 from simclr_tf.errors import require_choice
+from simclr_tf.evaluation import verdict
 from simclr_tf.evaluation.evaluate import EVAL_METRICS
 from simclr_tf.evaluation.features import Extractor
 from simclr_tf.experiment import NOTHING, Experiment, Given
@@ -58,6 +59,7 @@ class Trained(NamedTuple):
         means: The metrics of the last steps; empty where an earlier start had finished the run.
         encoder: The model at work: what has looked at images with it keeps its traces.
         first: The same of the weights that the run started from; made when first asked for.
+        quality: Figures without labels, see `verdict.figures`; {} where they were not measured.
     """
 
     experiment: Experiment
@@ -66,6 +68,7 @@ class Trained(NamedTuple):
     means: dict[str, float]
     encoder: Extractor
     first: Callable[[], Extractor]
+    quality: dict[str, float]
 
 
 def train(
@@ -145,8 +148,10 @@ def _train(
     write_export(export, experiment, fit.model, fit.global_step)
     if job.is_chief:
         reporting.draw_curves(run.model_dir, job.say)
-    report.update(fit.global_step)
-    return Trained(experiment, fit.model, fit.global_step, means, encoder, first)
+    quality = report.update(fit.global_step)
+    if (found := verdict.of_metrics(quality)) is not None:
+        job.say(f"without labels: {found}")
+    return Trained(experiment, fit.model, fit.global_step, means, encoder, first, quality)
 
 
 def _hand_back(model: Network, given: keras.Model | None) -> None:
@@ -364,7 +369,10 @@ class _Training:
         if self._summaries is not None:
             self._write_views(self._summaries, at)
             self._summaries.flush()
-        self._report.checkpoint(at)
+        quality = self._report.checkpoint(at)
+        if self._summaries is not None and quality:
+            self._summaries.scalars(at, quality)
+            self._summaries.flush()
 
     def _write_views(self, summaries: Summaries, at: int) -> None:
         """A picture of training images beside their augmented views in the present epoch."""

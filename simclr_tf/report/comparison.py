@@ -16,7 +16,8 @@ from simclr_tf.report import accuracies, command, curves, kept, page, run_page, 
 from simclr_tf.report.run_record import RunRecord, read_run
 from simclr_tf.units import format_percent
 
-_NOT_COMPARED = ("model_dir", "data_dir", "class_names", "report", "report_examples")
+_NOT_COMPARED = ("model_dir", "data_dir", "class_names", "report", "report_examples",
+                 "quality_images")  # fmt: skip
 _MOST_CLASSES = 40
 
 

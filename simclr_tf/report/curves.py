@@ -68,6 +68,14 @@ _PANELS = (
         "eval/knn_200_accuracy": "kNN 200, evaluation",
         "eval/linear_probe_accuracy": "logistic regression, evaluation",
     }, percent=True),
+    _Panel("Finds the other view", {
+        "quality/h_retrieval": "h, colours changed",
+        "quality/h_crop_retrieval": "h, colours as they are",
+    }, percent=True),
+    _Panel("Effective dimensions", {
+        "quality/h_effective_rank": "h",
+        "quality/z_effective_rank": "z",
+    }),
     _Panel("Learning rate", {"learning_rate": "learning rate"}, noisy=False),
     _Panel("Pairs per second", {"train/pairs_per_second": "training"}, noisy=False),
     _Panel("Memory, GiB", {
@@ -90,7 +98,7 @@ _DASHES = ("-", "--", ":", "-.")  # for the second, third and fourth six lines
 def plot_learning_curves(
     model_dir: str | os.PathLike[str], output_png: str | os.PathLike[str]
 ) -> None:
-    """Draws loss, contrastive accuracy, classification accuracy and learning rate of a run.
+    """Draws the first four panels for which a run has scalars, loss and accuracies before others.
 
     A scalar that the run does not have gets no line; a panel without lines says so.
 
@@ -112,7 +120,10 @@ def plot_learning_curves(
     canvas = FigureCanvasAgg(figure)
     name = pathlib.Path(os.path.abspath(model_dir)).name
     figure.suptitle(f"Learning curves of {name}", parse_math=False)
-    for axes, panel in zip(figure.subplots(2, 2).flat, _PANELS[:_IN_PICTURE], strict=True):
+    with_lines = [panel for panel in _PANELS if _has_lines(panel, series)]
+    without = [panel for panel in _PANELS if panel not in with_lines]
+    chosen = [*with_lines, *without][:_IN_PICTURE]
+    for axes, panel in zip(figure.subplots(2, 2).flat, chosen, strict=True):
         _draw_panel(axes, panel, series)
     picture = io.BytesIO()
     canvas.print_png(picture)
@@ -142,11 +153,15 @@ def _draw_panels(
 
     drawn = []
     for panel in panels:
-        if any(np.isfinite(entry.values).any() for entry in series if entry.tag in panel.tags):
+        if _has_lines(panel, series):
             figure = Figure(figsize=_PANEL_INCHES, layout="constrained")
             _draw_panel(figure.subplots(), panel, series)
             drawn.append((panel.title, figure))
     return drawn
+
+
+def _has_lines(panel: _Panel, series: Sequence[ScalarSeries]) -> bool:
+    return any(np.isfinite(entry.values).any() for entry in series if entry.tag in panel.tags)
 
 
 def is_events(path: str) -> bool:

@@ -12,9 +12,20 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from simclr_tf import run_folder
+from simclr_tf.evaluation import verdict
 from simclr_tf.evaluation.evaluate import LINEAR_PROBE, TOP_1
 from simclr_tf.files import is_remote, write_text_atomically
-from simclr_tf.report import accuracies, charts, command, curves, kept, page, pictures, sections
+from simclr_tf.report import (
+    accuracies,
+    charts,
+    command,
+    curves,
+    kept,
+    page,
+    pictures,
+    sections,
+    unlabelled,
+)
 from simclr_tf.report.kept import Predictions
 from simclr_tf.report.projector import sprite_image
 from simclr_tf.report.run_record import RunRecord, read_run
@@ -65,7 +76,7 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
         status=status(run),
         updated=str(run.about.get("updated", "")).replace("T", " "),
         settings=_settings(run.config),
-        next_commands=command.next_commands(run.folder, bool(run.metrics)),
+        next_commands=command.next_commands(run.folder, bool(sections.scoreboard(run.metrics))),
         command=run.shown("The command", lambda: _command(run), None),
         facts=run.shown(kept.ABOUT, lambda: facts(run), list[tuple[str, str]]()),
         links=[(link, address(run.folder, link.file, place)) for link in run.links],
@@ -74,6 +85,8 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
             "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[Markup]()
         ),
         scoreboard=sections.scoreboard(run.metrics),
+        verdict=verdict.of_metrics(run.metrics),
+        quality=unlabelled.shown(run.metrics),
         chance=format_percent(1 / len(names)) if names else None,
         protocols=list(run.result.get("protocols", {}).values()),
         views=run.shown(kept.VIEWS, lambda: _views(run), None),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import knn
 from simclr_tf.evaluation.rows import full_float32, unit_rows
 
+COSINE, CENTRED = "cosine", "centred"
+SIMILARITIES = (COSINE, CENTRED)
+FEWEST_CENTRED = 50
+EXPECTED_PAIRS = 0.1
+_USUAL_LIMIT = 0.95
+_SAMPLE, _TAIL = 2000, 0.99  # vectors; quantile
+_BELOW_ONE = 1 - 1e-6
 ROUNDING = 1e-6  # Of the similarity of equal vectors in float32.
 _PAIRS_IN_MEMORY = 2**20
 _ROWS_AT_ONCE = 16_384
@@ -27,6 +36,62 @@ class DuplicateGroup(NamedTuple):
 
     indices: np.ndarray
     similarities: np.ndarray
+
+
+class Space(NamedTuple):
+    """How images are compared.
+
+    Attributes:
+        similarity: One of `SIMILARITIES`.
+        origin: (D,) float32, from which vectors are seen: the mean of all, or zero.
+        limit: Similarity from which images are near-duplicates.
+        expected: Pairs of different images that are expected from there on; None where the limit
+            was not chosen by that.
+    """
+
+    similarity: str
+    origin: np.ndarray
+    limit: float
+    expected: float | None
+
+
+def choose_space(vectors: np.ndarray, similarity: str, limit: float | None) -> Space:
+    """The space in which the vectors of a file are compared, and the limit of near-duplicates.
+
+    Vectors of one encoder share most of their direction, so that any two have a large cosine. Seen
+    from their mean, unlike images have one around 0.
+
+    Without a limit it follows from the similarities of the pairs themselves, nearly all of which
+    are of different images: Fisher's z, atanh of a similarity, is taken as normal from its median
+    and its 99 % quantile on, and the limit is where `EXPECTED_PAIRS` of all pairs are left.
+
+    Args:
+        vectors: (N, D).
+        similarity: `cosine` or `centred`; with fewer than `FEWEST_CENTRED` vectors, whose mean each
+            of them moves, or equal ones, it is `cosine`, and the limit 0.95 unless it is given.
+        limit: See `near_duplicates`; None chooses one.
+
+    Raises:
+        InputError: A value is not finite.
+    """
+    count, dimension = vectors.shape
+    sample = np.sort(np.random.default_rng(0).permutation(count)[:_SAMPLE])
+    rows = _finite(np.asarray(vectors[sample], np.float32), 0)
+    differ = np.ptp(rows, axis=0).max(initial=0) > ROUNDING * np.abs(rows).max(initial=0)
+    origin = np.zeros(dimension, np.float32)
+    if count < FEWEST_CENTRED or not differ:
+        return Space(COSINE, origin, _USUAL_LIMIT if limit is None else limit, None)
+    if similarity == CENTRED:
+        origin = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if limit is not None:
+        return Space(similarity, origin, limit, None)
+    unit = np.asarray(unit_rows(rows - origin))
+    pairs = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    middle, high = np.arctanh(np.clip(np.quantile(pairs, (0.5, _TAIL)), -_BELOW_ONE, _BELOW_ONE))
+    all_pairs = count * (count - 1) / 2
+    steps = special.ndtri(1 - EXPECTED_PAIRS / all_pairs) / special.ndtri(_TAIL)
+    chosen = math.tanh(middle + (high - middle) * steps)
+    return Space(similarity, origin, float(np.clip(chosen, 0.01, 1)), EXPECTED_PAIRS)
 
 
 def nearest(vectors: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +116,10 @@ def nearest(vectors: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray,
 
 
 def similarities_to(
-    vectors: np.ndarray, query: np.ndarray, indices: np.ndarray | None = None
+    vectors: np.ndarray,
+    query: np.ndarray,
+    indices: np.ndarray | None = None,
+    origin: np.ndarray | None = None,
 ) -> np.ndarray:
     """Cosine similarity of vectors to one.
 
@@ -59,23 +127,28 @@ def similarities_to(
         vectors: (N, D), any scale; one of zeros has similarity 0 to all.
         query: (D,).
         indices: (M,) rows of `vectors`; None takes all, M = N.
+        origin: (D,) from which all are seen, see `choose_space`; None is zero.
 
     Returns:
         (M,) float32 in [-1, 1].
     """
-    anchor = unit_rows(query[None])[0]  # (D,)
+    shift = np.float32(0) if origin is None else origin
+    anchor = unit_rows(query[None] - shift)[0]  # (D,)
     count = len(vectors) if indices is None else len(indices)
     parts = []
     for start in range(0, count, _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         block = vectors[rows] if indices is None else vectors[indices[rows]]  # (b, D)
         with full_float32():
-            parts.append(tf.linalg.matvec(unit_rows(block), anchor).numpy())
+            parts.append(tf.linalg.matvec(unit_rows(block - shift), anchor).numpy())
     return np.clip(np.concatenate(parts), -1, 1)
 
 
 def near_duplicates(
-    vectors: np.ndarray, similarity: float = 0.95, block: int = 1024
+    vectors: np.ndarray,
+    similarity: float = _USUAL_LIMIT,
+    block: int = 1024,
+    origin: np.ndarray | None = None,
 ) -> list[DuplicateGroup]:
     """Groups of vectors that pairs of at least the given similarity connect.
 
@@ -87,6 +160,7 @@ def near_duplicates(
         vectors: (N, D), any scale; one of zeros has similarity 0 to all.
         similarity: In (0, 1]. 1 still finds equal vectors, whose similarity is 1 up to rounding.
         block: Vectors compared at once with as many others.
+        origin: (D,) from which the vectors are seen, see `choose_space`; None is zero.
 
     Returns:
         The largest group first; of equally large ones the more similar one, then the one that
@@ -99,12 +173,13 @@ def near_duplicates(
     require(vectors.ndim == 2, "vectors", "must have shape (N, D)", vectors.shape)
     require(0 < similarity <= 1, "similarity", "must lie in (0, 1]", similarity)
     require(block >= 1, "block", "must be at least 1", block)
+    shift = np.float32(0) if origin is None else origin
     components = _Components(len(vectors))
     best = np.full(len(vectors), -1, np.float32)  # (N,) similarity to the nearest other
     for start in range(0, len(vectors), block):
-        anchors = unit_rows(_finite(vectors[start : start + block], start))  # (b, D)
+        anchors = unit_rows(_finite(vectors[start : start + block], start) - shift)  # (b, D)
         for other in range(start, len(vectors), block):
-            others = unit_rows(vectors[other : other + block])  # (b, D)
+            others = unit_rows(vectors[other : other + block] - shift)  # (b, D)
             pairs, of_anchors, of_others = _compare(anchors, others, similarity - ROUNDING,
                                                     same=start == other)  # fmt: skip
             components.connect(pairs[:, 0] + start, pairs[:, 1] + other)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from simclr_tf.cluster import SERVICE_FORM, is_service
-from simclr_tf.errors import require
+from simclr_tf.errors import require, require_choice
 from simclr_tf.settings.augment import AugmentConfig
 from simclr_tf.settings.by_name import setting_names
 from simclr_tf.settings.checks import BATCH, POSITIVE_SHARE, Range, check_settings, limited
@@ -118,7 +118,12 @@ class Neighbors:
         output: The picture, `.png`; None writes `<stem>.neighbors.png` beside `embeddings`.
         num_neighbors: At most so many neighbours; near-duplicates of the query beyond them are
             listed as well, up to 20 in all.
-        duplicate_similarity: Cosine similarity from which images are near-duplicates.
+        similarity: `centred` is the cosine of embeddings seen from their mean, around 0 for unlike
+            images; `cosine` that of the embeddings themselves, which with many encoders is large
+            for any two. Of fewer than 50 images the mean tells little: it is `cosine` then.
+        duplicate_similarity: Similarity from which images are near-duplicates. None chooses it by
+            the similarities in the file, so that 0.1 pairs of different images are expected; of
+            fewer than 50 images it is 0.95.
         image_folder: Where the images of a `folder:` data set lie now; None means where they were
             when they were embedded.
         allow_foreign_graph: See `simclr_tf.evaluation.encoders.open_encoder`.
@@ -129,7 +134,8 @@ class Neighbors:
     checkpoint: str | None = None
     output: str | None = None
     num_neighbors: int = limited(10, Range(1, 10**6))
-    duplicate_similarity: float = limited(0.95, POSITIVE_SHARE)
+    similarity: str = "centred"
+    duplicate_similarity: float | None = limited(None, POSITIVE_SHARE)
     image_folder: str | None = None
     allow_foreign_graph: bool = False
 
@@ -139,6 +145,7 @@ class Neighbors:
                 self.embeddings)  # fmt: skip
         require(self.output != "", "output", "must name a file", self.output)
         require(self.query != "", "query", "must name an image file or an id", self.query)
+        require_choice("similarity", self.similarity, ("cosine", "centred"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +208,7 @@ _ONLY_TRAINING = frozenset(
     {*setting_names(AugmentConfig), *_CONTRASTIVE, *setting_names(DistillConfig),
      *_KEEPING, *_STEP, "learning_rate", "learning_rate_scaling", "warmup_epochs", "momentum",
      "cache_dataset", "data_sharding", "data_service", "read_retries", "report_examples",
-     "verbose"}
+     "quality_images", "verbose"}
 )  # fmt: skip
 _ONLY_EVALUATION = ("eval_steps", "eval_name", "knn", "knn_bank_size", "linear_probe",
                     "eval_timeout_secs")  # fmt: skip
@@ -245,6 +252,8 @@ def idle(mode: str, settings: Mapping[str, Any]) -> dict[str, str]:
     if train_mode != "pretrain":
         add(_CONTRASTIVE, f"train_mode={train_mode}")
         add(("lineareval_while_pretraining",), f"train_mode={train_mode}")
+    if train_mode != "pretrain":
+        add(("quality_images",), f"train_mode={train_mode}")
     if train_mode in ("finetune", "distill"):
         add(_DISTORTION, f"train_mode={train_mode}")
     elif settings["views"]:
@@ -266,7 +275,7 @@ def idle(mode: str, settings: Mapping[str, Any]) -> dict[str, str]:
     if settings["proj_head_mode"] == "none":
         add(("proj_out_dim",), "proj_head_mode=none")
     if not settings["report"]:
-        add(("report_examples",), "report=False")
+        add(("report_examples", "quality_images"), "report=False")
     if not (settings["knn"] or settings["linear_probe"]):
         add(("knn_bank_size",), "knn=False")
     return found

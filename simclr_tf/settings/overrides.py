@@ -27,6 +27,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
     # Evaluation: the bank of neighbours follows from eval_steps unless its size is given.
     "eval_steps": ("knn_bank_size",),
     "report_examples": ("report=False",),
+    "quality_images": ("report=False",),
     # What trains: settings that the other modes refuse.
     "train_mode=pretrain": ("teacher", "fine_tune_after_block"),
     "train_mode=finetune": ("teacher", *_OF_PRETRAINING),

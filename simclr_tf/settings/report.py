@@ -18,6 +18,8 @@ class ReportConfig:
         report: Whether it is written.
         report_examples: Test images whose neighbours and places on a map it shows, before and
             after training.
+        quality_images: At most so many test images for the figures without labels, fewer in a short
+            training; 0 has none.
         log_to: Where figures go, among `LOGGERS`, with commas. TensorBoard's events are always
             written, as the pages read them.
         verbose: Whether the output tells details, such as which variables are decayed.
@@ -26,6 +28,7 @@ class ReportConfig:
     report: bool = True
     # t-SNE takes a minute for so many, and the page megabytes
     report_examples: int = limited(400, Range(2, 5000))
+    quality_images: int = limited(1000, Range(0, 5000))
 
     log_to: str = "tensorboard"
     verbose: bool = False

@@ -113,7 +113,8 @@ def test_the_quality_of_the_features_beside_the_untrained_ones(run):
     assert found.trained != found.untrained
     assert 1 <= found.trained.effective_rank <= 8 and 0 <= found.trained.retrieval <= 1
     assert found.untrained.rank_share == pytest.approx(found.untrained.effective_rank / 8)
-    assert len(str(found).splitlines()) == 9
+    lines = str(found).splitlines()
+    assert len(lines) == 11 and lines[-1] == str(found.verdict)
 
 
 def test_a_run_that_is_killed_goes_on_bit_by_bit(run, tmp_path):

@@ -194,7 +194,7 @@ def test_of_many_groups_the_first_are_listed(tmp_path):
     with EmbeddingWriter(tmp_path / "x.npz", {}) as writer:
         writer.append([f"{i}.png" for i in range(len(rows))], np.eye(24)[rows])
     said = []
-    neighbors(str(tmp_path / "x.npz"), say=said.append)
+    neighbors(str(tmp_path / "x.npz"), duplicate_similarity=0.95, say=said.append)
     assert said[1].startswith("24 groups of near-duplicates")
     members = [line for line in said if line.endswith(".png") and not line.startswith("picture")]
     assert len(members) == 10 + 19 * 2
@@ -433,3 +433,22 @@ def test_a_query_that_is_no_image(embedded, tmp_path):
 
 def test_metadata_is_plain_json(embedded):
     json.dumps(read_embeddings(embedded / "photos.parquet").metadata, allow_nan=False)
+
+
+def test_many_images_are_compared_from_their_mean(tmp_path):
+    """At the cosine of the embeddings themselves all are one group."""
+    rng = np.random.default_rng(0)
+    vectors = (rng.normal(size=(80, 12)) + 9).astype(np.float32)
+    vectors[7] = vectors[3] + 0.01
+    with EmbeddingWriter(tmp_path / "x.npz", {}) as writer:
+        writer.append([f"{i:02}.png" for i in range(80)], vectors)
+    said: list[str] = []
+    neighbors(str(tmp_path / "x.npz"), say=said.append)
+    (line,) = (line for line in said if line.startswith("near-duplicates: "))
+    assert "0.1 of 3,160 pairs are expected to be of different images" in line
+    assert any(line.startswith("1 group of near-duplicates") for line in said)
+    assert [name for _, name in listed(said)] == ["03.png"]
+    said.clear()
+    neighbors(str(tmp_path / "x.npz"), similarity="cosine", duplicate_similarity=0.95,
+              say=said.append)  # fmt: skip
+    assert any("80 of 80 images" in line for line in said)

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.errors import InputError
+from simclr_tf.evaluation import verdict
 from simclr_tf.modes import evaluation, reporting, training
-from simclr_tf.report import kept, run_page
+from simclr_tf.report import curves, kept, run_page
 from simclr_tf.weights import stored
 from tests.eager import eagerly
 
@@ -25,19 +26,19 @@ def trained(tmp_path_factory, module_settings):
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch, eagerly():
         patch.setattr(reporting, "_LOOKING", (1e9, 3.0))
-        updates = []
-        update = reporting.Reporter.update
-        patch.setattr(reporting.Reporter, "update",
-                      lambda self, step: (updates.append(step), update(self, step)))  # fmt: skip
+        looks = []
+        look = reporting.Reporter._look
+        patch.setattr(reporting.Reporter, "_look",
+                      lambda self, step: (looks.append(step), look(self, step)))  # fmt: skip
         said = []
         run = module_settings(folder, report_examples=40, report=True)
         training.train(run, None, {"mode": "train"}, said.append)
-    return folder, updates, said
+    return folder, looks, said
 
 
 def test_it_is_written_at_checkpoints_and_at_the_end(trained):
-    folder, updates, said = trained
-    assert updates == [1, 2, 3, 3]
+    folder, looks, said = trained
+    assert looks == [1, 2, 3]
     page = (folder / "report.html").read_text()
     assert "finished, 3 steps" in page and "--mode=train" in page
     assert not any("could not be written" in line for line in said)
@@ -60,6 +61,21 @@ def test_examples_are_of_the_untrained_and_the_trained_encoder(trained, module_s
     np.testing.assert_allclose(examples.before, untrained, rtol=2e-2, atol=2e-2)
     assert np.abs(examples.now - examples.before).max() > 0.05
     assert len(np.unique(examples.labels)) > 5
+
+
+def test_figures_without_labels_are_kept_at_every_look(trained):
+    folder, _, said = trained
+    result = json.loads((folder / "result.json").read_text())
+    events = {(one.tag, one.folder): one for one in curves.read_scalars(folder)}
+    for name in ("h_retrieval", "z_retrieval", "h_effective_rank", "untrained_retrieval"):
+        series = events[f"quality/{name}", "."]
+        assert series.steps.tolist() == [1, 2, 3]
+        assert series.values[-1] == pytest.approx(result[f"quality/{name}"])
+    assert result["global_step"] == 3
+    judged = verdict.of_metrics(result)
+    assert f"without labels: {judged}" in said
+    page = (folder / "report.html").read_text()
+    assert judged.kind in page and "Finds the other view among 256" in page
 
 
 def test_views_tell_what_was_done(trained):
@@ -129,6 +145,7 @@ def test_an_encoder_that_can_not_be_looked_at_stops_nothing(tmp_path, module_set
 def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, monkeypatch):
     experiment = experiment_lib.prepare(module_settings(trained[0], report=True), trains=True)
     report = reporting.Reporter(experiment, None, lambda: None)
+    monkeypatch.setattr(reporting.Reporter, "_last_step", 1000)
     looks, pages = [], []
     now = report._started
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now)
@@ -161,7 +178,7 @@ def test_a_remote_folder_has_a_page_too(module_settings):
     with tf.io.gfile.GFile(f"{folder}/report.html") as file:
         page = file.read()
     assert "finished, 1 step" in page and 'id="curves"' in page and "crop" in page
-    assert "can&#39;t be read" not in page and page.count("(yet)") == 2  # not evaluated
+    assert "can&#39;t be read" not in page and page.count("(yet)") == 1  # no predictions
     with tf.io.gfile.GFile(f"{folder}/curves.png", "rb") as file:
         assert file.read(4) == b"\x89PNG"
     assert not os.path.exists("ram:")

@@ -127,10 +127,11 @@ def test_long_noisy_curves_get_a_running_mean_and_schedules_do_not():
     values = np.random.default_rng(0).uniform(size=200)
     values[100] = np.nan
     figure = Figure()
-    for tag, scale, panel in (("train/contrast_acc", 100, 1), ("learning_rate", 1, 3)):
+    for tag, scale in (("train/contrast_acc", 100), ("learning_rate", 1)):
         axes = figure.add_subplot()
         series = curves.ScalarSeries(tag, ".", np.arange(200), values)
-        curves._draw_panel(axes, curves._PANELS[panel], [series])
+        (panel,) = (one for one in curves._PANELS if tag in one.tags)
+        curves._draw_panel(axes, panel, [series])
         raw, *smooth = lines_drawn(axes)
         np.testing.assert_array_equal(raw, scale * values)
         if tag == "learning_rate":

@@ -159,3 +159,58 @@ def test_pairs_within_and_across_blocks_count_once():
         assert group.indices.tolist() == [0, 2, 4, 7]
         pairs = itertools.combinations(group.indices, 2)
         assert all(cosine(vectors[a], vectors[b]) == 1 for a, b in pairs)
+
+
+# Spaces: how images are compared, and from where on they are near-duplicates.
+
+
+def features(count=400, dimension=24, copies=0, seed=0):
+    """Of an encoder: a common direction, differences of a few dimensions, and near-copies."""
+    rng = np.random.default_rng(seed)
+    scales = 1 / np.arange(1, dimension + 1)
+    own = rng.normal(size=(count, dimension)) * scales
+    near = own[:copies] + rng.normal(size=(copies, dimension)) * scales * 0.02
+    return (np.concatenate([own, near]) + 5).astype(np.float32)
+
+
+def test_from_the_mean_unlike_images_are_unlike():
+    vectors = features()
+    plain = neighbors.choose_space(vectors, "cosine", 0.95)
+    assert not plain.origin.any() and (plain.limit, plain.expected) == (0.95, None)
+    space = neighbors.choose_space(vectors, "centred", None)
+    np.testing.assert_allclose(space.origin, vectors.mean(axis=0), rtol=1e-5)
+    alike = similarities_to(vectors, vectors[0])[1:]
+    apart = similarities_to(vectors, vectors[0], origin=space.origin)[1:]
+    assert alike.min() > 0.8 and abs(np.median(apart)) < 0.4
+    expected = [cosine(v - space.origin, vectors[0] - space.origin) for v in vectors[1:4]]
+    np.testing.assert_allclose(apart[:3], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_limit_finds_the_copies_and_hardly_anything_else(seed):
+    vectors = features(copies=20, seed=seed)
+    space = neighbors.choose_space(vectors, "centred", None)
+    assert 0.8 < space.limit < 1 and space.expected == 0.1
+    groups = near_duplicates(vectors, space.limit, block=64, origin=space.origin)
+    pairs = {tuple(group.indices) for group in groups}
+    assert {(i, 400 + i) for i in range(20)} <= pairs and len(pairs) <= 21
+    # All are alike without the mean, at the limit that was the default.
+    assert len(near_duplicates(vectors, 0.95)[0].indices) > 300
+
+
+def test_more_images_have_a_higher_limit():
+    few, many = (neighbors.choose_space(features(n), "centred", None).limit for n in (60, 3000))
+    assert few < many < 1
+
+
+def test_of_few_images_the_mean_tells_nothing():
+    two = np.ones((2, 3), np.float32)
+    space = neighbors.choose_space(two, "centred", None)
+    assert (space.similarity, space.limit, space.expected) == ("cosine", 0.95, None)
+    assert not space.origin.any()
+    assert neighbors.choose_space(two, "centred", 0.5).limit == 0.5
+
+
+def test_features_that_are_all_equal_have_a_limit_all_the_same():
+    space = neighbors.choose_space(np.ones((60, 4), np.float32), "centred", None)
+    assert 0 < space.limit <= 1

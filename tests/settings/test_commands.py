@@ -13,7 +13,8 @@ from simclr_tf.settings.commands import Neighbors
 def test_defaults():
     config = Neighbors("x.npz")
     assert (config.output, config.query, config.checkpoint) == (None, None, None)
-    assert (config.num_neighbors, config.duplicate_similarity) == (10, 0.95)
+    assert (config.num_neighbors, config.duplicate_similarity) == (10, None)
+    assert config.similarity == "centred"
 
 
 @pytest.mark.parametrize(

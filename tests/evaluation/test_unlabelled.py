@@ -1,0 +1,53 @@
+"""The figures without labels, of encoders that know one thing about an image."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.data import any_source
+from simclr_tf.data.images import Images
+from simclr_tf.errors import InputError
+from simclr_tf.evaluation.features import Extractor
+from simclr_tf.evaluation.unlabelled import measure
+from simclr_tf.models.endpoints import FINAL_ENDPOINT, PROJECTED_ENDPOINT
+
+
+def _squares(count: int = 300, seed: int = 0) -> np.ndarray:
+    """Images of one colour each."""
+    colors = np.random.default_rng(seed).integers(60, 256, (count, 1, 1, 3))
+    return np.broadcast_to(colors, (count, 16, 16, 3)).astype(np.uint8)
+
+
+def _mean_color(images: tf.Tensor) -> dict[str, tf.Tensor]:
+    color = tf.reduce_mean(images, [1, 2])
+    return {FINAL_ENDPOINT: color - tf.reduce_mean(color, 1, keepdims=True),
+            PROJECTED_ENDPOINT: color[:, :2]}  # fmt: skip
+
+
+def _measured(encode, pixels, count=300, **optional):
+    source = any_source.as_source(pixels, channels=pixels.shape[-1])
+    images = Images(source, image_size=16, eval_batch_size=64)
+    extractor = Extractor(encode, endpoints=(FINAL_ENDPOINT,), **optional)
+    return measure(extractor, images, "train", count)
+
+
+def test_colours_alone_are_found_again_only_where_they_stay():
+    found = _measured(_mean_color, _squares(), optional=(PROJECTED_ENDPOINT,))
+    assert set(found) == {"h", "z"}
+    assert found["h"].crop_retrieval > 0.9  # equal colours apart
+    assert found["h"].retrieval < 0.2
+    assert found["h"].effective_rank < 2.05 and found["z"].rank_share > 0.6
+    assert found == _measured(_mean_color, _squares(), optional=(PROJECTED_ENDPOINT,))
+
+
+def test_without_a_head_and_with_images_in_gray():
+    """Of one channel there are no colours to change: both retrievals are of the same crops."""
+    gray = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 1)).astype(np.uint8)
+    found = _measured(lambda images: tf.reshape(images, [-1, 256]), gray, count=1000)
+    assert set(found) == {"h"}
+    assert found["h"].retrieval == found["h"].crop_retrieval
+
+
+def test_one_image_is_too_few():
+    with pytest.raises(InputError, match="at least 2 images"):
+        _measured(_mean_color, _squares(1))
