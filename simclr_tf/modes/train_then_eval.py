@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -15,11 +16,13 @@ from simclr_tf.modes import reporting
 from simclr_tf.modes.common import Export, Flags, describe_export, next_steps
 from simclr_tf.modes.evaluation import can_evaluate, evaluate_model, evaluate_step
 from simclr_tf.modes.training import Trained, train
+from simclr_tf.objectives.contrastive import loss_of_guessing
 from simclr_tf.report import table, unlabelled
 from simclr_tf.settings.run import RunConfig
+from simclr_tf.training.guessing import CONTRAST_LOSS
 
 _LOSS_ROWS = {
-    "train/contrast_loss": "Contrastive loss, last steps",
+    CONTRAST_LOSS: "Contrastive loss, last steps",
     "train/contrast_acc": "Contrastive accuracy, last steps",
     "train/distill_loss": "Distillation loss, last steps",
     "train/distill_agreement": "Agreement with the teacher, last steps",
@@ -52,12 +55,22 @@ def train_then_eval(
         num_classes=experiment.source.num_classes,
         before=("untrained encoder" if run.checkpoint is None else "before training", before),
         timings=timings,
-        losses={title: means[name] for name, title in _LOSS_ROWS.items() if name in means},
+        losses=_losses(run, means),
         places=_places(run.model_dir, global_step),
     )
     experiment.job.say("")
     experiment.job.say(table.format_table(rows, f"{experiment.source.name}, {global_step} steps"))
     experiment.job.say(f"\n{next_steps(run.model_dir, bool(metrics))}")
+
+
+def _losses(run: RunConfig, means: Mapping[str, float]) -> dict[str, float]:
+    """The figures of the last steps, and the loss of guessing to compare with."""
+    found = {title: means[name] for name, title in _LOSS_ROWS.items() if name in means}
+    guess = loss_of_guessing(run.objective, run.train.train_batch_size)
+    if CONTRAST_LOSS in means and guess is not None:
+        found = {_LOSS_ROWS[CONTRAST_LOSS]: means[CONTRAST_LOSS],
+                 "Contrastive loss of guessing": guess, **found}  # fmt: skip
+    return found
 
 
 def _metrics_before(trained: Trained) -> dict[str, float]:

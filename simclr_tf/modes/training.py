@@ -33,6 +33,7 @@ from simclr_tf.models.roles import describe_roles
 from simclr_tf.modes import reporting
 from simclr_tf.modes.common import Export, Flags, write_export
 from simclr_tf.modes.evaluation import inference
+from simclr_tf.objectives.contrastive import loss_of_guessing
 from simclr_tf.progress import Progress
 from simclr_tf.report import page, views
 from simclr_tf.settings import by_name
@@ -41,6 +42,7 @@ from simclr_tf.training import checkpoints, loggers, loop, run_config
 from simclr_tf.training.callbacks import Callbacks
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.fit import Fit
+from simclr_tf.training.guessing import Guessing
 from simclr_tf.training.memory import peak_memory
 from simclr_tf.training.run_lock import lock_run
 from simclr_tf.training.summaries import Summaries
@@ -283,6 +285,9 @@ class _Training:
         self._callbacks: Callbacks | None = None
         if experiment.given.callbacks:
             self._callbacks = Callbacks(experiment.given.callbacks, fit.model, fit.plan.lengths)
+        run, plan = experiment.run, fit.plan
+        guess = loss_of_guessing(run.objective, plan.batch_size) if run.model.pretrains else None
+        self._guessing = Guessing(guess, plan.steps)
         self._bar: Progress
 
     def run(self) -> dict[str, float]:
@@ -349,6 +354,8 @@ class _Training:
 
     def _on_summary(self, at: int, values: Mapping[str, float]) -> None:
         self._means.update(values)
+        if note := self._guessing.note(at, values):
+            self._bar.note(note)
         if self._callbacks is not None:
             with self._saving_first(at, values):
                 self._callbacks.summary(at, values)

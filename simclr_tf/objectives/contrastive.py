@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from simclr_tf.objectives.blocked import contrastive_loss
@@ -43,3 +45,16 @@ def objective_of_views(
         output = nt_xent(hidden_a, hidden_b, tau, norm, other_view_only=True)
         return with_metrics(output.loss, output)
     return contrastive_loss(hidden_a, hidden_b, tau, norm, config.loss_block_size)
+
+
+def loss_of_guessing(config: ObjectiveConfig, batch_size: int) -> float | None:
+    """NT-Xent's loss where all pairs of views are equally similar; None for the other losses.
+
+    Args:
+        config: The loss and its settings.
+        batch_size: Images of a step, over all replicas.
+    """
+    if config.objective != "nt_xent":
+        return None
+    candidates = batch_size if config.negatives == "other_view" else 2 * batch_size - 1
+    return 2 * math.log(candidates)  # of both directions

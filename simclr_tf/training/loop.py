@@ -16,6 +16,7 @@ from simclr_tf.errors import InputError, RunError
 from simclr_tf.job import Job
 from simclr_tf.progress import Progress
 from simclr_tf.training.coordination import coordinate, is_worker_loss
+from simclr_tf.training.guessing import CONTRAST_LOSS
 from simclr_tf.training.lengths import Lengths
 from simclr_tf.training.means import Means
 from simclr_tf.training.step import Computed, Step, any_replica
@@ -26,8 +27,7 @@ _MAX_STEPS_PER_CALL = 100
 
 # What a person watches: the first of these losses that the run has, then the accuracies.
 # Distillation may weigh the labels' loss with 0, so its own comes before.
-_CONTRAST_LOSS = "train/contrast_loss"
-_LOSSES = ("train/distill_loss", _CONTRAST_LOSS, "train/supervised_loss")
+_LOSSES = ("train/distill_loss", CONTRAST_LOSS, "train/supervised_loss")
 _ACCURACIES = {
     "contrast_acc": "train/contrast_acc",
     "distill_agreement": "train/distill_agreement",
@@ -155,7 +155,7 @@ class _Health:
         if self._count > self._most or not taken.bad:
             skipped = f", after {self._most} such steps were skipped" if self._most else ""
             advice = "lower --learning_rate"
-            if _CONTRAST_LOSS in values:
+            if CONTRAST_LOSS in values:
                 advice += " or raise --temperature"
             raise NonFiniteLossError(
                 "loss and gradients must stay finite. Received: NaN or infinity in "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,7 @@ import tensorflow as tf
 from simclr_tf.config import ObjectiveConfig
 from simclr_tf.errors import InputError
 from simclr_tf.objectives import pairwise
-from simclr_tf.objectives.contrastive import objective_of_views
+from simclr_tf.objectives.contrastive import loss_of_guessing, objective_of_views
 from simclr_tf.objectives.nt_xent import nt_xent
 
 VIEWS = tuple(np.random.default_rng(i).normal(size=(6, 4)).astype(np.float32) for i in range(2))
@@ -104,3 +106,15 @@ def test_gradients_reach_both_views():
             tape.watch([a, b])
             loss = objective_of_views(a, b, ObjectiveConfig(objective=objective)).loss
         assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, [a, b]))
+
+
+@pytest.mark.parametrize(
+    ("config", "candidates"),
+    [(ObjectiveConfig(), 11), (ObjectiveConfig(negatives="other_view"), 6)],
+)
+def test_the_loss_of_guessing_is_that_of_equal_vectors(config, candidates):
+    ones = tf.ones((6, 4))
+    guess = loss_of_guessing(config, 6)
+    assert guess == pytest.approx(2 * math.log(candidates))
+    assert float(objective_of_views(ones, ones, config).loss) == pytest.approx(guess)
+    assert loss_of_guessing(ObjectiveConfig("nt_logistic", temperature=1.0), 6) is None
