@@ -207,7 +207,7 @@ _SCOREBOARD = {
 }
 _RETRIEVAL = {
     "output": "File to write: embeddings (.parquet, .npz), or the picture of neighbors (.png; "
-    "default: beside EMBEDDINGS, as STEM.neighbors.png).",
+    "default: beside EMBEDDINGS, as STEM.neighbors.png, or STEM.duplicates.png).",
     "embeddings": "File of embeddings to search.",
     "query": "Image file, or id in --embeddings. Default: near-duplicates of the whole file.",
     "num_neighbors": "Neighbours to show.",

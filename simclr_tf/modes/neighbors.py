@@ -33,7 +33,6 @@ from simclr_tf.settings.commands import Neighbors
 from simclr_tf.text import printable_name
 
 # In the text.
-_LISTED_DUPLICATES = 20  # or num_neighbors, if that is more
 _LISTED_GROUPS, _LISTED_OF_GROUP = 20, 10
 # In the picture.
 _PICTURED_NEIGHBORS = 50
@@ -79,7 +78,8 @@ def neighbors(command: Neighbors, say: Say = console.say) -> str | None:
     assert embeddings is not None  # else refused
     check_local(embeddings, "embeddings")
     check_length(embeddings, "embeddings")
-    target = _picture_path(embeddings, command.output)
+    kind = "duplicates" if query is None else "neighbors"
+    target = _picture_path(embeddings, command.output, kind)
     content = _moved(read_embeddings(embeddings), command.image_folder)
     say(_describe(embeddings, content))
     _say_absent(content, say)
@@ -108,9 +108,9 @@ def _space(command: Neighbors, content: Embeddings, say: Say) -> search.Space:
     return space
 
 
-def _picture_path(embeddings: str, output: str | None) -> str:
+def _picture_path(embeddings: str, output: str | None, kind: str) -> str:
     if output is None:
-        target = os.path.expanduser(os.path.splitext(embeddings)[0] + ".neighbors.png")
+        target = os.path.expanduser(f"{os.path.splitext(embeddings)[0]}.{kind}.png")
     else:
         require(output.lower().endswith(".png"), "output", "must end in .png with mode=neighbors",
                 output)  # fmt: skip
@@ -265,13 +265,14 @@ def _show_nearest(
         return False
     limit = space.limit - search.ROUNDING
     num_duplicates = int((similarities[order] >= limit).sum())
-    listed = order[: max(num_neighbors, min(num_duplicates, _LISTED_DUPLICATES))]
+    listed = order[:num_neighbors]
     say(f"nearest to {printable_name(query.name)}:")
     for rank, index in enumerate(listed, start=1):
         mark = "  near-duplicate" if rank <= num_duplicates else ""
         say(f"{rank:4}  {similarities[index]:.3f}  {_named(content, index)}{mark}")
     if num_duplicates > len(listed):
-        say(f"      ... and {num_duplicates - len(listed):,} more")
+        more = _count(num_duplicates - len(listed), "more near-duplicate")
+        say(f"      ... and {more} (--num_neighbors)")
     at_least = f"(similarity of at least {space.limit:.4g})"
     duplicates = f"{_count(num_duplicates, 'near-duplicate')} {at_least}"
     say(duplicates)

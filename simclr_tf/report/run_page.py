@@ -84,7 +84,7 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
         charts=run.shown(
             "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[Markup]()
         ),
-        scoreboard=sections.scoreboard(run.metrics),
+        scoreboard=sections.scoreboard(run.metrics, None if names is None else len(names)),
         verdict=verdict.of_metrics(run.metrics),
         quality=unlabelled.shown(run.metrics),
         chance=format_percent(1 / len(names)) if names else None,
@@ -115,7 +115,10 @@ def address(folder: str, path: str, place: str | None) -> str:
 
 
 def _command(run: RunRecord) -> str | None:
-    return command.command_line(run.config, run.flags) if run.config else None
+    if not run.config:
+        return None
+    folder = f"{str(run.config.get('model_dir', run.folder)).rstrip('/')}_again"
+    return command.command_line({**run.config, "model_dir": folder}, run.flags)
 
 
 def _predictions(run: RunRecord) -> dict[str, Any] | None:

@@ -179,10 +179,12 @@ def confusion(
                        "count": int(counts[i])} for i in largest]}  # fmt: skip
 
 
-def scoreboard(metrics: Mapping[str, float]) -> list[dict[str, str]]:
+def scoreboard(
+    metrics: Mapping[str, float], num_classes: int | None = None
+) -> list[dict[str, str]]:
     """Accuracies of an evaluation beside those of the untrained encoder, as text."""
     rows = []
-    for name in accuracies.ordered(metrics):
+    for name in accuracies.ordered(metrics, num_classes):
         before = metrics.get(name.replace("eval/", "untrained/", 1))
         rows.append({"title": accuracies.title(name), "value": format_percent(metrics[name]),
                      "before": "" if before is None else format_percent(before)})  # fmt: skip
@@ -208,5 +210,9 @@ def _nearest(features: np.ndarray, count: int) -> np.ndarray:
 def _agreement(found: np.ndarray, labels: np.ndarray) -> float | None:
     known = labels >= 0
     if not known.any() or not found.size:
+        return None
+    classes, counts = np.unique(labels[known], return_counts=True)
+    known &= np.isin(labels, classes[counts > 1])  # one image alone has no neighbour of its class
+    if not known.any():
         return None
     return float(np.mean(labels[found[known]] == labels[known, None]))

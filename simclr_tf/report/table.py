@@ -57,9 +57,9 @@ def summary_rows(
     """
     require(num_classes is None or num_classes >= 1, "num_classes", "must be at least 1",
             num_classes)  # fmt: skip
-    rows = _accuracy_rows(metrics)
+    rows = _accuracy_rows(metrics, num_classes)
     if before is not None:
-        rows += _accuracy_rows(before[1], f", {before[0]}")
+        rows += _accuracy_rows(before[1], num_classes, f", {before[0]}")
     if num_classes is not None:
         rows.append(("Chance", format_percent(1 / num_classes)))
     rows += [(name, f"{value:.3f}") for name, value in (losses or {}).items()]
@@ -67,9 +67,11 @@ def summary_rows(
     return rows + list((places or {}).items())
 
 
-def _accuracy_rows(metrics: Mapping[str, float], suffix: str = "") -> list[Row]:
+def _accuracy_rows(
+    metrics: Mapping[str, float], num_classes: int | None, suffix: str = ""
+) -> list[Row]:
     return [(accuracies.title(name) + suffix, format_percent(metrics[name]))
-            for name in accuracies.ordered(metrics)]  # fmt: skip
+            for name in accuracies.ordered(metrics, num_classes)]  # fmt: skip
 
 
 def _markdown_row(row: Row) -> str:

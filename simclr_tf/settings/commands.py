@@ -115,9 +115,9 @@ class Neighbors:
             file; a group is a connected chain of similar pairs.
         checkpoint: The encoder that embeds an image file; it must be that of the embeddings. Where
             they say that it lay is shown and never opened, as a file may name anything.
-        output: The picture, `.png`; None writes `<stem>.neighbors.png` beside `embeddings`.
-        num_neighbors: At most so many neighbours; near-duplicates of the query beyond them are
-            listed as well, up to 20 in all.
+        output: The picture, `.png`; None writes `<stem>.neighbors.png`, or `<stem>.duplicates.png`
+            without a query, beside `embeddings`.
+        num_neighbors: At most so many neighbours; near-duplicates beyond them are counted.
         similarity: `centred` is the cosine of embeddings seen from their mean, around 0 for unlike
             images; `cosine` that of the embeddings themselves, which with many encoders is large
             for any two. Of fewer than 50 images the mean tells little: it is `cosine` then.

@@ -17,3 +17,9 @@ def test_words():
     for name in ("eval/other", "eval/knn_20", "eval/knn_x_accuracy", "accuracy",
                  f"eval/knn_{'9' * 5000}_accuracy"):  # fmt: skip
         assert accuracies.title(name) == name
+
+
+def test_of_few_classes_there_is_no_top_5():
+    metrics = {"eval/label_top_1_accuracy": 0.5, "eval/label_top_5_accuracy": 1.0}
+    assert accuracies.ordered(metrics, 5) == ["eval/label_top_1_accuracy"]
+    assert accuracies.ordered(metrics, 6) == accuracies.ordered(metrics) == list(metrics)

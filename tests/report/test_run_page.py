@@ -15,6 +15,7 @@ from simclr_tf.report.run_record import read_run
 
 from .conftest import made_up_examples
 from .test_run_record import PARTS
+from .test_unlabelled import METRICS
 
 _VOID = {"meta", "link", "img", "br", "path", "circle", "use", "rect"}
 
@@ -211,3 +212,21 @@ def test_the_best_predictions_are_shown(run_folder):
     run = read_run(run_folder())
     assert run_page.preferred(run.predictions)[0] == "eval/linear_probe_accuracy"
     assert run_page.preferred(None) is None
+
+
+def test_the_verdict_without_labels_and_a_map_of_pictures(run_folder):
+    folder = run_folder()
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**result, **METRICS}))
+    made_up_examples()._replace(labels=kept.no_classes(30)).write(str(folder))
+    text = (folder / run_page.write_report(folder)).read_text()
+    words = " ".join(" ".join(_outline(text).words).split())
+    assert "healthy A view finds its image in 12.2%" in words
+    assert "Finds the other view among 256" in words and text.count('<use href="#sheet"') == 30
+
+
+def test_the_command_trains_anew_and_does_not_resume(run_folder):
+    folder = run_folder()
+    text = (folder / run_page.write_report(folder)).read_text()
+    words = "".join(_outline(text).words)
+    assert f"--model_dir={folder}_again" in words and f"--model_dir={folder} " not in words

@@ -35,6 +35,19 @@ def test_few_or_unlabeled_examples():
     assert {point.color for point in points} == {"none"} and points[0].text == "no label"
 
 
+def test_a_class_of_one_image_counts_for_no_share():
+    examples = made_up_examples(count=13, classes=3)
+    alone = examples._replace(labels=np.where(np.arange(13) == 12, 3, examples.labels))
+    unit = alone.now / np.linalg.norm(alone.now, axis=1, keepdims=True)
+    same = []
+    for i in range(12):
+        others = sorted((j for j in range(13) if j != i), key=lambda j, i=i: -unit[i] @ unit[j])
+        same += [alone.labels[j] == alone.labels[i] for j in others[:6]]
+    assert sections.neighborhoods(alone, None).now == pytest.approx(np.mean(same))
+    only_one_each = examples._replace(labels=np.arange(13))
+    assert sections.neighborhoods(only_one_each, None).now is None
+
+
 def test_points_fill_the_map_and_tell_the_class():
     points = sections.embedding_points(made_up_examples(), ["a", "b", "c"])
     width, height = sections.map_size()
