@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from simclr_tf import cluster
-from simclr_tf.settings import by_name, overrides, recipes
+from simclr_tf.settings import by_name, commands, overrides, recipes
 from simclr_tf.settings.run import RunConfig
-
-_NOT_SETTINGS = ("class_names",)
 
 
 def command_line(config: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
@@ -23,8 +21,11 @@ def command_line(config: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
     name = flags.get("recipe")
     if name not in recipes.recipe_names():  # a file of somebody's, which may have changed
         name = None
-    given = changes(config, name)
-    words = ["python", "run.py", f"--mode={flags.get('mode') or 'train'}"]
+    mode = str(flags.get("mode") or "train")
+    known = {**_usual(name), **config}
+    read = commands.reads(mode) - commands.idle(mode, known).keys()  # others may be refused
+    given = {key: value for key, value in changes(config, name).items() if key in read}
+    words = ["python", "run.py", f"--mode={mode}"]
     words += [f"--recipe={name}"] if name else []
     words += [f"--{key}={value}" for key, value in given.items()]
     return shlex.join(words)
@@ -61,7 +62,7 @@ def changes(config: Mapping[str, Any], recipe: str | None = None) -> dict[str, A
     found = {
         key: value
         for key, value in cluster.of_now(config).items()
-        if key not in _NOT_SETTINGS and value not in (None, usual.get(key))
+        if key in usual and value not in (None, usual[key])
     }
     default = _usual(None)
     for key in overrides.switched_off(usual, found):  # as in the recipe, and given beside it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ import tensorflow as tf
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation import verdict
+from simclr_tf.flags import parsing
 from simclr_tf.modes import evaluation, reporting, training
-from simclr_tf.report import curves, kept, run_page
+from simclr_tf.report import command, curves, kept, run_page
+from simclr_tf.settings import by_name, commands
 from simclr_tf.weights import stored
 from tests.eager import eagerly
 
@@ -47,6 +50,16 @@ def test_it_is_written_at_checkpoints_and_at_the_end(trained):
     assert [start["step"] for start in about["starts"]] == [0]
     assert about["starts"][0]["devices"] == "one CPU"
     assert (folder / "projector_config.pbtxt").is_file()
+
+
+def test_the_command_of_the_page_can_be_typed(trained):
+    """What a run records beside its settings is no flag."""
+    folder, _, _ = trained
+    config = json.loads((folder / "config.json").read_text())
+    words = shlex.split(command.command_line(config, {"mode": "train"}))[2:]
+    again = by_name.flatten(parsing.parse_command_line(words).config)
+    counts = commands.reads("train") - commands.idle("train", config).keys()
+    assert {name: again[name] for name in counts if name in again}.items() <= config.items()
 
 
 def test_examples_are_of_the_untrained_and_the_trained_encoder(trained, module_settings):

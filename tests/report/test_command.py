@@ -6,7 +6,7 @@ import pytest
 
 from simclr_tf.flags import parsing, subcommands
 from simclr_tf.report.command import changes, command_line, next_commands, plain
-from simclr_tf.settings import by_name, recipes
+from simclr_tf.settings import by_name, commands, recipes
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,14 @@ from simclr_tf.settings import by_name, recipes
 def test_the_command_gives_the_same_settings(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = parsing.parse_command_line(words)
-    config = {**by_name.flatten(first.config), "class_names": ["a"]}
+    config = {**by_name.flatten(first.config), "class_names": ["a"], "train_images": 7}
     command = shlex.split(command_line(config, first.flags))
     assert command[:2] == ["python", "run.py"]
     again = parsing.parse_command_line(command[2:])
-    assert again.config == first.config and again.mode == first.mode
+    values, others = (by_name.flatten(one.config) for one in (first, again))
+    counts = commands.reads(first.mode) - commands.idle(first.mode, values).keys()
+    assert {name for name in values if values[name] != others[name]}.isdisjoint(counts)
+    assert again.mode == first.mode and len(counts) > 50
 
 
 def test_only_what_differs_is_named():
