@@ -74,6 +74,7 @@ def _print(dataset: str, found: dict[str, dict[str, float]]) -> None:
 
     from simclr_tf.evaluation import verdict
     from simclr_tf.evaluation.quality import Quality
+    from simclr_tf.units import format_percent as percent
 
     def quality(run: dict[str, float], kind: str) -> Quality | None:
         names = [f"{kind} {name}" for name in Quality._fields]
@@ -87,8 +88,8 @@ def _print(dataset: str, found: dict[str, dict[str, float]]) -> None:
         h, untrained = quality(run, "trained"), quality(run, "untrained")
         assert h is not None and untrained is not None
         judged = verdict.judge(h, untrained, quality(run, "projected"))
-        print(f"| {name} | {run['kNN']:.1%} | {run['logistic regression']:.1%} "
-              f"| {h.retrieval:.1%} | {h.crop_retrieval:.1%} | {h.effective_rank:.1f} "
+        print(f"| {name} | {percent(run['kNN'])} | {percent(run['logistic regression'])} "
+              f"| {percent(h.retrieval)} | {percent(h.crop_retrieval)} | {h.effective_rank:.1f} "
               f"| {judged.kind} |")  # fmt: skip
     print("\n| rank correlation with accuracy | h | z |\n|---|---|---|")
     scores = [accuracy(run) for run in found.values()]

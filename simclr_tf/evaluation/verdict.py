@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from simclr_tf.evaluation.quality import Quality
+from simclr_tf.units import format_percent
 
 HEALTHY, LITTLE, UNTRAINED, SHORTCUT, DIMENSIONAL, COLLAPSED = (
     "healthy", "little better than untrained", "no better than untrained", "shortcut suspected",
@@ -70,12 +71,13 @@ def judge(h: Quality, untrained: Quality, z: Quality | None = None) -> Verdict:
         text = (f"images differ in few dimensions (h has {h.effective_rank:.1f}, and began with "
                 f"{untrained.effective_rank:.1f}); {_LOWER}")  # fmt: skip
         return Verdict(DIMENSIONAL, text)
-    found, before = f"{h.retrieval:.1%}", f"{untrained.retrieval:.1%}"
+    found, before = format_percent(h.retrieval), format_percent(untrained.retrieval)
     crops = h.crop_retrieval
     if crops >= _CROP_GAIN * untrained.crop_retrieval and h.retrieval < _SHARE_WITHOUT * crops:
-        text = (f"a crop finds its image in {crops:.1%} of the cases, and in {found} once colours "
-                "change: colours may be all it knows; train longer, with --color_jitter_strength "
-                "and a projection head, unless colours are what you look for")  # fmt: skip
+        text = (f"a crop finds its image in {format_percent(crops)} of the cases, and in {found} "
+                "once colours change: colours may be all it knows; train longer, with "
+                "--color_jitter_strength and a projection head, unless colours are what you look "
+                "for")  # fmt: skip
         return Verdict(SHORTCUT, text)
     gain = h.retrieval / max(untrained.retrieval, 1e-9)
     if gain < _CLEAR:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from simclr_tf.evaluation import verdict
 from simclr_tf.evaluation.quality import AMONG, Quality
+from simclr_tf.units import format_percent
 
 
 class Figure(NamedTuple):
@@ -23,16 +24,17 @@ class Figure(NamedTuple):
     before: str
 
 
+_PERCENT = "percent"
 # Name -> title and form; those that go with accuracy come first (docs/unlabelled.md).
 _SHOWN = {
-    "retrieval": (f"Finds the other view among {AMONG}, colours changed", "{:.1%}"),
-    "crop_retrieval": ("The same, colours as they are", "{:.1%}"),
+    "retrieval": (f"Finds the other view among {AMONG}, colours changed", _PERCENT),
+    "crop_retrieval": ("The same, colours as they are", _PERCENT),
     "effective_rank": ("Effective dimensions", "{:.1f}"),
     "spread": ("Spread, 1 fills the sphere", "{:.2f}"),
     "uniformity": ("Uniformity, low is spread out", "{:.2f}"),
     "alignment": ("Squared distance of two views", "{:.2f}"),
     "mean_cosine": ("Mean cosine between images", "{:.2f}"),
-    "dead_share": ("Dead dimensions", "{:.1%}"),
+    "dead_share": ("Dead dimensions", _PERCENT),
 }
 _IN_TABLE = ("retrieval", "effective_rank")
 
@@ -59,4 +61,5 @@ def table_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
 
 def _figure(name: str, now: Quality, before: Quality) -> Figure:
     title, form = _SHOWN[name]
-    return Figure(title, form.format(getattr(now, name)), form.format(getattr(before, name)))
+    shown = format_percent if form == _PERCENT else form.format
+    return Figure(title, shown(getattr(now, name)), shown(getattr(before, name)))

@@ -221,7 +221,7 @@ def test_the_verdict_without_labels_and_a_map_of_pictures(run_folder):
     made_up_examples()._replace(labels=kept.no_classes(30)).write(str(folder))
     text = (folder / run_page.write_report(folder)).read_text()
     words = " ".join(" ".join(_outline(text).words).split())
-    assert "healthy A view finds its image in 12.2%" in words
+    assert "healthy A view finds its image in 12.2 %" in words
     assert "Finds the other view among 256" in words and text.count('<use href="#sheet"') == 30
 
 

@@ -9,8 +9,8 @@ METRICS = verdict.figures({"h": TRAINED, "z": PROJECTED, "untrained": UNTRAINED}
 
 def test_figures_stand_beside_those_of_the_untrained_encoder():
     first, *_, last = unlabelled.shown(METRICS)
-    assert (first.now, first.before) == ("12.2%", "2.7%") and "colours changed" in first.title
-    assert last == ("Dead dimensions", "16.0%", "8.0%")
+    assert (first.now, first.before) == ("12.2 %", "2.7 %") and "colours changed" in first.title
+    assert last == ("Dead dimensions", "16.0 %", "8.0 %")
     assert unlabelled.shown({"eval/knn_20_accuracy": 0.5}) == []
 
 
