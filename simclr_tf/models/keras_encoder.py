@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -116,6 +117,21 @@ class KerasEncoder(keras.Model):
     def image_scale(self) -> float:
         """What the images in [0, 1] are multiplied with."""
         return _BYTES if _rescales_bytes(self.body) else 1.0
+
+    def unreached(self) -> list[str]:
+        """Names of trainable variables that a loss of the features has no gradient for.
+
+        Outside graphs; takes a forward and a backward pass of two random images, and changes
+        nothing.
+        """
+        images = np.random.default_rng(0).uniform(size=(_PROBED, *self.example_shape))
+        variables = self.trainable_variables
+        with tf.GradientTape() as tape:
+            features = self(tf.constant(images, tf.float32), training=False)[FINAL_ENDPOINT]
+            total = tf.reduce_sum(tf.cast(features, tf.float32) ** 2)
+        gradients = tape.gradient(total, variables)
+        return [one.name for one, gradient in zip(variables, gradients, strict=True)
+                if gradient is None]  # fmt: skip
 
     def freeze(self, after_block: int) -> None:
         """4 fixes parameters and statistics of the whole encoder, -1 of nothing."""

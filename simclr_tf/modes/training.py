@@ -18,7 +18,7 @@ from simclr_tf import console, run_folder
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.console import Say
 from simclr_tf.data import samples, subset
-from simclr_tf.errors import require_choice
+from simclr_tf.errors import require, require_choice
 from simclr_tf.evaluation import verdict
 from simclr_tf.evaluation.evaluate import EVAL_METRICS
 from simclr_tf.evaluation.features import Extractor
@@ -229,6 +229,13 @@ def _about_encoder(model: Network, job: Job) -> list[str]:
     lines = []
     if encoder.image_scale != 1:
         lines.append(f"{encoder.body.name} divides bytes: it gets its images times 255")
+    unreached = encoder.unreached() if job.replicas == 1 else []
+    if unreached:
+        count = len(encoder.trainable_variables)
+        require(len(unreached) < count, "encoder", "must have features that depend on its "
+                "trainable variables, with a gradient", encoder.body.name)  # fmt: skip
+        lines.append(f"note: {len(unreached)} of {count} variables of {encoder.body.name} get no "
+                     f"gradient and stay as they are: {', '.join(unreached[:3])}")  # fmt: skip
     norms = [one for one in encoder.body.submodules
              if isinstance(one, keras.layers.BatchNormalization)]  # fmt: skip
     if norms and job.replicas > 1:

@@ -35,6 +35,8 @@ from simclr_tf.training.means import Means, metric_names
 from simclr_tf.training.step import UpdateStep
 
 _NO_CLASS = "labels must name classes"
+_BYTES = "views must lie in [0, 1]"
+_MOST = 2.0  # of a view: bicubic kernels overshoot a little
 _NOT_FINITE = "loss and gradients must stay finite"
 _VIEWS = ("view_0", "view_1")
 
@@ -277,6 +279,9 @@ class SimCLR(Network):
             if isinstance(error, tf.errors.InvalidArgumentError) and _NO_CLASS in str(error):
                 raise InputError("dataset", f"must have labels below {self.num_classes}, the "
                                  "number of classes", "a label above them") from None  # fmt: skip
+            if isinstance(error, tf.errors.InvalidArgumentError) and _BYTES in str(error):
+                raise InputError("dataset", "must have views of floats in [0, 1]",
+                                 f"values above {_MOST:g}") from None  # fmt: skip
             raise
 
     def _batch(self, data: Any) -> Batch:
@@ -314,6 +319,12 @@ class SimCLR(Network):
             ready = f"distortion_{name[-1]}" not in batch
             require(not ready or view.dtype.is_floating, "dataset",
                     f"must have floats in [0, 1] as {name}", view.dtype.name)  # fmt: skip
+            if ready:
+                largest = tf.reduce_max(view)  # what is not finite is found in the loss
+                most = tf.where(tf.math.is_finite(largest), tf.constant(_MOST, view.dtype), largest)
+                check = tf.debugging.Assert(~(largest > most), [_BYTES])
+                with tf.control_dependencies([] if check is None else [check]):
+                    batch[name] = tf.identity(view)
         return batch
 
 

@@ -117,6 +117,21 @@ def test_the_quality_of_the_features_beside_the_untrained_ones(run):
     assert len(lines) == 11 and lines[-1] == str(found.verdict)
 
 
+class Cut(keras.layers.Layer):
+    """A layer that lets no gradient through."""
+
+    def call(self, inputs):
+        return tf.stop_gradient(inputs)
+
+
+def test_an_encoder_that_can_not_learn_is_refused_before_training(tmp_path):
+    images = keras.Input((SIZE, SIZE, 5))
+    rounded = keras.Model(images, Cut()(keras.layers.Conv2D(8, 3)(images)), name="rounded")
+    with pytest.raises(InputError, match="must have features that depend on its trainable var"):
+        train(str(tmp_path / "run"), rounded)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_is_killed_goes_on_bit_by_bit(run, tmp_path):
     folder = tmp_path / "cells"
     shutil.copytree(run.folder, folder)

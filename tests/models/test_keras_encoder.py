@@ -123,3 +123,23 @@ def test_what_can_be_no_encoder_is_refused_in_one_line(make, text):
 def test_images_are_floats():
     with pytest.raises(ValueError, match="images must be floats"):
         KerasEncoder(small(), 8)(tf.zeros([1, 8, 8, 3], tf.uint8))
+
+
+def _with_a_dead_end():
+    images = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, name="reached")(images)
+    cut = layers.Lambda(tf.stop_gradient)(layers.Conv2D(4, 3, name="cut")(images))
+    return keras.Model(images, layers.GlobalAveragePooling2D()(layers.Add()([x, cut])))
+
+
+def test_variables_without_a_gradient_are_found_and_nothing_changes():
+    encoder = KerasEncoder(_with_a_dead_end(), 16)
+    before = [variable.numpy() for variable in encoder.variables]
+    assert encoder.unreached() == ["cut/kernel:0", "cut/bias:0"]
+    norm = keras.Sequential([layers.Conv2D(4, 3), layers.BatchNormalization()])
+    statistics = KerasEncoder(norm, 16)
+    kept = [variable.numpy() for variable in statistics.variables]
+    assert statistics.unreached() == []
+    for model, values in ((encoder, before), (statistics, kept)):
+        for variable, value in zip(model.variables, values, strict=True):
+            np.testing.assert_array_equal(variable, value)

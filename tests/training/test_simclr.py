@@ -253,6 +253,13 @@ def test_labels_that_name_no_class_are_refused_in_one_line(change, said):
         made.fit(data, verbose=0)
 
 
+def test_views_of_bytes_as_floats_are_refused():
+    made = model()
+    made.compile("sgd")
+    with pytest.raises(InputError, match=r"floats in \[0, 1\]. Received: 'values above 2'"):
+        made.fit(pairs(lambda a, b, label: (a, b * 255)), verbose=0)
+
+
 def test_a_loss_that_is_not_finite_ends_it():
     made = model()
     made.compile("sgd")
