@@ -23,7 +23,9 @@ SETTINGS = {
     for config_class in CLASSES
     for name, hint, _ in by_name.setting_fields(config_class)
 }
-NUMBERS = [name for name, (_, hint) in SETTINGS.items() if hint in (int, float, int | None)]
+NUMBERS = [
+    name for name, (_, hint) in SETTINGS.items() if hint in (int, float, int | None, float | None)
+]
 LIMITS = {
     name: limits
     for name, (config_class, _) in SETTINGS.items()
