@@ -89,6 +89,8 @@ def test_a_run_of_two_workers_is_one_run(tmp_path, capsys):
     together = json.loads((folder / "result.json").read_text())
     for name, value in alone.items():
         assert together[name] == pytest.approx(value, abs=1e-6), name
+    # Both looked at the encoder without labels; the chief alone says what came of it.
+    assert together["quality/h_effective_rank"] > 1 and "without labels: " in log(folder, 0)
 
 
 def test_a_job_survives_the_end_of_any_worker(tmp_path):
