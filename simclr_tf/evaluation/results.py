@@ -59,6 +59,32 @@ def write_results(
     return result
 
 
+def add_figures(
+    model_dir: str | os.PathLike[str],
+    figures: Mapping[str, float],
+    global_step: int,
+    say: Say = print,
+) -> None:
+    """Adds the figures without labels to the result files of a step, each atomically.
+
+    What evaluations of the step have written stays; a `result.json` of another step is replaced, if
+    that is an earlier one.
+
+    Args:
+        model_dir: The run directory, local or remote.
+        figures: From `verdict.figures`.
+        global_step: Step of the checkpoint that was looked at.
+        say: Receives a note where a damaged file was set aside.
+    """
+    for name in (f"result_{int(global_step)}.json", run_folder.RESULT):
+        path = os.path.join(os.fspath(model_dir), name)
+        found = find_or_set_aside(path, say, _KINDS)
+        step = found.get("global_step") or 0
+        if step <= int(global_step):
+            kept = found if step == int(global_step) else {}
+            write_json(path, {**kept, **figures, "global_step": int(global_step)})
+
+
 def write_protocol(
     folder: str | os.PathLike[str],
     name: str,

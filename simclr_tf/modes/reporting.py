@@ -130,7 +130,7 @@ class Reporter:
         found = {} if self._last is None else self._last[1]
         if self._chief:
             if found:
-                results.write_results(self._folder, found, step, self._say)
+                results.add_figures(self._folder, found, step, self._say)
             self._write(step)
         return found
 
@@ -167,7 +167,7 @@ class Reporter:
         if self._before is None:
             self._before = _extract(experiment, self._first())
         found = _extract(experiment, self._encoder)
-        self._last = step, self._quality(step)
+        self._last = step, self._quality()
         if not self._chief:
             return
         labels = found.labels
@@ -197,7 +197,7 @@ class Reporter:
                                       labels if one_label else None, named, images,
                                       name="examples")  # fmt: skip
 
-    def _quality(self, step: int) -> dict[str, float]:
+    def _quality(self) -> dict[str, float]:
         """The figures without labels; {} where there are none to measure."""
         run, images = self._experiment.run, self._experiment.images_with_labels
         split = _split(self._experiment)

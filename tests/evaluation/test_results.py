@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simclr_tf.errors import InputError
-from simclr_tf.evaluation.results import is_same, write_protocol, write_results
+from simclr_tf.evaluation.results import add_figures, is_same, write_protocol, write_results
 
 METRICS = {"eval/label_top_1_accuracy": np.float32(0.5), "eval/regularization_loss": 0.25}
 
@@ -93,3 +93,24 @@ def test_a_damaged_result_file_is_set_aside_and_said(tmp_path, damage):
     ]  # fmt: skip
     for name in ("result.json.damaged", "result.json.damaged-2"):
         assert (tmp_path / name).read_text() == damage
+
+
+def test_figures_without_labels_stand_beside_the_metrics_of_their_step(tmp_path):
+    def read(name):
+        return json.loads((tmp_path / name).read_text())
+
+    figures, metrics = {"quality/h_retrieval": 0.5}, {"eval/knn_20_accuracy": 0.25}
+    add_figures(tmp_path, figures, 10)
+    assert read("result.json") == {**figures, "global_step": 10}
+    write_results(tmp_path, metrics, 10)
+    both = {**figures, **metrics, "global_step": 10}
+    assert read("result.json") == both
+    add_figures(tmp_path, figures, 10)  # a finished run that is started again
+    assert read("result.json") == both
+    assert read("result_10.json") == both
+    write_results(tmp_path, metrics, 20)  # another encoder, whose figures nobody knows
+    assert read("result.json") == {**metrics, "global_step": 20}
+    add_figures(tmp_path, figures, 10)  # an older one changes nothing
+    assert read("result.json") == {**metrics, "global_step": 20}
+    add_figures(tmp_path, figures, 30)
+    assert read("result.json") == {**figures, "global_step": 30}
