@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from simclr_tf import run_folder, startup
 from simclr_tf.console import BAD_INPUT, FAILED, INTERRUPTED, run_command, say
@@ -13,9 +14,17 @@ from simclr_tf.errors import InputError, describe_failure, one_line
 from simclr_tf.files import check_length, check_reachable, is_remote, require_ours
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process."""
+        self.exit(BAD_INPUT, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+
+
 def main(words: Sequence[str], program: str = "simclr_tf.report") -> int:
     """Runs the command line; returns the exit status. Errors begin with the program's name."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m simclr_tf.report" if program == "simclr_tf.report" else program,
         description="Writes the report of a run anew, or a page that compares several runs.",
     )

@@ -89,3 +89,12 @@ def test_every_end_is_one_line(error, status, said, run_folder, monkeypatch, cap
     monkeypatch.setattr("simclr_tf.report.run_page.write_report", end)
     assert main([str(run_folder())]) == status
     assert capsys.readouterr().err == f"simclr_tf.report: error: {said}\n"
+
+
+@pytest.mark.parametrize(("words", "said"), [([], "RUN"), (["a", "--colour=1"], "--colour=1")])
+def test_words_that_it_does_not_know_are_one_line(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1
+    assert error.startswith("python -m simclr_tf.report: error: ") and said in error
