@@ -38,7 +38,7 @@ from simclr_tf.progress import Progress
 from simclr_tf.report import page, views
 from simclr_tf.settings import by_name
 from simclr_tf.settings.run import RunConfig
-from simclr_tf.training import checkpoints, loggers, loop, run_config
+from simclr_tf.training import checkpoints, estimate, loggers, loop, run_config
 from simclr_tf.training.callbacks import Callbacks
 from simclr_tf.training.coordination import naming_lost_worker
 from simclr_tf.training.fit import Fit
@@ -218,6 +218,10 @@ def _start(experiment: Experiment) -> Fit:
         f"{plan.num_examples} images, {plan.lengths.steps_per_epoch} steps of "
         f"{plan.batch_size} an epoch, {plan.steps} steps on {job}"
     )
+    views = plan.steps * plan.batch_size * experiment.task.num_views
+    size, channels = experiment.run.data.image_size, experiment.images.channels
+    if long := estimate.note(model, size, channels, views, job):
+        job.say(long)
     return fit
 
 
