@@ -67,20 +67,22 @@ def view_batches(images: Images, split: str, count: int, recipe: ViewRecipe) -> 
     Args:
         images: Whose they are.
         split: A split expression.
-        count: Images, at least as many as there are replicas; at most a batch less is taken.
+        count: Images, at least as many as there are replicas; a few less are taken where they can't
+            be divided into equal batches.
         recipe: Of the views.
 
     Returns:
         For each view of an image the batches with it, in one order of images, `{"image": ...}`.
     """
     replicas = images.job.replicas
-    batch = min(images.eval_batch_size, count // replicas * replicas)
+    batches_in_all = -(-count // images.eval_batch_size)
+    batch = count // batches_in_all // replicas * replicas
     stream, maker = pipeline.Stream(split, batch), recipe.maker(compiled=False)
 
     def of_view(name: str) -> Batches:
         def batches(part: Part) -> tf.data.Dataset:
             made = pipeline.train_batches(images.source, stream, maker, part=part)
-            steps = count // batch * (part.replicas // part.count)
+            steps = batches_in_all * (part.replicas // part.count)
             return made.take(steps).map(lambda shown: {"image": shown[name]})
 
         return batches

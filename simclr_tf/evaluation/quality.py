@@ -43,6 +43,7 @@ class Quality(NamedTuple):
             the second views of `AMONG` images (or of all, where they are fewer).
         crop_retrieval: The same for views that are crops and no more: what colours alone give away
             is found here and not in `retrieval`.
+        num_images: M, the images whose views were compared.
     """
 
     effective_rank: float
@@ -54,6 +55,7 @@ class Quality(NamedTuple):
     alignment: float
     retrieval: float
     crop_retrieval: float
+    num_images: int
 
 
 Pair: TypeAlias = tuple[np.ndarray, np.ndarray]  # (M, D) of the first and second views of M images
@@ -97,6 +99,7 @@ def quality(features: np.ndarray, views: Pair, crops: Pair) -> Quality:
         alignment=float(((one - other) ** 2).sum(axis=1).mean()),
         retrieval=_retrieval(one, other),
         crop_retrieval=_retrieval(*map(_normalized, crops)),
+        num_images=len(one),
     )
 
 

@@ -16,9 +16,12 @@ HEALTHY, LITTLE, UNTRAINED, SHORTCUT, DIMENSIONAL, COLLAPSED = (
     "healthy", "little better than untrained", "no better than untrained", "shortcut suspected",
     "dimensional collapse", "collapsed",
 )  # fmt: skip
-KINDS = (HEALTHY, LITTLE, UNTRAINED, SHORTCUT, DIMENSIONAL, COLLAPSED)
+TOO_FEW = "too few images to say"
+KINDS = (HEALTHY, LITTLE, UNTRAINED, SHORTCUT, DIMENSIONAL, COLLAPSED, TOO_FEW)
 
-_SPREAD = 0.07  # of features that are nearly one point
+_FEWEST_IMAGES = 50
+_SPREAD, _LESS = 0.07, 0.8  # of features that are nearly one point; of what it was
+_NO_SPREAD = 1e-3
 _FEW_DIMENSIONS = 3.0  # effective ones of z
 _CROP_GAIN, _SHARE_WITHOUT = 2.0, 0.08  # see `judge`
 _LOWER = "lower --learning_rate, or raise --temperature"
@@ -52,15 +55,24 @@ def judge(h: Quality, untrained: Quality, z: Quality | None = None) -> Verdict:
         z: Of what the contrastive loss compares, where there is a projection head.
 
     Returns:
-        The first that holds. Collapsed: the spread of h or z is below 0.07. Dimensional collapse: z
-        has fewer than 3 effective dimensions, or h no more than before training. Shortcut
-        suspected: crops are found at least twice as often as before training, and once colours
-        change below 8 % of these are. No better, or little better, than untrained: such views are
-        found less than 1.1, or 2, times as often as before training. Else healthy.
+        The first that holds. Too few images: fewer than 50. Collapsed: the spread of z is below
+        0.07, or that of h is, and below 80 % of what it was before training. Dimensional
+        collapse: z has fewer than 3 effective dimensions, or h no more than before training.
+        Shortcut suspected: crops are found at least twice as often as before training, and once
+        colours change below 8 % of these. No better, or little better, than untrained: such views
+        are found less than 1.1, or 2, times as often as before training. Else healthy.
     """
-    spread = min(h.spread, h.spread if z is None else z.spread)
+    if h.num_images < _FEWEST_IMAGES:
+        text = f"{h.num_images} were looked at, and {_FEWEST_IMAGES} are needed"
+        return Verdict(TOO_FEW, text)
+    if max(h.spread, untrained.spread) < _NO_SPREAD:
+        text = "all images have the same features, before training too: they may be all alike"
+        return Verdict(COLLAPSED, text)
+    spread = math.inf if z is None else z.spread
+    if math.isnan(h.spread) or h.spread < min(spread, _LESS * untrained.spread):
+        spread = h.spread
     if not spread >= _SPREAD:
-        text = (f"all images have nearly the same features (spread {spread:.2f}, 1 fills the "
+        text = (f"all images have nearly the same features (spread {spread:.3f}, 1 fills the "
                 f"sphere); {_LOWER}")  # fmt: skip
         return Verdict(COLLAPSED, text)
     rank = math.inf if z is None else z.effective_rank
@@ -109,7 +121,7 @@ def measured(metrics: Mapping[str, float]) -> dict[str, Quality]:
     for of, prefix in _KINDS_OF.items():
         names = [f"{PREFIX}{prefix}{name}" for name in Quality._fields]
         if all(name in metrics for name in names):
-            found[of] = Quality(*(metrics[name] for name in names))
+            found[of] = Quality._make(metrics[name] for name in names)
     return found
 
 

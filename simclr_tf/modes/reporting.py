@@ -167,7 +167,7 @@ class Reporter:
         if self._before is None:
             self._before = _extract(experiment, self._first())
         found = _extract(experiment, self._encoder)
-        self._last = step, self._quality()
+        self._last = step, self._quality(step)
         if not self._chief:
             return
         labels = found.labels
@@ -197,14 +197,20 @@ class Reporter:
                                       labels if one_label else None, named, images,
                                       name="examples")  # fmt: skip
 
-    def _quality(self) -> dict[str, float]:
+    def _quality(self, step: int) -> dict[str, float]:
         """The figures without labels; {} where there are none to measure."""
         run, images = self._experiment.run, self._experiment.images_with_labels
         split = _split(self._experiment)
         seen = 2 * self._last_step * run.train.train_batch_size
         most = min(run.page.quality_images, max(_FEWEST_LOOKED_AT, seen // _VIEWS_PER_IMAGE))
         count = min(most, images.source.num_examples(split, "eval_split"))
-        if not run.model.pretrains or count < max(2, self._job.replicas):
+        if not run.model.pretrains or run.page.quality_images == 0:
+            return {}
+        fewest = max(2, self._job.replicas)
+        if count < fewest:
+            if self._quality_before is None and self._last_step == step:
+                self._say(f"note: {split} has {count} images, too few for figures without labels, "
+                          f"which need {fewest}")  # fmt: skip
             return {}
         with images.naming_bad_image(split, "eval_split"):
             if self._quality_before is None:
@@ -304,7 +310,9 @@ def _note_start(experiment: Experiment, step: int) -> None:
 
 def _note_step(experiment: Experiment, step: int) -> None:
     assert experiment.plan is not None
-    now = {"step": step, "total_steps": experiment.plan.steps, "updated": _now()}
+    looked_at = "training images" if experiment.eval_split is None else "test images"
+    now = {"step": step, "total_steps": experiment.plan.steps, "updated": _now(),
+           "looked_at": looked_at}  # fmt: skip
     write_json(_about_path(experiment), {**_about(experiment), **now})
 
 

@@ -32,6 +32,7 @@ from simclr_tf.report.run_record import RunRecord, read_run
 from simclr_tf.settings.model import RESNET
 from simclr_tf.units import format_percent, format_rate
 
+_LOOKED_AT = {name: name for name in ("training images", "test images")}
 _SHOWN_SETTINGS = ("dataset", "train_split", "image_size", "encoder", "resnet_depth",
                    "width_multiplier", "train_mode", "train_batch_size", "optimizer",
                    "learning_rate", "temperature", "seed")  # fmt: skip
@@ -85,6 +86,7 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
             "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[Markup]()
         ),
         scoreboard=sections.scoreboard(run.metrics, None if names is None else len(names)),
+        looked_at=_LOOKED_AT.get(str(run.about.get("looked_at")), "test images"),
         verdict=verdict.of_metrics(run.metrics),
         quality=unlabelled.shown(run.metrics),
         chance=format_percent(1 / len(names)) if names else None,

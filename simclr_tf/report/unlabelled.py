@@ -27,7 +27,7 @@ class Figure(NamedTuple):
 _PERCENT = "percent"
 # Name -> title and form; those that go with accuracy come first (docs/unlabelled.md).
 _SHOWN = {
-    "retrieval": (f"Finds the other view among {AMONG}, colours changed", _PERCENT),
+    "retrieval": ("Finds the other view among {}, colours changed", _PERCENT),
     "crop_retrieval": ("The same, colours as they are", _PERCENT),
     "effective_rank": ("Effective dimensions", "{:.1f}"),
     "spread": ("Spread, 1 fills the sphere", "{:.2f}"),
@@ -61,5 +61,6 @@ def table_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
 
 def _figure(name: str, now: Quality, before: Quality) -> Figure:
     title, form = _SHOWN[name]
+    title = title.format(min(AMONG, int(now.num_images)))
     shown = format_percent if form == _PERCENT else form.format
     return Figure(title, shown(getattr(now, name)), shown(getattr(before, name)))

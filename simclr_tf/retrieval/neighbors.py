@@ -18,7 +18,8 @@ SIMILARITIES = (COSINE, CENTRED)
 FEWEST_CENTRED = 50
 EXPECTED_PAIRS = 0.1
 _USUAL_LIMIT = 0.95
-_SAMPLE, _TAIL = 2000, 0.99  # vectors; quantile
+_SAMPLE, _TAIL = 2000, 0.9  # vectors; a quantile that a few near-duplicates don't move
+_HIGHEST = 0.9999
 _BELOW_ONE = 1 - 1e-6
 ROUNDING = 1e-6  # Of the similarity of equal vectors in float32.
 _PAIRS_IN_MEMORY = 2**20
@@ -63,7 +64,7 @@ def choose_space(vectors: np.ndarray, similarity: str, limit: float | None) -> S
 
     Without a limit it follows from the similarities of the pairs themselves, nearly all of which
     are of different images: Fisher's z, atanh of a similarity, is taken as normal from its median
-    and its 99 % quantile on, and the limit is where `EXPECTED_PAIRS` of all pairs are left.
+    and its 90 % quantile on, and the limit is where `EXPECTED_PAIRS` of all pairs are left.
 
     Args:
         vectors: (N, D).
@@ -91,7 +92,7 @@ def choose_space(vectors: np.ndarray, similarity: str, limit: float | None) -> S
     all_pairs = count * (count - 1) / 2
     steps = special.ndtri(1 - EXPECTED_PAIRS / all_pairs) / special.ndtri(_TAIL)
     chosen = math.tanh(middle + (high - middle) * steps)
-    return Space(similarity, origin, float(np.clip(chosen, 0.01, 1)), EXPECTED_PAIRS)
+    return Space(similarity, origin, float(np.clip(chosen, 0.01, _HIGHEST)), EXPECTED_PAIRS)
 
 
 def nearest(vectors: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

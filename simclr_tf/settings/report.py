@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from simclr_tf.errors import require_choice
+from simclr_tf.errors import require, require_choice
 from simclr_tf.settings.checks import Range, check_settings, limited
 
 LOGGERS = ("tensorboard", "csv", "jsonl", "wandb", "mlflow")
@@ -19,7 +19,7 @@ class ReportConfig:
         report_examples: Test images whose neighbours and places on a map it shows, before and
             after training.
         quality_images: At most so many test images for the figures without labels, fewer in a short
-            training; 0 has none.
+            training; 0 has none, and 1 is too few.
         log_to: Where figures go, among `LOGGERS`, with commas. TensorBoard's events are always
             written, as the pages read them.
         verbose: Whether the output tells details, such as which variables are decayed.
@@ -35,6 +35,7 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        require(self.quality_images != 1, "quality_images", "must be 0, or at least 2", 1)
         for name in self.loggers:
             require_choice("log_to", name, LOGGERS)
 

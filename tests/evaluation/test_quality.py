@@ -52,6 +52,7 @@ def test_against_a_plain_computation():
     nearest = np.stack([cdist(one[g], other[g]).argmin(axis=1) for g in groups])
     assert found.retrieval == pytest.approx((nearest == np.arange(256)).mean())
     assert 0.05 < found.retrieval < 0.95 and found.crop_retrieval < 0.01
+    assert found.num_images == 1100
 
 
 def test_shapes_must_fit():

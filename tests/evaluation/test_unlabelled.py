@@ -51,3 +51,10 @@ def test_without_a_head_and_with_images_in_gray():
 def test_one_image_is_too_few():
     with pytest.raises(InputError, match="at least 2 images"):
         _measured(_mean_color, _squares(1))
+
+
+@pytest.mark.parametrize(
+    ("count", "compared"), [(300, 300), (65, 64), (64, 64), (7, 7), (130, 129)]
+)
+def test_nearly_all_images_are_compared(count, compared):
+    assert _measured(_mean_color, _squares(count), count)["h"].num_images == compared

@@ -11,6 +11,8 @@ def test_figures_stand_beside_those_of_the_untrained_encoder():
     first, *_, last = unlabelled.shown(METRICS)
     assert (first.now, first.before) == ("12.2 %", "2.7 %") and "colours changed" in first.title
     assert last == ("Dead dimensions", "16.0 %", "8.0 %")
+    few = verdict.figures({"h": TRAINED._replace(num_images=76), "untrained": UNTRAINED})
+    assert unlabelled.shown(few)[0].title.startswith("Finds the other view among 76,")
     assert unlabelled.shown({"eval/knn_20_accuracy": 0.5}) == []
 
 

@@ -198,6 +198,16 @@ def test_the_limit_finds_the_copies_and_hardly_anything_else(seed):
     assert len(near_duplicates(vectors, 0.95)[0].indices) > 300
 
 
+def test_a_folder_full_of_copies_moves_the_limit_little():
+    once = features(60, seed=4)
+    noise = np.random.default_rng(0).normal(size=(120, 24)).astype(np.float32) * 0.002
+    thrice = np.concatenate([once, once + noise[:60], once + noise[60:]])
+    alone, full = (neighbors.choose_space(v, "centred", None) for v in (once, thrice))
+    assert full.limit < 0.9995 and full.limit - alone.limit < 0.05
+    groups = near_duplicates(thrice, full.limit, origin=full.origin)
+    assert [len(group.indices) for group in groups] == [3] * 60
+
+
 def test_more_images_have_a_higher_limit():
     few, many = (neighbors.choose_space(features(n), "centred", None).limit for n in (60, 3000))
     assert few < many < 1

@@ -13,3 +13,9 @@ def test_limits():
         said = rf"report_examples must be at least 2 and at most 5000\. Received: {bad}"
         with pytest.raises(InputError, match=said):
             ReportConfig(report_examples=bad)
+
+
+def test_figures_without_labels_need_two_images():
+    assert ReportConfig(quality_images=0).quality_images == 0
+    with pytest.raises(InputError, match="quality_images must be 0, or at least 2"):
+        ReportConfig(quality_images=1)
