@@ -321,8 +321,8 @@ class SimCLR(Network):
                     f"must have floats in [0, 1] as {name}", view.dtype.name)  # fmt: skip
             if ready:
                 largest = tf.reduce_max(view)  # what is not finite is found in the loss
-                most = tf.where(tf.math.is_finite(largest), tf.constant(_MOST, view.dtype), largest)
-                check = tf.debugging.Assert(~(largest > most), [_BYTES])
+                small = largest <= tf.constant(_MOST, view.dtype)
+                check = tf.debugging.Assert(small | ~tf.math.is_finite(largest), [_BYTES])
                 with tf.control_dependencies([] if check is None else [check]):
                     batch[name] = tf.identity(view)
         return batch

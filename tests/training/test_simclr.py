@@ -260,11 +260,12 @@ def test_views_of_bytes_as_floats_are_refused():
         made.fit(pairs(lambda a, b, label: (a, b * 255)), verbose=0)
 
 
-def test_a_loss_that_is_not_finite_ends_it():
+@pytest.mark.parametrize("factor", [np.inf, np.nan])
+def test_a_loss_that_is_not_finite_ends_it(factor):
     made = model()
     made.compile("sgd")
     with pytest.raises(NonFiniteLossError, match="NaN or infinity in step 1;"):
-        made.fit(pairs(lambda a, b, label: (a * np.inf, b)), verbose=0)
+        made.fit(pairs(lambda a, b, label: (a * factor, b)), verbose=0)
 
 
 @pytest.mark.parametrize(
