@@ -49,6 +49,7 @@ from simclr_tf.training.summaries import Summaries
 from simclr_tf.weights import keras_encoders, restore
 
 _SAMPLE_VIEWS = 8
+_SLOW_MOMENTUM, _MUCH_LEFT = 0.99, 0.2
 
 
 class Trained(NamedTuple):
@@ -212,7 +213,7 @@ def _start(experiment: Experiment) -> Fit:
     told = experiment.run.page.verbose or isinstance(model.encoder, KerasEncoder)
     roles = f": {describe_roles(model)}" if told else ""
     job.say(f"{count / 1e6:.2f} M trainable parameters{roles}")
-    for line in _about_encoder(model, job):
+    for line in _about_encoder(model, job, plan.steps):
         job.say(line)
     job.say(
         f"{plan.num_examples} images, {plan.lengths.steps_per_epoch} steps of "
@@ -225,7 +226,7 @@ def _start(experiment: Experiment) -> Fit:
     return fit
 
 
-def _about_encoder(model: Network, job: Job) -> list[str]:
+def _about_encoder(model: Network, job: Job, steps: int) -> list[str]:
     """What is done to a Keras model that its author should know."""
     encoder = model.encoder
     if not isinstance(encoder, KerasEncoder):
@@ -242,6 +243,12 @@ def _about_encoder(model: Network, job: Job) -> list[str]:
                      f"gradient and stay as they are: {', '.join(unreached[:3])}")  # fmt: skip
     norms = [one for one in encoder.body.submodules
              if isinstance(one, keras.layers.BatchNormalization)]  # fmt: skip
+    slowest = max((norm.momentum for norm in norms), default=0.0)
+    left = slowest**steps
+    if slowest >= _SLOW_MOMENTUM and left > _MUCH_LEFT:
+        lines.append(f"note: after {steps} steps the running statistics of {encoder.body.name} "
+                     f"will still be {left:.0%} those of the start: its batch norm layers have a "
+                     f"momentum of {slowest:g}; 0.9 suits a short training")  # fmt: skip
     if norms and job.replicas > 1:
         together = norms[0].synchronized
         lines.append(f"{len(norms)} batch norm layers of {encoder.body.name} take their statistics "

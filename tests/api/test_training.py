@@ -52,8 +52,8 @@ def quiet(text):
 
 def train(folder, encoder, **settings):
     return simclr_tf.pretrain(
-        IMAGES, encoder=encoder, views=OWN_VIEWS, model_dir=folder, say=quiet,
-        **{**STEPS, **settings},
+        IMAGES, encoder=encoder, views=OWN_VIEWS, model_dir=folder,
+        **{"say": quiet, **STEPS, **settings},
     )  # fmt: skip
 
 
@@ -115,6 +115,16 @@ def test_the_quality_of_the_features_beside_the_untrained_ones(run):
     assert found.untrained.rank_share == pytest.approx(found.untrained.effective_rank / 8)
     lines = str(found).splitlines()
     assert len(lines) == 11 and lines[-1] == str(found.verdict)
+
+
+def test_a_batch_norm_too_slow_for_the_run_is_said(tmp_path):
+    said = []
+    for momentum, name in ((0.999, "slow"), (0.9, "fast")):
+        model = tiny(name)
+        model.layers[2].momentum = momentum
+        train(str(tmp_path / name), model, say=said.append)
+    (note,) = (line for line in said if "running statistics" in line)
+    assert "after 6 steps" in note and "slow will still be 99% those of the start" in note
 
 
 class Cut(keras.layers.Layer):
