@@ -18,6 +18,7 @@ import tempfile
 from typing import Any
 
 from benchmarks import command
+from simclr_tf.settings.commands import CENTRED, SIMILARITIES
 
 PLAIN = ("saved again", "half the size", "phone orientation")
 HARD = ("brighter by 30 %", "a tenth cut off", "mirrored", "turned by 90 degrees")
@@ -69,7 +70,7 @@ def main() -> int:
     parser = command.Parser(description=__doc__)
     parser.add_argument("--images", required=True, help="folder of photographs, none twice")
     parser.add_argument("--checkpoint", required=True, help="encoder")
-    parser.add_argument("--similarity", default="centred", choices=["centred", "cosine"])
+    parser.add_argument("--similarity", default=CENTRED, choices=SIMILARITIES)
     given = parser.parse_args()
     import simclr_tf
     from simclr_tf.retrieval import neighbors

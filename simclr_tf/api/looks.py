@@ -13,9 +13,11 @@ from simclr_tf.evaluation.encoders import FrozenEncoder, from_model
 from simclr_tf.evaluation.quality import Quality
 from simclr_tf.evaluation.unlabelled import measure
 from simclr_tf.evaluation.verdict import Verdict, judge
+from simclr_tf.experiment import choose_eval_split
 from simclr_tf.models.endpoints import FINAL_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.models.network import build_model
 from simclr_tf.settings import by_name
+from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.model import ModelConfig
 from simclr_tf.weights import keras_encoders
 
@@ -69,10 +71,8 @@ def run_quality(
         untrained: The same before training.
         source: The images.
     """
-    held_out = config.get("eval_split") or next(
-        (split for split in ("validation", "test") if split in source.splits), None
-    )
-    split = str(held_out or config["train_split"])
+    held_out = choose_eval_split(DataConfig(eval_split=config.get("eval_split") or None), source)
+    split = held_out or str(config["train_split"])
     count = min(_MOST_IMAGES, source.num_examples(split, "eval_split"))
     images = Images(source, encoder.image_size, _BATCH)
     found, before = (

@@ -19,6 +19,11 @@ _CROP_AREA_MIN, _STRENGTH, _COLOR_CHANNELS = 0.3, 1.0, 3
 _SYMBOLS = {"h": FINAL_ENDPOINT, "z": PROJECTED_ENDPOINT}  # of the paper
 
 
+def fewest_images(images: Images) -> int:
+    """How many images `measure` needs: two, and one for each replica."""
+    return max(2, images.job.replicas)
+
+
 def measure(encoder: Extractor, images: Images, split: str, count: int) -> dict[str, Quality]:
     """The figures of an encoder on images of a split.
 
@@ -38,9 +43,9 @@ def measure(encoder: Extractor, images: Images, split: str, count: int) -> dict[
         InputError: Fewer images than replicas, or than two.
     """
     count = min(count, images.source.num_examples(split, "eval_split"))
-    replicas = images.job.replicas
-    require(count >= max(2, replicas), "eval_split", f"must have at least {max(2, replicas)} "
-            "images for figures without labels", count)  # fmt: skip
+    fewest = fewest_images(images)
+    require(count >= fewest, "eval_split", f"must have at least {fewest} images for figures "
+            "without labels", count)  # fmt: skip
     plain = encoder.features(samples.example_batches(images, split, count)).endpoints
     colored = _STRENGTH if images.channels == _COLOR_CHANNELS else 0.0
     pairs = [_pair(encoder, images, split, count, strength) for strength in (colored, 0.0)]

@@ -28,7 +28,7 @@ _LOWER = "lower --learning_rate, or raise --temperature"
 _SOME, _CLEAR = 1.1, 2.0  # times as many views found as before training
 
 PREFIX = "quality/"
-_KINDS_OF = {"h": "h_", "z": "z_", "untrained": "untrained_"}
+_MEASURED = ("h", "z", "untrained")
 
 
 class Verdict(NamedTuple):
@@ -109,7 +109,7 @@ def figures(measured: Mapping[str, Quality]) -> dict[str, float]:
         measured: Some of `h`, `z` and `untrained`.
     """
     return {
-        f"{PREFIX}{_KINDS_OF[of]}{name}": value
+        f"{PREFIX}{of}_{name}": value
         for of, one in measured.items()
         for name, value in one._asdict().items()
     }
@@ -118,8 +118,8 @@ def figures(measured: Mapping[str, Quality]) -> dict[str, float]:
 def measured(metrics: Mapping[str, float]) -> dict[str, Quality]:
     """From `figures`, among other metrics, to what they are of; without what is incomplete."""
     found = {}
-    for of, prefix in _KINDS_OF.items():
-        names = [f"{PREFIX}{prefix}{name}" for name in Quality._fields]
+    for of in _MEASURED:
+        names = [f"{PREFIX}{of}_{name}" for name in Quality._fields]
         if all(name in metrics for name in names):
             found[of] = Quality._make(metrics[name] for name in names)
     return found

@@ -21,7 +21,7 @@ from simclr_tf.evaluation import results, verdict
 from simclr_tf.evaluation.evaluate import Evaluation
 from simclr_tf.evaluation.features import Extractor, Features
 from simclr_tf.evaluation.quality import Quality
-from simclr_tf.evaluation.unlabelled import measure
+from simclr_tf.evaluation.unlabelled import fewest_images, measure
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import is_remote, remove_leftovers, write_json
 from simclr_tf.json_files import find_or_set_aside
@@ -206,7 +206,7 @@ class Reporter:
         count = min(most, images.source.num_examples(split, "eval_split"))
         if not run.model.pretrains or run.page.quality_images == 0:
             return {}
-        fewest = max(2, self._job.replicas)
+        fewest = fewest_images(images)
         if count < fewest:
             if self._quality_before is None and self._last_step == step:
                 self._say(f"note: {split} has {count} images, too few for figures without labels, "

@@ -32,7 +32,6 @@ from simclr_tf.report.run_record import RunRecord, read_run
 from simclr_tf.settings.model import RESNET
 from simclr_tf.units import format_percent, format_rate
 
-_LOOKED_AT = {name: name for name in ("training images", "test images")}
 _SHOWN_SETTINGS = ("dataset", "train_split", "image_size", "encoder", "resnet_depth",
                    "width_multiplier", "train_mode", "train_batch_size", "optimizer",
                    "learning_rate", "temperature", "seed")  # fmt: skip
@@ -86,7 +85,7 @@ def run_html(run: RunRecord, place: str | None = None) -> str:
             "Curves", lambda: curve_charts(curves.draw_curves(run.scalars)), list[Markup]()
         ),
         scoreboard=sections.scoreboard(run.metrics, None if names is None else len(names)),
-        looked_at=_LOOKED_AT.get(str(run.about.get("looked_at")), "test images"),
+        looked_at=_looked_at(run),
         verdict=verdict.of_metrics(run.metrics),
         quality=unlabelled.shown(run.metrics),
         chance=format_percent(1 / len(names)) if names else None,
@@ -114,6 +113,11 @@ def address(folder: str, path: str, place: str | None) -> str:
     if is_remote(folder) or is_remote(place):
         return file
     return os.path.relpath(file, place).replace(os.sep, "/")
+
+
+def _looked_at(run: RunRecord) -> str:
+    """Which images the examples are; runs of older versions have looked at test images."""
+    return "training images" if run.about.get("looked_at") == "training images" else "test images"
 
 
 def _command(run: RunRecord) -> str | None:

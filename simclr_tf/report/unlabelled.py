@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from simclr_tf.evaluation import verdict
@@ -24,17 +24,16 @@ class Figure(NamedTuple):
     before: str
 
 
-_PERCENT = "percent"
 # Name -> title and form; those that go with accuracy come first (docs/unlabelled.md).
-_SHOWN = {
-    "retrieval": ("Finds the other view among {}, colours changed", _PERCENT),
-    "crop_retrieval": ("The same, colours as they are", _PERCENT),
-    "effective_rank": ("Effective dimensions", "{:.1f}"),
-    "spread": ("Spread, 1 fills the sphere", "{:.2f}"),
-    "uniformity": ("Uniformity, low is spread out", "{:.2f}"),
-    "alignment": ("Squared distance of two views", "{:.2f}"),
-    "mean_cosine": ("Mean cosine between images", "{:.2f}"),
-    "dead_share": ("Dead dimensions", _PERCENT),
+_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "retrieval": ("Finds the other view among {}, colours changed", format_percent),
+    "crop_retrieval": ("The same, colours as they are", format_percent),
+    "effective_rank": ("Effective dimensions", "{:.1f}".format),
+    "spread": ("Spread, 1 fills the sphere", "{:.2f}".format),
+    "uniformity": ("Uniformity, low is spread out", "{:.2f}".format),
+    "alignment": ("Squared distance of two views", "{:.2f}".format),
+    "mean_cosine": ("Mean cosine between images", "{:.2f}".format),
+    "dead_share": ("Dead dimensions", format_percent),
 }
 _IN_TABLE = ("retrieval", "effective_rank")
 
@@ -62,5 +61,4 @@ def table_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
 def _figure(name: str, now: Quality, before: Quality) -> Figure:
     title, form = _SHOWN[name]
     title = title.format(min(AMONG, int(now.num_images)))
-    shown = format_percent if form == _PERCENT else form.format
-    return Figure(title, shown(getattr(now, name)), shown(getattr(before, name)))
+    return Figure(title, form(getattr(now, name)), form(getattr(before, name)))

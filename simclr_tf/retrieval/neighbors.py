@@ -12,9 +12,8 @@ from scipy import special
 from simclr_tf.errors import InputError, require
 from simclr_tf.evaluation import knn
 from simclr_tf.evaluation.rows import full_float32, unit_rows
+from simclr_tf.settings.commands import CENTRED, COSINE
 
-COSINE, CENTRED = "cosine", "centred"
-SIMILARITIES = (COSINE, CENTRED)
 FEWEST_CENTRED = 50
 EXPECTED_PAIRS = 0.1
 _USUAL_LIMIT = 0.95
@@ -43,7 +42,7 @@ class Space(NamedTuple):
     """How images are compared.
 
     Attributes:
-        similarity: One of `SIMILARITIES`.
+        similarity: As in `settings.commands.Neighbors`.
         origin: (D,) float32, from which vectors are seen: the mean of all, or zero.
         limit: Similarity from which images are near-duplicates.
         expected: Pairs of different images that are expected from there on; None where the limit

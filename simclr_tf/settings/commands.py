@@ -23,6 +23,9 @@ from simclr_tf.settings.run import RunConfig
 from simclr_tf.settings.study import StudyConfig
 from simclr_tf.settings.training import TrainConfig
 
+COSINE, CENTRED = "cosine", "centred"
+SIMILARITIES = (COSINE, CENTRED)
+
 # Of reading images for a training, which passes over them again and again.
 _TRAINING_INPUT = ("label_subset", "cache_dataset", "data_sharding", "data_service",
                    "read_retries")  # fmt: skip
@@ -134,7 +137,7 @@ class Neighbors:
     checkpoint: str | None = None
     output: str | None = None
     num_neighbors: int = limited(10, Range(1, 10**6))
-    similarity: str = "centred"
+    similarity: str = CENTRED
     duplicate_similarity: float | None = limited(None, POSITIVE_SHARE)
     image_folder: str | None = None
     allow_foreign_graph: bool = False
@@ -145,7 +148,7 @@ class Neighbors:
                 self.embeddings)  # fmt: skip
         require(self.output != "", "output", "must name a file", self.output)
         require(self.query != "", "query", "must name an image file or an id", self.query)
-        require_choice("similarity", self.similarity, ("cosine", "centred"))
+        require_choice("similarity", self.similarity, SIMILARITIES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,9 +254,7 @@ def idle(mode: str, settings: Mapping[str, Any]) -> dict[str, str]:
         add(_OF_RESNET, f"encoder={settings['encoder']}")
     if train_mode != "pretrain":
         add(_CONTRASTIVE, f"train_mode={train_mode}")
-        add(("lineareval_while_pretraining",), f"train_mode={train_mode}")
-    if train_mode != "pretrain":
-        add(("quality_images",), f"train_mode={train_mode}")
+        add(("lineareval_while_pretraining", "quality_images"), f"train_mode={train_mode}")
     if train_mode in ("finetune", "distill"):
         add(_DISTORTION, f"train_mode={train_mode}")
     elif settings["views"]:

@@ -270,16 +270,17 @@ class SimCLR(Network):
                 cause = cause.__cause__ or cause.__context__
             if cause is not None:  # TensorFlow wraps what is raised while it traces
                 raise cause from None
-            if isinstance(error, tf.errors.InvalidArgumentError) and _NOT_FINITE in str(error):
+            failed = str(error) if isinstance(error, tf.errors.InvalidArgumentError) else ""
+            if _NOT_FINITE in failed:
                 raise NonFiniteLossError(
                     f"{_NOT_FINITE}. Received: NaN or infinity in step "
                     f"{int(self.optimizer.iterations)}; lower the learning rate or raise the "
                     "temperature"
                 ) from None
-            if isinstance(error, tf.errors.InvalidArgumentError) and _NO_CLASS in str(error):
+            if _NO_CLASS in failed:
                 raise InputError("dataset", f"must have labels below {self.num_classes}, the "
                                  "number of classes", "a label above them") from None  # fmt: skip
-            if isinstance(error, tf.errors.InvalidArgumentError) and _BYTES in str(error):
+            if _BYTES in failed:
                 raise InputError("dataset", "must have views of floats in [0, 1]",
                                  f"values above {_MOST:g}") from None  # fmt: skip
             raise
