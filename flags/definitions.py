@@ -39,8 +39,10 @@ REFERENCE = frozenset(
 _RUN = {
     "mode": ("train", "What to do: " + ", ".join(MODES) + "."),
     "recipe": (None, "Settings to start from; any flag given wins. A file, or one of: "
-               + ", ".join(recipes.recipe_names())
+               + ", ".join((*recipes.AUTOMATIC, *recipes.recipe_names()))
                + ". Without --recipe and --dataset: quickstart."),
+    "budget": (None, "With --recipe=photos and auto: how long training may take, 10m, 1h, 8h. "
+               f"Default: {recipes.DEFAULT_BUDGET}."),
     "model_dir": (None, "Folder of the run: checkpoints, events, results, SavedModel. "
                   "Default: runs/<recipe or dataset>-<time>. An existing one is resumed."),
     "checkpoint": (None, "Weights to start from, or the encoder to use: a run, a checkpoint, a "
@@ -63,7 +65,10 @@ _DATA = {
     "train_split": "TFDS split expression for training.",
     "label_subset": "Class-balanced part of train_split to train on (few labels): 1%, 10%, "
     "25_per_class, or a file: a subset's, or the names of the images, one a line.",
-    "eval_split": "TFDS split expression for evaluation. Default: validation, else test.",
+    "eval_split": "TFDS split expression for evaluation. Default: validation, test or else "
+    "holdout.",
+    "holdout": "Share of a folder's images that is never trained on, the split holdout. Default: "
+    "0.1 (0.25 of few), with at least 100 images and without a split for tests.",
     "image_size": "Height and width of the views in pixels.",
     "cache_dataset": "Keep the encoded images in memory.",
     "skip_bad_images": "Check all images first; leave out and count those that can't be decoded.",

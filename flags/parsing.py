@@ -12,15 +12,17 @@ from typing import Any
 
 from absl import flags
 
-from simclr_tf import cluster, run_folder
+from simclr_tf import cluster, run_folder, startup
 from simclr_tf.config import (
     AugmentConfig,
     DataConfig,
     EncoderConfig,
     OptimizerConfig,
+    RunConfig,
     StrategyConfig,
     TrainConfig,
 )
+from simclr_tf.console import say
 from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.files import is_remote
@@ -32,6 +34,7 @@ from . import definitions, flagfile, foreign, wording
 _ENCODER_MODES = ("evaluate", "embed", "neighbors")
 # Modes that serve others and have no run.
 SERVICE_MODES = ("data_dispatcher", "data_worker")
+_AUTOMATIC_MODES = ("train", "train_then_eval")
 # What a run does not keep in its flags; the reference does.
 _UNRECORDED = frozenset({"help", "?", *definitions.LOGGING, "v"})
 _ALL_SETTINGS = frozenset(
@@ -103,7 +106,7 @@ def _words(recorded: Mapping[str, Any]) -> list[str]:
 
 def _recorded_words(model_dir: str, given: flags.FlagValues) -> list[str]:
     """What a run that goes on, or is evaluated, takes over from its start."""
-    skipped = {"mode", "recipe", "debug", "model_dir"}
+    skipped = {"mode", "recipe", "budget", "debug", "model_dir"}
     if given.mode == "eval":
         skipped.add("checkpoint")  # where the run started from, not what it has to show
     recorded = _recorded_flags(model_dir)
@@ -164,14 +167,21 @@ def _recorded_data(recorded: Mapping[str, Any], given: flags.FlagValues) -> dict
     return dict(zip(("dataset", "data_dir"), data, strict=True))
 
 
-def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
-    """The name that the run is called after, and the words that the user's flags override."""
+def _foundation(given: flags.FlagValues, settles: bool = True) -> tuple[str, list[str]]:
+    """The name that the run is called after, and the words that the user's flags override.
+
+    Args:
+        given: The user's flags.
+        settles: Whether an automatic recipe looks at images and machine; else it sets nothing.
+    """
     if given.mode in SERVICE_MODES:
         return given.mode, []
     if given.mode in _ENCODER_MODES:
         recipe = recipes.recipe_lines(given.recipe) if given.recipe else []
         words = _words_for_protocols(given) if given.mode == "evaluate" else []
         return given.mode, [*words, *recipe]
+    if given.recipe in recipes.AUTOMATIC:
+        return given.recipe, _automatic(given) if settles else []
     if given["recipe"].value is not None:
         words = recipes.recipe_lines(given.recipe)
         named = given["dataset"].present or any(one.startswith("--dataset=") for one in words)
@@ -184,6 +194,22 @@ def _foundation(given: flags.FlagValues) -> tuple[str, list[str]]:
     if model_dir and (recorded := _recorded_words(model_dir, given)):
         return "recorded", recorded
     return "quickstart", recipes.recipe_lines("quickstart")
+
+
+def _automatic(given: flags.FlagValues) -> list[str]:
+    """What an automatic recipe chooses for the images of the command line, as words."""
+    require(given["dataset"].present, "dataset", f"must name the images with --recipe="
+            f"{given.recipe}", None)  # fmt: skip
+    settings = {name: given[name].value for name in by_name.setting_names(RunConfig)
+                if given[name].present}  # fmt: skip
+    for name in _PATHS:
+        if settings.get(name):
+            settings[name] = os.path.expanduser(settings[name])
+    startup.load_tensorflow(given.verbosity)
+    from simclr_tf.automatic import recipe  # brings TensorFlow
+
+    found = recipe.settle(given.recipe, settings, given.budget, say)
+    return [f"--{name}={value}" for name, value in found.items()]
 
 
 def _default_model_dir(name: str) -> str:
@@ -209,7 +235,7 @@ def in_force(words: Sequence[str]) -> tuple[str, str, flags.FlagValues]:
     words = flagfile.expand(words)
     given = _read(words)
     _check_mode_name(given.mode)
-    name, base = _foundation(given)
+    name, base = _foundation(given, settles=False)
     base, _ = _without_overridden(base, given, "recipe")
     return given.mode, _origin(name, given.recipe), _read([*base, *words])
 
@@ -240,6 +266,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
     given = _read(words)
     _check_texts(given)
     _check_mode_name(given.mode)
+    _check_budget(given)
     name, base = _foundation(given)
     base, notes = _without_overridden(base, given, "run" if name == "recorded" else "recipe")
     values = _read([*base, *words])
@@ -378,6 +405,18 @@ def _check_mode_name(mode: str) -> None:
     ours = foreign.MODES.get(mode)
     require(ours is None, "mode", f"must be a mode of this program; use {ours}", mode)
     require_choice("mode", mode, definitions.MODES)
+
+
+def _check_budget(given: flags.FlagValues) -> None:
+    """Refuses an automatic recipe where nothing is trained, and a budget for another one."""
+    automatic = given.recipe in recipes.AUTOMATIC
+    names = " or ".join(recipes.AUTOMATIC)
+    require(automatic or given.budget is None, "budget", f"needs --recipe={names}", given.budget)
+    if automatic:
+        require(given.mode in _AUTOMATIC_MODES, "recipe", "must not be automatic with "
+                f"--mode={given.mode}, only with {', '.join(_AUTOMATIC_MODES)}",
+                given.recipe)  # fmt: skip
+        recipes.budget_seconds(given.budget)
 
 
 def _check_mode(values: flags.FlagValues, given: flags.FlagValues) -> None:

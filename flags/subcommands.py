@@ -105,8 +105,9 @@ def _recipes(words: list[str]) -> int:
     for name in words:
         say(recipes.recipe_text(name).rstrip())
     if not words:
-        width = max(map(len, recipes.recipe_names())) + 2
-        for name in recipes.recipe_names():
+        names = (*recipes.AUTOMATIC, *recipes.recipe_names())
+        width = max(map(len, names)) + 2
+        for name in names:
             first = recipes.recipe_text(name).partition("\n")[0].lstrip("# ")
             say(f"{name:<{width}}{first}")
     return 0

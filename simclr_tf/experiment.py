@@ -15,7 +15,7 @@ import tf_keras as keras
 from simclr_tf import capacity, console, run_folder
 from simclr_tf import precision as precision_lib
 from simclr_tf.console import Say
-from simclr_tf.data import labels, pipeline, service, sources, splits, views
+from simclr_tf.data import holdout, labels, pipeline, service, sources, splits, views
 from simclr_tf.data.images import Images
 from simclr_tf.data.searches import Searches
 from simclr_tf.errors import InputError, require
@@ -168,6 +168,7 @@ def prepare(
     asked, run = run, _settle_devices(_settle_antialias(run, notes), job, trains)
     kept = Searches(os.path.join(run.model_dir, run_folder.BAD_IMAGES), job.is_chief, say)
     whole = given.source or sources.open_source(run.data, job.say, kept)
+    run, whole = _settle_holdout(run, whole)
     wanted = run.model.encoder.channels
     require(whole.channels == wanted, "channels", f"must be {whole.channels}, as many as the "
             f"images of {whole.name} have", wanted)  # fmt: skip
@@ -180,6 +181,8 @@ def prepare(
     run_config.check_same_classes(run.model_dir, source.class_names)
     capacity.check_run(run, source.num_classes, job, trains)
     eval_split = choose_eval_split(run.data, source)
+    if trains and (held := holdout.note(whole)):
+        notes.append(held)
     notes += _label_notes(run, source, eval_split)
     notes += [labelled.note] if labelled.note else []
     images = Images(source, run.data.image_size, run.evaluation.eval_batch_size, job)
@@ -218,7 +221,7 @@ def check_writable(model_dir: str, name: str = "model_dir") -> None:
 
 
 def choose_eval_split(data: DataConfig, source: sources.Source) -> str | None:
-    """The split asked for, `validation`, or else `test`; None without any.
+    """The split asked for, or else that of `holdout.test_split`.
 
     Raises:
         InputError: There is no such split.
@@ -227,7 +230,7 @@ def choose_eval_split(data: DataConfig, source: sources.Source) -> str | None:
     if wanted is not None:
         source.ranges(wanted, "eval_split")
         return wanted
-    return next((split for split in ("validation", "test") if split in source.splits), None)
+    return holdout.test_split(source)
 
 
 def _shares_images(source: sources.Source, train_split: str, eval_split: str) -> bool:
@@ -244,7 +247,8 @@ def _label_notes(run: RunConfig, source: sources.Source, eval_split: str | None)
         skipped = "linear head, kNN" if run.model.pretrains else "kNN"
         return [f"{source.name} has no labels: {skipped} and evaluation are skipped"]
     if eval_split is None:
-        return [f"{source.name} has no validation or test split: evaluation is skipped"]
+        return [f"{source.name} has no images to evaluate on (a validation or test split, "
+                "--eval_split or --holdout): evaluation is skipped"]  # fmt: skip
     if _shares_images(source, run.data.train_split, eval_split):
         return ["the evaluation split holds training images: kNN and logistic regression, which "
                 "would find them again, are left out"]  # fmt: skip
@@ -280,6 +284,19 @@ def _settle_antialias(run: RunConfig, notes: list[str]) -> RunConfig:
         notes.append("--antialias stays off, as the run was started; --antialias=on in a new run "
                      "averages large crops")  # fmt: skip
     return dataclasses.replace(run, data=dataclasses.replace(data, antialias=settled))
+
+
+def _settle_holdout(run: RunConfig, whole: sources.Source) -> tuple[RunConfig, sources.Source]:
+    """Says how much is held out, and takes it away from the training images.
+
+    A run goes on as it was begun, even where there have come enough images, or a split for tests.
+    """
+    data = run.data
+    if data.holdout is None:
+        data = dataclasses.replace(data, holdout=run_config.recorded_holdout(run.model_dir))
+    share = holdout.share_of(whole, data)
+    data = dataclasses.replace(data, holdout=share)
+    return dataclasses.replace(run, data=data), holdout.hold_out(whole, share)
 
 
 def _settle_devices(run: RunConfig, job: Job, trains: bool) -> RunConfig:

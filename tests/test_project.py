@@ -69,7 +69,7 @@ STOREYS = (
     ("training", "doctor"),
     ("experiment", "protocols"),
     ("modes",),
-    ("studies",),
+    ("studies", "automatic"),
     ("export",),
     ("api",),
     ("flags",),

@@ -14,7 +14,7 @@ from simclr_tf import console, run_folder
 from simclr_tf.api import tools
 from simclr_tf.api.looks import RunQuality, first_encoder, run_quality
 from simclr_tf.console import Say
-from simclr_tf.data import trust
+from simclr_tf.data import holdout, trust
 from simclr_tf.data.any_source import as_source
 from simclr_tf.data.array_source import ARRAYS
 from simclr_tf.data.sources import Source, open_source
@@ -29,6 +29,7 @@ from simclr_tf.report.run_page import write_report
 from simclr_tf.settings import by_name
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.model import RESNET, EncoderConfig, ProjectionConfig
+from simclr_tf.training.run_config import resolved_holdout
 from simclr_tf.weights import keras_encoders, locate
 from simclr_tf.weights.load import load_model
 
@@ -94,7 +95,7 @@ class Run:
 
         Of at most 1,000 of the run's images; `print(run.quality)` shows a table.
         """
-        return run_quality(self.config, self.frozen, self.untrained, self._own_images())
+        return run_quality(self.config, self.frozen, self.untrained, self._own_with_tests())
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -163,7 +164,9 @@ class Run:
         Raises:
             InputError: Bad settings or data, or images without labels.
         """
-        shown = self._own_images() if images is None else images
+        shown = images
+        if images is None:
+            shown, labels = self._own_with_tests(labels), None
         splits = {"train_split": train_split, "test_split": test_split}
         given = {"say": self._say, **splits, **settings}
         return evaluate(self.frozen, shown, protocols, labels=labels, **given)
@@ -210,8 +213,13 @@ class Run:
             webbrowser.open(f"file://{path}")
         return path
 
+    def _own_with_tests(self, labels: Any = None) -> Source:
+        """The images of the run, those that it held out in a split of their own."""
+        own = as_source(self._own_images(), labels)
+        return holdout.hold_out(own, resolved_holdout(self.config))
+
     def _own_images(self) -> Source:
-        """The images that the run was trained on."""
+        """The images of the run."""
         if self._source is not None:
             return self._source
         dataset = str(self.config.get("dataset"))

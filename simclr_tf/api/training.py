@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import os
 import re
@@ -13,7 +14,9 @@ import tf_keras as keras
 
 from simclr_tf import console
 from simclr_tf.api.run import Run, as_path
+from simclr_tf.automatic.recipe import settle
 from simclr_tf.console import Say
+from simclr_tf.data import holdout
 from simclr_tf.data.any_source import as_source
 from simclr_tf.data.array_source import ArraySource
 from simclr_tf.data.sources import Source
@@ -23,6 +26,7 @@ from simclr_tf.experiment import Given
 from simclr_tf.models.keras_encoder import taken_shape
 from simclr_tf.modes import training
 from simclr_tf.settings import by_name, commands, overrides, recipes
+from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.model import OWN
 from simclr_tf.settings.operations import Step
 from simclr_tf.settings.run import RunConfig
@@ -43,6 +47,7 @@ def pretrain(
     epochs: int | None = None,
     batch_size: int | None = None,
     recipe: str | None = None,
+    budget: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     value_range: tuple[float, float] | None = None,
     class_names: Sequence[str] | None = None,
@@ -73,7 +78,9 @@ def pretrain(
         steps: Optimizer steps.
         epochs: Passes over the images; `steps` overrides them.
         batch_size: Images per step; None: 512, or all where there are fewer.
-        recipe: Settings to start from, see `simclr_tf.recipe`.
+        recipe: Settings to start from, see `simclr_tf.recipe`; `auto` and `photos` choose them by
+            the images, the machine and `budget`.
+        budget: How long the training may take with these: `10m`, `1h`, `8h`; None is an hour.
         callbacks: Of tf_keras; see `simclr_tf.training.callbacks.Callbacks`.
         value_range: What becomes black and white where the type of the values does not tell.
         class_names: Of the labels.
@@ -109,7 +116,8 @@ def pretrain(
     heard = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks or ()
     given = Given(None if named else source, model, own, tuple(heard))
     with _in_short_names(lengths):
-        run = _config(source, model, chosen, recipe)
+        base = _base(recipe, budget, chosen, source, given, say)
+        run = _config(source, model, chosen, base)
         training.train(run, None, {**by_name.flatten(run), "mode": "train"}, say, given)
     return Run(run.model_dir, source=given.source, encoder=model, say=say)
 
@@ -146,11 +154,36 @@ def finetune(
     )
 
 
+def _base(
+    recipe: str | None,
+    budget: str | None,
+    settings: dict[str, Any],
+    source: Source,
+    given: Given,
+    say: Say,
+) -> dict[str, Any]:
+    """What a recipe sets."""
+    automatic = recipe in recipes.AUTOMATIC
+    require(automatic or budget is None, "budget", "needs recipe="
+            f"{' or '.join(map(repr, recipes.AUTOMATIC))}", budget)  # fmt: skip
+    if recipe is None:
+        return {}
+    if not automatic:
+        return recipes.recipe_values(recipe)
+    if "image_size" not in settings and (side := taken_shape(given.encoder)[0]) is not None:
+        settings["image_size"] = side
+    found = settle(recipe, settings, budget, say, dataclasses.replace(given, source=source))
+    settings.update({"image_size": found["image_size"]} if "image_size" in found else {})
+    return found
+
+
 def _config(
-    source: Source, model: keras.Model | None, settings: dict[str, Any], recipe: str | None
+    source: Source, model: keras.Model | None, settings: dict[str, Any], base: dict[str, Any]
 ) -> RunConfig:
-    """The settings of a run of these images."""
-    base = {} if recipe is None else recipes.recipe_values(recipe)
+    """The settings of a run of these images, beside those of a recipe."""
+    known = {**base, **settings}
+    data = DataConfig(holdout=known.get("holdout"), eval_split=known.get("eval_split"))
+    source = holdout.hold_out(source, holdout.share_of(source, data))
     settings.setdefault("model_dir", _new_folder(source))
     if "image_size" not in settings and (size := _image_size(source, model)) is not None:
         settings["image_size"] = size

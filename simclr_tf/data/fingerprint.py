@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from simclr_tf.data.array_source import ArraySource
 from simclr_tf.data.excluding import ExcludingSource
 from simclr_tf.data.folder_source import FolderSource
+from simclr_tf.data.holdout import HoldoutSource
 from simclr_tf.data.sources import Source, WrappedSource
 from simclr_tf.data.subset import SubsetSource
 
@@ -43,6 +44,11 @@ def _parts(source: Source, split: str, setting: str) -> Iterator[str]:
             yield from _parts(source.base, split, setting)
             return
         yield from left_out
+    if isinstance(source, HoldoutSource):
+        yield f"{source.share} held out"
+        yield from (f"{name}[{first}:{end}]" for name, first, end in source.ranges(split, setting))
+        yield from _parts(source.base, "train", setting)
+        return
     if isinstance(source, WrappedSource):
         yield type(source).__name__
         yield from _parts(source.base, split, setting)

@@ -20,7 +20,6 @@ import functools
 import hashlib
 import os
 import pathlib
-import re
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
@@ -72,8 +71,8 @@ class FolderSource:
 
     def ranges(self, split: str, setting: str = "train_split") -> list[split_arithmetic.Range]:
         """The images of a split expression as (name of the split, first, end) of each term."""
-        renamed = re.sub(r"[A-Za-z_]+", lambda word: layout.split_of(word[0]) or word[0], split)
-        return split_arithmetic.ranges(renamed, split_arithmetic.split_infos(self.splits), setting)
+        known = layout.with_known_splits(split)
+        return split_arithmetic.ranges(known, split_arithmetic.split_infos(self.splits), setting)
 
     def num_examples(self, split: str, setting: str = "train_split") -> int:
         """Number of images in a split expression."""
@@ -196,6 +195,8 @@ def _remarks(
     if lost:
         yield f"folders of {path} without an image that is used: {', '.join(lost)}"
     for name, split in arranged.items():
+        if split.classes and 2 <= len(set(split.classes)) == len(split.classes):
+            yield f"{name} has no labels: every folder of a class holds one image"
         if split.in_the_way is not None:
             way = printable_name(os.path.join(path, *split.in_the_way))
             yield f"{name} has no labels: {way} does not lie in a folder of a class"
@@ -213,10 +214,13 @@ def _order(parts: tuple[str, ...]) -> bytes:
 
 
 def _class_names(content: Mapping[str, _Split], setting: str) -> tuple[str, ...] | None:
-    """The classes of the training split, sorted; a single class tells nothing: no labels."""
+    """The classes of the training split, sorted; None where they tell nothing.
+
+    So it is with a single class, and where each has one image.
+    """
     reference = "train" if "train" in content else next(iter(content))
     first = content[reference]
-    if first.classes is None or len(set(first.classes)) < 2:
+    if first.classes is None or not 2 <= len(set(first.classes)) < len(first.classes):
         return None
     names = tuple(sorted(set(first.classes)))
     for split, described in content.items():

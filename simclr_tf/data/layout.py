@@ -43,6 +43,11 @@ def split_of(name: str) -> str | None:
     return _SPLIT_OF.get(re.sub(r"[ _-]", "", name.lower()))
 
 
+def with_known_splits(expression: str) -> str:
+    """A split expression with the names that `split_of` gives: `Training[:10]` is `train[:10]`."""
+    return re.sub(r"[A-Za-z_]+", lambda word: split_of(word[0]) or word[0], expression)
+
+
 def arrange(files: Sequence[Parts], setting: str, path: str) -> dict[str, SplitFiles]:
     """Groups images by split, and finds the class of each.
 

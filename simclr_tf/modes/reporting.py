@@ -14,6 +14,7 @@ import numpy as np
 from simclr_tf import run_folder
 from simclr_tf.augment.description import in_words
 from simclr_tf.console import Say
+from simclr_tf.data import holdout
 from simclr_tf.data.samples import SampleViews, example_batches
 from simclr_tf.distribution import Part
 from simclr_tf.errors import one_line
@@ -310,7 +311,9 @@ def _note_start(experiment: Experiment, step: int) -> None:
 
 def _note_step(experiment: Experiment, step: int) -> None:
     assert experiment.plan is not None
-    looked_at = "training images" if experiment.eval_split is None else "test images"
+    looked_at = kept.HELD_OUT if experiment.eval_split == holdout.NAME else kept.TESTS
+    if experiment.eval_split is None or not experiment.bank_is_separate:
+        looked_at = kept.TRAINED_ON
     now = {"step": step, "total_steps": experiment.plan.steps, "updated": _now(),
            "looked_at": looked_at}  # fmt: skip
     write_json(_about_path(experiment), {**_about(experiment), **now})

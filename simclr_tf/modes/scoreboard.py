@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from simclr_tf import console, run_folder
 from simclr_tf.console import Say
-from simclr_tf.data import sources
+from simclr_tf.data import holdout, sources
 from simclr_tf.data.images import Images
 from simclr_tf.errors import require
 from simclr_tf.evaluation.encoders import FrozenEncoder, open_encoder
@@ -39,7 +39,8 @@ def evaluate(command: Evaluate, say: Say = console.say) -> dict[str, Section]:
     if command.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     job = open_job(command.strategy, say)
-    source = sources.open_source(command.data, job.say)
+    whole = sources.open_source(command.data, job.say)
+    source = holdout.hold_out(whole, holdout.share_of(whole, command.data))
     with job.scope():
         encoder = open_encoder(
             command.checkpoint or command.model_dir, command.image_size, command.allow_foreign_graph
@@ -67,7 +68,7 @@ def evaluate(command: Evaluate, say: Say = console.say) -> dict[str, Section]:
 
 
 def test_split(data: DataConfig, source: sources.Source, protocols: tuple[str, ...]) -> str:
-    """The split that counts: the one asked for, `validation`, or else `test`.
+    """The split that counts, see `choose_eval_split`.
 
     Raises:
         InputError: There is none.
@@ -75,7 +76,7 @@ def test_split(data: DataConfig, source: sources.Source, protocols: tuple[str, .
     split = choose_eval_split(data, source)
     if split is None:
         require(protocols == ("transfer",), "eval_split",
-                f"must name images to test on; {source.name} has neither validation nor test",
+                f"must name images to test on; {source.name} has no validation or test split",
                 data.eval_split)  # fmt: skip
         return data.train_split
     return split

@@ -10,10 +10,11 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf import console
+from simclr_tf.data import holdout
 from simclr_tf.data.any_source import as_source
 from simclr_tf.data.images import Images
 from simclr_tf.data.sources import Source
-from simclr_tf.errors import InputError, require
+from simclr_tf.errors import InputError
 from simclr_tf.evaluation.encoders import FrozenEncoder, as_encoder
 from simclr_tf.job import Job
 from simclr_tf.protocols import scoreboard
@@ -21,7 +22,7 @@ from simclr_tf.protocols.context import Context, Section
 from simclr_tf.settings.protocols import ProtocolConfig
 
 _SETTINGS = frozenset(field.name for field in dataclasses.fields(ProtocolConfig)) - {"protocols"}
-_HELD_OUT = 20  # % of the images, where there is no split for tests
+_SHARE_OF_FEW = 0.2
 _CONTEXT = frozenset({"augment", "optimizer", "train", "eval_batch_size", "ft_proj_selector"})
 
 
@@ -53,8 +54,9 @@ def evaluate(
         labels: Of arrays.
         data_dir: Where the data set that `images` names is prepared.
         train_split: Split expression with the labelled training images; None takes `train`.
-        test_split: Split expression that counts; None takes `validation`, or else `test`. Without
-            any of these, and with no `train_split` given, a fifth of `train` is held out.
+        test_split: Split expression that counts; None takes `validation`, `test`, or else
+            `holdout`: a tenth of the images, of fewer than 100 a fifth; see
+            `simclr_tf.data.holdout`.
         folder: For tables, pictures and predictions; None writes to a temporary folder that goes
             with the call.
         value_range: What becomes black and white where the type of the values does not tell.
@@ -80,13 +82,13 @@ def evaluate(
     job = Job(strategy or tf.distribute.get_strategy(), say)
     source = as_source(images, labels, value_range, channels=opened.channels, data_dir=data_dir,
                        say=say)  # fmt: skip
-    train_split, test_split = _splits(source, train_split, test_split, say)
+    source, test_split = _with_tests(source, test_split, say)
     shown = Images(source, opened.image_size, others.pop("eval_batch_size", 256), job)
     with tempfile.TemporaryDirectory() as temporary:
         context = Context(
             encoder=opened,
             images=shown,
-            train_split=train_split,
+            train_split=train_split or "train",
             test_split=test_split,
             settings=ProtocolConfig(protocols=protocols, **chosen),
             folder=folder or temporary,
@@ -96,15 +98,11 @@ def evaluate(
         return scoreboard.evaluate(context)
 
 
-def _splits(
-    source: Source, train_split: str | None, test_split: str | None, say: console.Say
-) -> tuple[str, str]:
-    """Where to train and to test."""
-    known = next((name for name in ("validation", "test") if name in source.splits), None)
-    if test_split is None and known is None and train_split is None:
-        train_split, test_split = f"train[:{100 - _HELD_OUT}%]", f"train[{100 - _HELD_OUT}%:]"
-        say(f"{source.name} has no split for tests: {_HELD_OUT} % of train are held out")
-    tested = test_split or known
-    require(tested is not None, "test_split", "must be given: there is neither validation nor test",
-            ", ".join(source.splits))  # fmt: skip
-    return train_split or "train", str(tested)
+def _with_tests(source: Source, test_split: str | None, say: console.Say) -> tuple[Source, str]:
+    """The images, and the part of them to test on."""
+    tested = test_split or holdout.test_split(source)
+    if tested is not None:
+        return source, tested
+    held = holdout.hold_out(source, holdout.share_of(source) or _SHARE_OF_FEW)
+    say(f"{source.name} has no split for tests: {held.splits[holdout.NAME]:,} images are held out")
+    return held, holdout.NAME

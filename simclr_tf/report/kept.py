@@ -16,6 +16,8 @@ FOLDER = "report"
 ABOUT = os.path.join(FOLDER, "about.json")
 EXAMPLES = os.path.join(FOLDER, "examples.npz")
 VIEWS = os.path.join(FOLDER, "views.npz")
+# Which images were looked at.
+TRAINED_ON, HELD_OUT, TESTS = "training images", "held-out images", "test images"
 PREDICTIONS = os.path.join(FOLDER, "predictions.npz")
 _NO_CLASS = -1
 _MOST_CLASSES = 100_000

@@ -117,7 +117,8 @@ def address(folder: str, path: str, place: str | None) -> str:
 
 def _looked_at(run: RunRecord) -> str:
     """Which images the examples are; runs of older versions have looked at test images."""
-    return "training images" if run.about.get("looked_at") == "training images" else "test images"
+    noted = run.about.get("looked_at")
+    return noted if noted in (kept.TRAINED_ON, kept.HELD_OUT) else kept.TESTS
 
 
 def _command(run: RunRecord) -> str | None:

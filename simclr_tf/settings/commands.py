@@ -87,7 +87,7 @@ class Embed:
             `train_split` of any other data set. `skip_bad_images` leaves out what can't be decoded.
     """
 
-    UNREAD: ClassVar[frozenset[str]] = frozenset(_TRAINING_INPUT)
+    UNREAD: ClassVar[frozenset[str]] = frozenset({*_TRAINING_INPUT, "holdout"})
 
     checkpoint: str | None = None
     output: str | None = None

@@ -12,6 +12,7 @@ from simclr_tf.settings.checks import IMAGE_SIZE, Range, check_settings, limited
 
 DATA_SHARDINGS = ("auto", "batch", "split")
 ANTIALIAS = ("auto", "on", "off")
+MOST_HELD_OUT = Range(0, 0.9)
 _RANGE = re.compile(r"([^:]+):([^:]+)")
 
 
@@ -41,7 +42,11 @@ class DataConfig:
     `dataset` is a TFDS name with optional config (`cifar10`, `imagenet2012_subset/1pct`), one of
     the embedded sets `patterns` and `digits`, `folder` (with `data_dir`) or `folder:PATH`.
     Splits are TFDS split expressions (`train[:10%]`). `eval_split=None` takes `validation` as the
-    reference does, `test` where there is no such split, and else evaluates nothing and says so.
+    reference does, `test` where there is no such split, or else `holdout`, and without any of these
+    evaluates nothing and says so. `holdout` is the share of a folder or of arrays that no training
+    sees, by a hash of the ids: None is 0.1 where there are at least 100 images, no split for tests
+    and no `eval_split`, and else 0; of fewer than 600 images it is as much as makes 60, at most a
+    quarter (`simclr_tf.data.holdout`).
     `label_subset` trains on a class-balanced part of `train_split` (B.5): `1%`, `25_per_class`, or
     the path of a subset file.
 
@@ -68,6 +73,7 @@ class DataConfig:
     train_split: str = "train"
     label_subset: str | None = None
     eval_split: str | None = None
+    holdout: float | None = limited(None, MOST_HELD_OUT)
     image_size: int = limited(224, IMAGE_SIZE)
     cache_dataset: bool = False
     skip_bad_images: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,23 @@ _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 # An installation carries the flags inside the package, a checkout beside it.
 _FOLDERS = (_PACKAGE / "flags" / "recipes", _PACKAGE.parent / "flags" / "recipes")
 _SUFFIX = ".flags"
+# Recipes whose settings follow from images, machine and time: name -> what `simclr recipes` shows.
+AUTOMATIC = {
+    "photos": """\
+# Own photographs: network, image size, batch and length follow from them, machine and --budget.
+#
+# Command:   python run.py --mode=train_then_eval --recipe=photos --dataset=folder:DIR --budget=1h
+# Chosen:    by the rules of docs/recipes.md; a few steps are timed to know how many fit
+# Said:      every choice, with the reason, as flags that give the same run again""",
+    "auto": """\
+# As photos, for images of any kind: arrays of other channels get views without colours.
+#
+# Command:   python run.py --mode=train_then_eval --recipe=auto --dataset=NAME --budget=1h""",
+}
+DEFAULT_BUDGET = "1h"
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_LEAST_BUDGET, _MOST_BUDGET = 10, 365 * 86_400
 _MOST_BYTES = 2**20
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # absl's
 
@@ -25,6 +43,19 @@ _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0"
 def recipe_names() -> list[str]:
     """The recipes that ship with the project."""
     return sorted(path.stem for path in _folder().glob(f"*{_SUFFIX}"))
+
+
+def budget_seconds(text: str | None) -> float:
+    """The seconds that `10m`, `1h` or `1.5d` means; an hour for None.
+
+    Raises:
+        InputError: It is no time, or under 10 seconds or above a year.
+    """
+    found = _BUDGET.fullmatch((text or DEFAULT_BUDGET).strip().lower())
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    require(_LEAST_BUDGET <= seconds <= _MOST_BUDGET, "budget", "must be a time from 10s to 365d, "
+            "like 10m, 1h or 8h", text)  # fmt: skip
+    return seconds
 
 
 def recipe_title(name: str) -> str:
@@ -42,10 +73,12 @@ def recipe_text(name: str) -> str:
     Raises:
         InputError: There is no such recipe, or the file can't be read as text.
     """
+    if name in AUTOMATIC:
+        return AUTOMATIC[name]
     if not _is_path(name):
         require(not os.path.isfile(name), "recipe", "must have a / in it, or end in .flags, where "
                 "it is a file", name)  # fmt: skip
-        require_choice("recipe", name, recipe_names())
+        require_choice("recipe", name, [*AUTOMATIC, *recipe_names()])
         return (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
     path = os.path.expanduser(name)
     try:
@@ -53,7 +86,7 @@ def recipe_text(name: str) -> str:
     except ValueError:  # a zero byte
         there = False
     require(there, "recipe", "must be a file that exists, or one of "
-            f"{', '.join(recipe_names())}", name)  # fmt: skip
+            f"{', '.join((*AUTOMATIC, *recipe_names()))}", name)  # fmt: skip
     return read_text(path, "recipe", "must be a file of at most 1 MiB", name)
 
 
@@ -131,8 +164,10 @@ def recipe_values(name: str, command: type = RunConfig) -> dict[str, Any]:
     """What a recipe sets, by the name of the setting, as far as a command has it.
 
     Raises:
-        InputError: There is no such recipe.
+        InputError: There is no such recipe, or it needs images, see `simclr_tf.automatic`.
     """
+    require(name not in AUTOMATIC, "recipe", "must be given with images, which it follows from: "
+            f"pretrain(images, recipe={name!r}), or --recipe={name}", name)  # fmt: skip
     types = dict(by_name.setting_types(command))
     values = {}
     for line in recipe_lines(name):

@@ -35,7 +35,7 @@ def note(model: Network, image_size: int, channels: int, views: int, job: Job) -
         return ""
     days = f"{seconds / _DAY:.1f} days"
     return (f"note: on this machine the run takes about {days}, by a forward pass that was timed. "
-            "--recipe=quickstart and cifar10_cpu take minutes; a smaller "
+            "--recipe=photos --budget=1h chooses a network and a length for an hour; a smaller "
             "--image_size, --resnet_depth or --width_multiplier and fewer --train_steps make any "
             "run shorter")  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simclr_tf import run_folder
@@ -14,6 +14,7 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_reachable, write_json
 from simclr_tf.json_files import field, texts
 from simclr_tf.settings import by_name
+from simclr_tf.settings.data import MOST_HELD_OUT
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.weights import integrity
 from simclr_tf.weights.locate import is_study, newest_checkpoint
@@ -32,7 +33,8 @@ _FREE_SETTINGS = frozenset(
 _FREE_SECTIONS = ("evaluation", "page", "strategy")
 
 # What `auto` can stand for.
-_RESOLVED = ("stem", "precision", "jit_compile", "data_sharding", "augment_on", "antialias")
+_RESOLVED = ("stem", "precision", "jit_compile", "data_sharding", "augment_on", "antialias",
+             "holdout")  # fmt: skip
 
 # What a checkpoint's reader must agree on with its writer.
 MODEL_SETTINGS = frozenset(
@@ -193,6 +195,20 @@ def other_images_note(model_dir: str, count: int, last_step: int) -> str | None:
         return None
     return (f"the run was started with {before:,} training images and goes on with {count:,}, up "
             f"to step {last_step}")  # fmt: skip
+
+
+def recorded_holdout(model_dir: str) -> float | None:
+    """The share of images that a run has held out so far, None where nothing was learned yet."""
+    if newest_checkpoint(model_dir) is None:
+        return None
+    return resolved_holdout(run_folder.read_config(model_dir) or {})
+
+
+def resolved_holdout(record: Mapping[str, Any]) -> float:
+    """The share of images that a run holds out, by its record; old versions held out none."""
+    resolved = record.get("resolved")
+    share = resolved.get("holdout") if isinstance(resolved, dict) else None
+    return float(share) if isinstance(share, int | float) and share in MOST_HELD_OUT else 0.0
 
 
 def lacks_setting(model_dir: str, name: str) -> bool:

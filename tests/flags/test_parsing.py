@@ -328,3 +328,40 @@ def test_a_recorded_tpu_is_left_by_its_switch(tmp_path):
     (tmp_path / "flags.json").write_text(json.dumps({"dataset": "digits", "tpu_name": "x"}))
     command = parsing.parse_command_line([f"--model_dir={tmp_path}", "--use_tpu=False"])
     assert not command.config.strategy.names_tpu
+
+
+def test_an_automatic_recipe_sets_what_is_not_given(tmp_path, monkeypatch):
+    from simclr_tf.automatic import recipe
+
+    asked = []
+
+    def settle(*words):
+        asked.append(words)
+        return {"image_size": 48, "train_steps": 7, "use_blur": False}
+
+    monkeypatch.setattr(recipe, "settle", settle)
+    line = "--recipe=photos --dataset=folder:~/a --budget=10m --temperature=0.3"
+    command = parse(f"{line} --mode=train_then_eval")
+    (name, given, budget, _), run = asked[0], command.config
+    assert (name, budget) == ("photos", "10m")
+    assert given == {"dataset": "folder:~/a", "temperature": 0.3}
+    assert (run.data.image_size, run.train.train_steps, run.augment.use_blur) == (48, 7, False)
+    assert run.objective.temperature == 0.3 and command.flags["budget"] == "10m"
+    assert re.fullmatch(r"runs/photos-\d{8}-\d{6}", run.model_dir)
+    parsing.in_force([*line.split(), "--help"][:-1])
+    assert len(asked) == 1  # help looks at no images
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--budget=10m", "^budget needs --recipe=photos or auto"),
+        ("--recipe=photos --dataset=folder:a --budget=10", "^budget must be a time"),
+        ("--recipe=photos", "^dataset must name the images"),
+        ("--recipe=auto --dataset=digits --mode=evaluate", "^recipe must not be automatic"),
+        ("--recipe=foto --dataset=digits", "did you mean photos"),
+    ],
+)
+def test_bad_automatic_recipes(line, says):
+    with pytest.raises(InputError, match=says):
+        parse(line)
