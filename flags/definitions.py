@@ -148,7 +148,9 @@ _TRAIN = {
     "checkpoint_epochs": "Epochs between checkpoints.",
     "checkpoint_steps": "Steps between checkpoints; above 0 it overrides --checkpoint_epochs.",
     "keep_checkpoint_max": "Checkpoints kept.",
-    "keep_best": "Metric (train/NAME, eval/NAME) whose best checkpoint is kept too.",
+    "keep_best": "Metric (train/NAME, eval/NAME, quality/NAME) whose best checkpoint is kept too.",
+    "early_stop": "METRIC:N ends the run where a metric (train/NAME, quality/NAME) has not "
+    "improved for N checkpoints; 5 without N.",
     "seed": "Fixes initialisation, data order and augmentation.",
     "deterministic": "Bit-identical runs, at some cost in speed.",
     "skip_nonfinite_steps": "Updates with a NaN or infinite loss or gradient that are left out "

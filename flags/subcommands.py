@@ -14,7 +14,7 @@ from . import foreign, parsing, program, usage
 _OVERVIEW = """\
 Contrastive learning of visual representations (SimCLR) in TensorFlow 2.
 
-  simclr train --dataset=folder --data_dir=photos --image_size=64
+  simclr train --recipe=photos --dataset=folder:photos
                            train an encoder, with or without labels, and evaluate it
   simclr evaluate          any encoder by the paper's protocols: kNN, linear, few labels, ...
   simclr embed             every image of a folder to a file of embeddings

@@ -24,8 +24,8 @@ _NAMES_WIDTH = 27
 _BASICS: dict[str, tuple[str, str, str]] = {
     "train": (
         "Train an encoder on images without labels, and evaluate it.",
-        "--mode=train_then_eval --dataset=folder --data_dir=photos --image_size=64",
-        "mode recipe dataset data_dir model_dir image_size train_batch_size train_epochs "
+        "--mode=train_then_eval --recipe=photos --budget=1h --dataset=folder:photos",
+        "mode recipe budget dataset data_dir model_dir image_size train_batch_size train_epochs "
         "train_steps learning_rate temperature resnet_depth encoder color_jitter_strength "
         "precision checkpoint",
     ),
@@ -74,6 +74,7 @@ _BASICS["train_then_eval"] = _BASICS["train"]
 _SHORT = {
     "mode": "train, train_then_eval, eval, evaluate, embed, neighbors, study.",
     "recipe": "Settings to start from: a name, or a file. `simclr recipes` lists them.",
+    "budget": "Time for the training with --recipe=photos or auto: 10m, 1h, 8h.",
     "dataset": "A TFDS name, patterns, digits, folder, or folder:PATH.",
     "data_dir": "Folder of the images, or of prepared TFDS data sets.",
     "model_dir": "Folder of the run; an existing one goes on. Default: runs/NAME-TIME.",
@@ -86,7 +87,7 @@ _SHORT = {
     "protocols": "all, or among linear, knn, logreg, labels, finetune, ... (--help=protocols).",
     "endpoint": "Which output of the encoder; h is final_avg_pool.",
     "label_fractions": "Label subsets, with commas: 1%, 25_per_class, or a file.",
-    "eval_split": "Images to evaluate on. Default: validation, else test.",
+    "eval_split": "Images to evaluate on. Default: validation, test or else holdout.",
     "train_split": "Images to train on.",
     "image_size": "Height and width in pixels.",
     "output": "File to write.",

@@ -245,10 +245,10 @@ def _shares_images(source: sources.Source, train_split: str, eval_split: str) ->
 def _label_notes(run: RunConfig, source: sources.Source, eval_split: str | None) -> list[str]:
     if source.num_classes is None:
         skipped = "linear head, kNN" if run.model.pretrains else "kNN"
-        return [f"{source.name} has no labels: {skipped} and evaluation are skipped"]
+        return [f"no labels in {source.name}: {skipped} and evaluation are skipped"]
     if eval_split is None:
-        return [f"{source.name} has no images to evaluate on (a validation or test split, "
-                "--eval_split or --holdout): evaluation is skipped"]  # fmt: skip
+        return [f"no validation or test split in {source.name}, and no images held "
+                "out: evaluation is skipped"]  # fmt: skip
     if _shares_images(source, run.data.train_split, eval_split):
         return ["the evaluation split holds training images: kNN and logistic regression, which "
                 "would find them again, are left out"]  # fmt: skip

@@ -33,6 +33,8 @@ from simclr_tf.errors import InputError, require
 from simclr_tf.files import check_length
 from simclr_tf.text import printable_name
 
+_MANY_SINGLE = 10  # classes
+
 
 @dataclasses.dataclass(frozen=True)
 class _Split:
@@ -195,7 +197,7 @@ def _remarks(
     if lost:
         yield f"folders of {path} without an image that is used: {', '.join(lost)}"
     for name, split in arranged.items():
-        if split.classes and 2 <= len(set(split.classes)) == len(split.classes):
+        if _are_single(split.classes or ()):
             yield f"{name} has no labels: every folder of a class holds one image"
         if split.in_the_way is not None:
             way = printable_name(os.path.join(path, *split.in_the_way))
@@ -208,6 +210,11 @@ def _say_once(line: str) -> None:
     console.say(f"note: {line}")
 
 
+def _are_single(classes: Collection[str]) -> bool:
+    """Whether folders hold one image each, and are too many to be a set that is only begun."""
+    return len(set(classes)) == len(classes) >= _MANY_SINGLE
+
+
 def _order(parts: tuple[str, ...]) -> bytes:
     """Sorts by a hash of the path: a slice of a split or its first images hold all classes."""
     return hashlib.sha1(os.fsencode("/".join(parts)), usedforsecurity=False).digest()
@@ -216,11 +223,11 @@ def _order(parts: tuple[str, ...]) -> bytes:
 def _class_names(content: Mapping[str, _Split], setting: str) -> tuple[str, ...] | None:
     """The classes of the training split, sorted; None where they tell nothing.
 
-    So it is with a single class, and where each has one image.
+    So it is with a single class, and where each of many has one image.
     """
     reference = "train" if "train" in content else next(iter(content))
     first = content[reference]
-    if first.classes is None or not 2 <= len(set(first.classes)) < len(first.classes):
+    if first.classes is None or len(set(first.classes)) < 2 or _are_single(first.classes):
         return None
     names = tuple(sorted(set(first.classes)))
     for split, described in content.items():

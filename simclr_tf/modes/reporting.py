@@ -88,6 +88,9 @@ class Reporter:
         self._started = time.monotonic()
         self._looking, self._writing = _Time(*_LOOKING), _Time(*_WRITING)
         self._on = experiment.run.page.report
+        train = experiment.run.train
+        self._asked = any(str(name).startswith(verdict.PREFIX)
+                          for name in (train.keep_best, train.stopping[0]))  # fmt: skip
         self._sees = True
 
     def begin(self, step: int) -> None:
@@ -101,16 +104,19 @@ class Reporter:
         """Brings the page up to date as far as that takes a small share of the time.
 
         Writing it costs less than looking at the encoder anew, and is done more often. At the last
-        step the encoder is looked at in any case, and `update` writes the page.
+        step the encoder is looked at in any case, and `update` writes the page; at every checkpoint
+        where a figure without labels decides what is kept, or when the run ends.
 
         Returns:
             The figures without labels, see `verdict.figures`, where they were measured.
         """
         passed = time.monotonic() - self._started
         last = self._on and step >= self._last_step
-        looks = self._on and self._looking.allows(passed)
+        looks = self._on and (self._asked or self._looking.allows(passed))
         if self._job.from_chief(int(last or looks)):
             found = self._look_and_time(step)
+            if self._chief and found and self._asked:
+                results.add_figures(self._folder, found, step, self._say)
             if self._chief and not last:
                 self._write(step)
             return found
@@ -201,23 +207,34 @@ class Reporter:
     def _quality(self, step: int) -> dict[str, float]:
         """The figures without labels; {} where there are none to measure."""
         run, images = self._experiment.run, self._experiment.images_with_labels
+        why = without_quality(self._experiment)
+        if why is not None:
+            asked = run.model.pretrains and run.page.quality_images
+            if asked and self._quality_before is None and self._last_step == step:
+                self._say(f"note: no figures without labels: {why}")
+            return {}
         split = _split(self._experiment)
         seen = 2 * self._last_step * run.train.train_batch_size
         most = min(run.page.quality_images, max(_FEWEST_LOOKED_AT, seen // _VIEWS_PER_IMAGE))
         count = min(most, images.source.num_examples(split, "eval_split"))
-        if not run.model.pretrains or run.page.quality_images == 0:
-            return {}
-        fewest = fewest_images(images)
-        if count < fewest:
-            if self._quality_before is None and self._last_step == step:
-                self._say(f"note: {split} has {count} images, too few for figures without labels, "
-                          f"which need {fewest}")  # fmt: skip
-            return {}
         with images.naming_bad_image(split, "eval_split"):
             if self._quality_before is None:
                 self._quality_before = measure(self._first(), images, split, count)["h"]
             now = measure(self._encoder, images, split, count)
         return verdict.figures({**now, "untrained": self._quality_before})
+
+
+def without_quality(experiment: Experiment) -> str | None:
+    """Why a run has no figures without labels, None where it has."""
+    run, images, split = experiment.run, experiment.images_with_labels, _split(experiment)
+    if not run.model.pretrains:
+        return f"train_mode={run.model.train_mode}"
+    if not run.page.report or run.page.quality_images == 0:
+        return "report=False" if not run.page.report else "quality_images=0"
+    there, fewest = images.source.num_examples(split, "eval_split"), fewest_images(images)
+    if min(there, run.page.quality_images) < fewest:
+        return f"{split} has {there} images, and {fewest} are needed"
+    return None
 
 
 def keep_views(experiment: Experiment, samples: SampleViews, epoch: int) -> None:

@@ -17,7 +17,7 @@ import tf_keras as keras
 from simclr_tf import console, run_folder
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.console import Say
-from simclr_tf.data import samples, subset
+from simclr_tf.data import contrast, samples, subset
 from simclr_tf.errors import require, require_choice
 from simclr_tf.evaluation import verdict
 from simclr_tf.evaluation.evaluate import EVAL_METRICS
@@ -41,9 +41,11 @@ from simclr_tf.settings.run import RunConfig
 from simclr_tf.training import checkpoints, estimate, loggers, loop, run_config
 from simclr_tf.training.callbacks import Callbacks
 from simclr_tf.training.coordination import naming_lost_worker
+from simclr_tf.training.early_stop import EarlyStop
 from simclr_tf.training.fit import Fit
 from simclr_tf.training.guessing import Guessing
 from simclr_tf.training.memory import peak_memory
+from simclr_tf.training.metric_order import QUALITY_METRICS
 from simclr_tf.training.run_lock import lock_run
 from simclr_tf.training.summaries import Summaries
 from simclr_tf.weights import keras_encoders, restore
@@ -120,7 +122,7 @@ def _train(
     """Trains in a folder that belongs to this run alone, as `check_folder` sees to."""
     run, job = experiment.run, experiment.job
     fit = _start(experiment)
-    _check_keep_best(run.train.keep_best, fit)
+    _check_metrics(experiment, fit)
     store = checkpoints.CheckpointStore(
         run.model_dir,
         fit.model,
@@ -164,10 +166,20 @@ def _hand_back(model: Network, given: keras.Model | None) -> None:
         keras_encoders.copy_weights(trained, given)
 
 
-def _check_keep_best(name: str | None, fit: Fit) -> None:
-    """Refuses a metric that this training does not have."""
-    if name is not None:
-        require_choice("keep_best", name, [*sorted(fit.metric_names), *EVAL_METRICS])
+def _check_metrics(experiment: Experiment, fit: Fit) -> None:
+    """Refuses metrics that this training does not have."""
+    best, stopping = experiment.run.train.keep_best, experiment.run.train.stopping[0]
+    of_training = sorted(fit.metric_names)
+    if best is not None:
+        require_choice("keep_best", best, [*of_training, *EVAL_METRICS, *QUALITY_METRICS])
+    if stopping is not None:
+        require_choice("early_stop", stopping, [*of_training, *QUALITY_METRICS])
+    for setting, name in (("keep_best", best), ("early_stop", stopping)):
+        if name in QUALITY_METRICS:
+            why = reporting.without_quality(experiment)
+            head = name.startswith(f"{verdict.PREFIX}h") or fit.model.projection_head is not None
+            require(why is None and head, setting, "needs figures without labels: "
+                    f"{why or 'there is no projection head'}", name)  # fmt: skip
 
 
 def _last_good(store: checkpoints.CheckpointStore) -> str:
@@ -223,6 +235,9 @@ def _start(experiment: Experiment) -> Fit:
     size, channels = experiment.run.data.image_size, experiment.images.channels
     if long := estimate.note(model, size, channels, views, job):
         job.say(long)
+    split = experiment.run.data.train_split
+    if job.is_chief and (plain := contrast.note(experiment.source, split)):
+        job.say(f"note: {plain}")
     return fit
 
 
@@ -301,6 +316,8 @@ class _Training:
         self._means: dict[str, float] = {}
         self._summaries: Summaries | None = None
         self._callbacks: Callbacks | None = None
+        train, job = experiment.run.train, experiment.job
+        self._early = EarlyStop(*train.stopping, experiment.run.model_dir, job.is_chief, job.say)
         if experiment.given.callbacks:
             self._callbacks = Callbacks(experiment.given.callbacks, fit.model, fit.plan.lengths)
         run, plan = experiment.run, fit.plan
@@ -312,13 +329,16 @@ class _Training:
         """Takes the steps; returns the means of the last summary, if one was written."""
         if self._fit.global_step >= self._fit.plan.steps:
             return self._means
+        if self._experiment.job.from_chief(int(self._early.stops)):
+            self._experiment.job.say(self._early.why)
+            return self._means
         with contextlib.ExitStack() as stack:
             if self._experiment.job.is_chief:
                 self._summaries = self._open_summaries()
                 stack.callback(self._summaries.close)
             self._bar = stack.enter_context(self._progress(stack))
             self._fit.run(self._open_batches, self._listeners(stack))
-        if self._fit.global_step < self._fit.plan.steps:
+        if self._fit.global_step < self._fit.plan.steps and not self._early.stops:
             self._experiment.job.say(f"a callback ended the run at step {self._fit.global_step}")
         return self._means
 
@@ -335,7 +355,7 @@ class _Training:
         listeners = loop.Listeners(self._bar, self._on_summary, self._on_checkpoint)
         callbacks = self._callbacks
         if callbacks is None:
-            return listeners
+            return dataclasses.replace(listeners, stop=lambda: self._early.stops)
         callbacks.begin(self._fit.global_step)
         stack.callback(callbacks.end)
 
@@ -343,7 +363,9 @@ class _Training:
             with self._saving_first(at, values):
                 callbacks.taken(at, values)
 
-        return dataclasses.replace(listeners, on_taken=taken, stop=lambda: callbacks.stop)
+        return dataclasses.replace(
+            listeners, on_taken=taken, stop=lambda: callbacks.stop or self._early.stops
+        )
 
     @contextlib.contextmanager
     def _saving_first(self, at: int, values: Mapping[str, float]) -> Iterator[None]:
@@ -395,6 +417,7 @@ class _Training:
             self._write_views(self._summaries, at)
             self._summaries.flush()
         quality = self._report.checkpoint(at)
+        self._early.checkpoint(at, {**values, **quality})
         if self._summaries is not None and quality:
             self._summaries.scalars(at, quality)
             self._summaries.flush()

@@ -29,7 +29,8 @@ SIMILARITIES = (COSINE, CENTRED)
 # Of reading images for a training, which passes over them again and again.
 _TRAINING_INPUT = ("label_subset", "cache_dataset", "data_sharding", "data_service",
                    "read_retries")  # fmt: skip
-_KEEPING = ("checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "keep_best")
+_KEEPING = ("checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "keep_best",
+            "early_stop")  # fmt: skip
 _STEP = ("skip_nonfinite_steps", "gradient_cache_chunk", "gradient_cache_bn", "remat",
          "jit_compile")  # fmt: skip
 
@@ -163,7 +164,8 @@ class Study:
 
     UNREAD: ClassVar[frozenset[str]] = frozenset(
         {"knn", "linear_probe", "eval_timeout_secs", "keep_hub_module_max", "eval_name",
-         "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "keep_best", "teacher",
+         "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "keep_best",
+         "early_stop", "teacher",
          "distill_temperature", "distill_alpha", "fine_tune_after_block",
          "zero_init_logits_layer", "views"}
     )  # fmt: skip

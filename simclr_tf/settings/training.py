@@ -10,6 +10,8 @@ from simclr_tf.settings.checks import COUNT, EPOCHS, Range, check_settings, limi
 
 JIT_COMPILE = ("auto", "on", "input", "off")
 GRADIENT_CACHE_BN = ("chunk", "frozen")
+_EARLY_STOP = re.compile(r"((?:train|quality)/\w+)(?::([1-9]\d{0,5}))?")
+_PATIENCE = 5  # checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,10 @@ class TrainConfig:
         train_batch_size: Images per step, over all replicas.
         keep_checkpoint_max: The newest so many checkpoints are kept.
         keep_best: Name of a metric (`train/contrast_loss`, or `eval/label_top_1_accuracy` where
-            evaluations of the run are written); the checkpoint with its best value is kept too.
+            evaluations of the run are written, or `quality/h_retrieval` without labels); the
+            checkpoint with its best value is kept too.
+        early_stop: `METRIC:N` ends the run at a checkpoint where the metric, of `train/` or
+            `quality/`, has not improved for N checkpoints; `METRIC` alone means 5.
         seed: Fixes initialisation, data order and augmentation.
         deterministic: Operations whose result could depend on the order of threads are replaced or
             refused, so that two runs agree bit for bit.
@@ -49,6 +54,7 @@ class TrainConfig:
     checkpoint_steps: int = limited(0, COUNT)
     keep_checkpoint_max: int = limited(5, Range(1, 10**6))
     keep_best: str | None = None
+    early_stop: str | None = None
     seed: int = limited(0, Range(0, 2**31 - 1))
     deterministic: bool = False
     skip_nonfinite_steps: int = limited(0, COUNT)
@@ -59,9 +65,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        plain = self.keep_best is None or re.fullmatch(r"(train|eval)/\w+", self.keep_best)
-        require(bool(plain), "keep_best", "must name a metric, train/NAME or eval/NAME",
-                self.keep_best)  # fmt: skip
+        plain = self.keep_best is None or re.fullmatch(r"(train|eval|quality)/\w+", self.keep_best)
+        require(bool(plain), "keep_best", "must name a metric, train/NAME, eval/NAME or "
+                "quality/NAME", self.keep_best)  # fmt: skip
+        ends = self.early_stop is None or _EARLY_STOP.fullmatch(self.early_stop)
+        require(bool(ends), "early_stop", "must name a metric, train/NAME or quality/NAME, and "
+                "after a colon a number of checkpoints, or none", self.early_stop)  # fmt: skip
         require_choice("jit_compile", self.jit_compile, JIT_COMPILE)
         require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
         chunk = self.gradient_cache_chunk
@@ -69,3 +78,9 @@ class TrainConfig:
                 "needs gradient_cache_chunk", self.gradient_cache_bn)  # fmt: skip
         require(chunk == 0 or self.train_batch_size % chunk == 0, "gradient_cache_chunk",
                 f"must divide train_batch_size={self.train_batch_size}", chunk)  # fmt: skip
+
+    @property
+    def stopping(self) -> tuple[str | None, int]:
+        """The metric of `early_stop`, and how many checkpoints it may take to improve."""
+        found = _EARLY_STOP.fullmatch(self.early_stop or "")
+        return (found[1], int(found[2] or _PATIENCE)) if found else (None, _PATIENCE)

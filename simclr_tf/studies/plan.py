@@ -134,6 +134,7 @@ def _plan(
             "warmup_epochs": run.optimizer.warmup_epochs * share,
             "keep_checkpoint_max": 1,
             "keep_best": None,
+            "early_stop": None,
         },
     )
     cells = tuple(study.grid(base, asked.study_grid))

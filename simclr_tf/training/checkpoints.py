@@ -17,16 +17,16 @@ import tf_keras as keras
 from simclr_tf import console
 from simclr_tf.console import Say
 from simclr_tf.errors import InputError, RunError, first_line, one_line
+from simclr_tf.evaluation.verdict import PREFIX
 from simclr_tf.files import is_remote, set_aside, write_text_atomically
 from simclr_tf.json_files import field, find_json
 from simclr_tf.removal import Kind, make_scratch, remove_tree
+from simclr_tf.training.metric_order import low_is_good
 from simclr_tf.weights import integrity, reference_run
 from simclr_tf.weights.difference import describe_difference
 from simclr_tf.weights.locate import checkpoint_step, damage, list_checkpoints
 
 _MANIFEST_GRACE_SECS = 5.0
-_LOW_IS_GOOD = ("loss", "entropy", "weight_decay")
-
 _OURS = re.compile(r"(^|/)ckpt-\d+$")
 # What a killed write leaves: TensorFlow's temporary names and ours; and parts without their index,
 # where a manifest of ours lists them: others may be under way from elsewhere, or somebody's last.
@@ -77,9 +77,10 @@ class CheckpointStore:
             optimizer: Its optimizer, built; its `iterations` are the global step.
             keep: Number of intact checkpoints to keep, the newest.
             keep_best: A metric; the checkpoint with its best value is kept too. `train/NAME` is
-                what `save` was given, `eval/NAME` what `model_dir/result_<step>.json` says by the
-                time of a later `save`. Low values of losses, entropies and weight decay are good,
-                high ones of everything else; the older of two equals stays.
+                what `save` was given, `eval/NAME` and `quality/NAME` what
+                `model_dir/result_<step>.json` says by the time of a later `save`. Low values of
+                losses, entropies and weight decay are good, high ones of everything else; the
+                older of two equals stays.
             writes: False on all workers but the first of a multi-worker run. They take part in
                 reading the variables, and leave nothing on disk.
             say: Receives warnings.
@@ -303,14 +304,14 @@ class CheckpointStore:
         name = self._keep_best
         if name is None:
             return None
-        low = any(word in name for word in _LOW_IS_GOOD)
+        low = low_is_good(name)
         found = {prefix: self._value(prefix, name) for prefix in prefixes}
         values = {prefix: value for prefix, value in found.items() if value is not None}
         order = sorted(values, key=lambda prefix: values[prefix] if low else -values[prefix])
         return next((prefix for prefix in order if self._is_intact(prefix)), None)
 
     def _value(self, prefix: str, name: str) -> float | None:
-        if not name.startswith("eval/"):
+        if not name.startswith(("eval/", PREFIX)):
             return integrity.read_values(prefix).get(name)
         path = os.path.join(self._folder, f"result_{_step(prefix)}.json")
         try:

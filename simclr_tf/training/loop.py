@@ -241,7 +241,8 @@ class Listeners:
         on_summary: Called with the step and the means since the last summary.
         on_checkpoint: Called with the step and those means; when the run is asked to stop too.
         on_taken: Called with the step and those means after each call of steps.
-        stop: Whether the run shall end early, asked after each call; None where nobody decides it.
+        stop: Whether the run shall end early, asked after each call and after each checkpoint; None
+            where nobody decides it.
     """
 
     progress: Progress
@@ -249,6 +250,11 @@ class Listeners:
     on_checkpoint: Callable[[int, dict[str, float]], None] = lambda step, values: None
     on_taken: Callable[[int, dict[str, float]], None] = lambda step, values: None
     stop: Callable[[], bool] | None = None
+
+
+def _ends(listeners: Listeners, job: Job) -> bool:
+    """Whether a listener ends the run, on all workers alike."""
+    return listeners.stop is not None and job.from_chief(int(listeners.stop())) > 0
 
 
 def run_loop(
@@ -307,9 +313,10 @@ def run_loop(
                 listeners.on_summary(step, values)
                 means.reset()
                 updates = 0
-            stops = listeners.stop is not None and job.from_chief(int(listeners.stop())) > 0
+            stops = _ends(listeners, job)
             if lengths.is_checkpoint(step) or stops:
                 listeners.on_checkpoint(step, values)
+                stops = stops or _ends(listeners, job)
             coordinator.check()
             if stops:
                 return

@@ -27,6 +27,7 @@ _TRAIN_IMAGES = "train_images"
 _FREE_SETTINGS = frozenset(
     {"model_dir", "data_dir", "cache_dataset", "skip_bad_images", "eval_split",
      "checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "checkpoint", "keep_best",
+     "early_stop",
      "data_service", "read_retries", "deterministic", "skip_nonfinite_steps",
      "loss_block_size", "augment_on", "remat", "jit_compile"}
 )  # fmt: skip

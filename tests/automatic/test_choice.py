@@ -1,5 +1,6 @@
 import itertools
 import math
+import pathlib
 
 import pytest
 
@@ -89,3 +90,23 @@ def test_steps_fill_the_time_up_to_a_thousand_epochs():
 def test_warm_up_and_checkpoints_follow_the_steps():
     assert choice.around(1200, 100) == {"warmup_epochs": 0.6, "checkpoint_steps": 120}
     assert choice.around(1, 10**5) == {"warmup_epochs": 1e-06, "checkpoint_steps": 1}
+
+
+def table():
+    """The table of docs/recipes.md: what is chosen for an hour."""
+    machines = {"laptop, 2 cores, bfloat16": LAPTOP, "one GPU of 24 GiB": GPU,
+                "eight GPUs of 80 GiB": GPUS}  # fmt: skip
+    for name, machine in machines.items():
+        for images in (300, 30_000, 3_000_000):
+            found = chosen(images, machine, 1)
+            network = f"ResNet-{found['resnet_depth']}, width {found['width_multiplier']:g}"
+            rate = f"{found['learning_rate']:g} ({found['learning_rate_scaling']})"
+            sizes = f"{found['image_size']} | {found['train_batch_size']}"
+            crop = f"{found['crop_area_min']:g}"
+            yield f"| {name} | {images:,} | {network} | {sizes} | {rate} | {crop} |"
+
+
+def test_the_documented_table_is_what_is_chosen():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    for row in table():
+        assert row in page

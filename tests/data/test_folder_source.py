@@ -135,3 +135,10 @@ def test_ranges(write_images):
     source = _open(write_images(["train/0.png", "train/1.png", "valid/2.png"]))
     assert source.ranges("valid+train[1:]") == [("validation", 0, 1), ("train", 1, 2)]
     assert source.multi_label is False
+
+
+def test_many_folders_of_one_image_are_no_classes(write_images, capsys):
+    names = [f"{number}/x.png" for number in range(12)]
+    assert _open(write_images(names)).class_names is None
+    assert "train has no labels: every folder of a class holds one image" in capsys.readouterr().out
+    assert _open(write_images([*names, "3/y.png"])).num_classes == 12

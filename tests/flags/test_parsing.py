@@ -187,7 +187,7 @@ def test_a_process_of_the_data_service_needs_its_address_alone(mode):
         ("--gradient_cache_bn=none", "must be one of chunk, frozen"),
         ("--gradient_cache_bn=frozen", "needs gradient_cache_chunk"),
         ("--data_service=grpc://a:99999", "the port from 1 to 65535"),
-        ("--keep_best=loss", "must name a metric, train/NAME or eval/NAME"),
+        ("--keep_best=loss", "must name a metric, train/NAME, eval/NAME or quality/NAME"),
         ("--skip_nonfinite_steps=-1", "must be at least 0"),
         ("--data_sharding=files", "must be one of auto, batch, split"),
         ("--strategy=many", "must be one of auto, one_device, mirrored, multi_worker, tpu"),

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf.data.array_source import from_arrays
 from simclr_tf.encoder import load_encoder
+from simclr_tf.errors import InputError
+from simclr_tf.experiment import Given
 from simclr_tf.models.network import Network
 from simclr_tf.modes import evaluation, training
+from simclr_tf.settings import by_name
 from simclr_tf.training import run_config
 from simclr_tf.weights import restore
 from tests.eager import eagerly
@@ -204,3 +208,58 @@ def test_a_training_of_the_reference_goes_on(tmp_path, settings, fake_export):
         assert any(told in line for line in said), told
     assert names(tmp_path) == ["ckpt-44.index", "ckpt-45.index", "ckpt-46.index"]
     assert json.loads((tmp_path / "config.json").read_text())["reference_steps"] == 46
+
+
+def test_a_figure_without_labels_keeps_the_best_checkpoint_and_ends_the_run(
+    tmp_path, settings, quiet, monkeypatch
+):
+    """The figures are set here; what measures them has its own tests."""
+    found = iter([0.2, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+    def quality(reporter, step):
+        return {"quality/h_retrieval": next(found)}
+
+    monkeypatch.setattr(training.reporting.Reporter, "_quality", quality)
+    asked = {"train_steps": 6, "keep_checkpoint_max": 1, "report": True, "report_examples": 4,
+             "keep_best": "quality/h_retrieval",
+             "early_stop": "quality/h_retrieval:2"}  # fmt: skip
+    said = []
+    trained = training.train(settings(tmp_path, **asked), None, say=said.append)
+    assert trained.global_step == 4 and names(tmp_path) == ["ckpt-2.index", "ckpt-4.index"]
+    (why,) = [line for line in said if "--early_stop" in line]
+    assert "not improved for 2 checkpoints, since step 2 (0.5): the run ends at step 4" in why
+    assert not any("callback" in line for line in said)
+    values = [json.loads((tmp_path / f"result_{step}.json").read_text()) for step in (1, 2, 3, 4)]
+    assert [one["quality/h_retrieval"] for one in values] == [0.2, 0.5, 0.4, 0.3]
+    again = training.train(settings(tmp_path, **asked), None, say=quiet)
+    assert again.global_step == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"keep_best": "quality/h_alignment"}, "^keep_best must be one of"),
+        ({"early_stop": "train/accuracy"}, "^early_stop must be one of"),
+        ({"early_stop": "quality/h_retrieval"}, "^early_stop needs figures without labels: report"),
+        ({"keep_best": "quality/h_spread", "report": True, "quality_images": 0},
+         "^keep_best needs figures without labels: quality_images=0"),
+        ({"early_stop": "quality/z_spread", "report": True, "proj_head_mode": "none"},
+         "^early_stop needs figures without labels: there is no projection head"),
+    ],
+)  # fmt: skip
+def test_figures_that_decide_have_to_be_measured(tmp_path, settings, quiet, changes, says):
+    with pytest.raises(InputError, match=says):
+        training.train(settings(tmp_path / "run", **changes), None, say=quiet)
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_that_show_nothing_are_said_before_the_first_step(tmp_path):
+    said = []
+    black = from_arrays(np.zeros((40, 8, 8, 3), np.uint8))
+    run = by_name.build_run_config({
+        "model_dir": str(tmp_path), "dataset": "arrays", "image_size": 8, "resnet_depth": 18,
+        "width_multiplier": 1 / 16, "train_batch_size": 32, "train_steps": 1, "report": False,
+    })  # fmt: skip
+    training.train(run, None, say=said.append, given=Given(source=black))
+    notes = [line for line in said if "are black" in line]
+    assert len(notes) == 1

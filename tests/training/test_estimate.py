@@ -34,7 +34,7 @@ def test_only_long_runs_on_one_cpu_are_said(monkeypatch):
     job = Job()
     assert estimate.note(None, 224, 3, 800_000, job) == ""
     said = estimate.note(None, 224, 3, 8_640_000, job)
-    assert "takes about 10.0 days" in said and "--recipe=quickstart" in said
+    assert "takes about 10.0 days" in said and "--recipe=photos --budget=1h" in said
     monkeypatch.setattr(estimate, "seconds_per_view", None)  # not even timed
     assert estimate.note(None, 224, 3, 20_000, job) == ""
     two = Job(tf.distribute.MirroredStrategy(["cpu:0"]))
