@@ -101,8 +101,8 @@ BAD_INPUT = {
     "a file as folder": ("--dataset=folder --data_dir={photos}/file", "--data_dir"),
     "unlabelled fine-tuning": ("--dataset=folder:{photos}/unlabelled --train_mode=finetune",
                                "--dataset must have labels"),
-    "unlabelled evaluation": ("--mode=eval --dataset=folder:{photos}/unlabelled "
-                              "--model_dir={photos}/empty", "--dataset must have labels"),
+    "unlabelled evaluation": ("--mode=eval --dataset=folder:{photos}/unlabelled --model_dir="
+                              "{photos}/empty --train_mode=supervised", "--dataset must have"),
     "absent checkpoint": (LABELLED + " --checkpoint={photos}/ckpt-1", "--checkpoint"),
     "folder without checkpoint": (LABELLED + " --checkpoint={photos}/empty", "--checkpoint"),
     "checkpoint of another encoder": (LABELLED + " --checkpoint={finished} "

@@ -9,10 +9,11 @@ from typing import Any
 from simclr_tf import run_folder
 from simclr_tf.console import Say
 from simclr_tf.errors import InputError
-from simclr_tf.evaluation.verdict import PREFIX
+from simclr_tf.evaluation.verdict import PREFIX, of_metrics
 from simclr_tf.files import write_json
 from simclr_tf.json_files import find_json, find_or_set_aside
 
+VERDICT = f"{PREFIX}verdict"
 _KINDS = {"global_step": int, "evaluated": dict, "protocols": dict}
 
 
@@ -65,10 +66,10 @@ def add_figures(
     global_step: int,
     say: Say = print,
 ) -> None:
-    """Adds the figures without labels to the result files of a step, each atomically.
+    """Adds the figures without labels, and the sentence on them, to the result files of a step.
 
-    What evaluations of the step have written stays; a `result.json` of another step is replaced, if
-    that is an earlier one.
+    Each file is written atomically. What evaluations of the step have written stays; a
+    `result.json` of another step is replaced, if that is an earlier one.
 
     Args:
         model_dir: The run directory, local or remote.
@@ -76,13 +77,15 @@ def add_figures(
         global_step: Step of the checkpoint that was looked at.
         say: Receives a note where a damaged file was set aside.
     """
+    judged = of_metrics(figures)
+    sentence = {} if judged is None else {VERDICT: str(judged)}
     for name in (f"result_{int(global_step)}.json", run_folder.RESULT):
         path = os.path.join(os.fspath(model_dir), name)
         found = find_or_set_aside(path, say, _KINDS)
         step = found.get("global_step") or 0
         if step <= int(global_step):
             kept = found if step == int(global_step) else {}
-            write_json(path, {**kept, **figures, "global_step": int(global_step)})
+            write_json(path, {**kept, **figures, **sentence, "global_step": int(global_step)})
 
 
 def write_protocol(

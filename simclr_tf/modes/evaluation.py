@@ -12,9 +12,9 @@ from simclr_tf import console
 from simclr_tf import experiment as experiment_lib
 from simclr_tf.console import Say
 from simclr_tf.data.images import Batches
-from simclr_tf.errors import InputError, RunError, require
+from simclr_tf.errors import RunError, require
 from simclr_tf.evaluation import evaluate as scores
-from simclr_tf.evaluation import results
+from simclr_tf.evaluation import results, verdict
 from simclr_tf.evaluation.features import FINAL_ENDPOINT, LOGITS_ENDPOINT, Extractor, Features
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import check_reachable
@@ -24,6 +24,7 @@ from simclr_tf.models.roles import variable_roles
 from simclr_tf.modes import reporting
 from simclr_tf.modes.common import Export, describe_export, write_export
 from simclr_tf.optimizers.factory import weight_decay_loss
+from simclr_tf.report import table, unlabelled
 from simclr_tf.settings import by_name
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.training import checkpoints, loggers, run_config
@@ -40,7 +41,7 @@ def evaluate(
     """Evaluates and exports every checkpoint of a run as it appears, until the last one.
 
     With `run.checkpoint` just that one is evaluated. Ends with a message when no new checkpoint
-    came for `eval_timeout_secs`.
+    came for `eval_timeout_secs`. Contrastive runs without labels get the figures that need none.
 
     Args:
         run: The settings.
@@ -63,10 +64,13 @@ def evaluate(
     job = experiment.job
     for note in experiment.notes:
         job.say(f"note: {note}")
-    if not can_evaluate(experiment):
-        raise InputError("dataset", "must have labels and an evaluation split with mode=eval",
-                         run.data.dataset)  # fmt: skip
+    labelled = can_evaluate(experiment)
+    if not labelled:
+        why = reporting.without_quality(experiment, trains=False)
+        require(why is None, "dataset", "must have labels and an evaluation split with mode=eval, "
+                f"or images for figures without labels ({why})", run.data.dataset)  # fmt: skip
     model = experiment_lib.make_model(experiment)
+    first = None if labelled else inference(experiment, experiment_lib.make_model(experiment))
     if run.checkpoint is not None:
         prefixes = iter([run.checkpoint])
     else:
@@ -82,10 +86,14 @@ def evaluate(
         # A head that the checkpoint lacks is random: neither scored nor exported.
         complete = not any(name.startswith("linear_head/") for name in report.new)
         global_step = report.global_step
-        evaluate_step(experiment, model, encoder, global_step, with_head=complete)
+        if first is None:
+            evaluate_step(experiment, model, encoder, global_step, with_head=complete)
+        else:
+            judge_step(experiment, encoder, first, global_step)
         if complete:
             write_export(export, experiment, model, global_step)
-            describe_export(export, experiment, global_step)
+            if labelled:
+                describe_export(export, experiment, global_step)
     if not evaluated:
         raise RunError(f"no checkpoint came in {run.model_dir}; is it the folder of a run?")
 
@@ -157,6 +165,16 @@ def evaluate_step(
     shown = ", ".join(f"{name} {value:.4f}" for name, value in found.metrics.items())
     job.say(f"evaluated step {global_step} in {time.monotonic() - started:.0f} s: {shown}")
     return found.metrics
+
+
+def judge_step(
+    experiment: Experiment, encoder: Extractor, first: Extractor, global_step: int
+) -> None:
+    """Measures, writes and says what the encoder of a step shows without labels."""
+    figures = reporting.judge(experiment, encoder, first, global_step)
+    name = f"step {global_step}, {experiment.source.name}"
+    experiment.job.say(table.format_table(unlabelled.table_rows(figures), name))
+    experiment.job.say(f"without labels: {verdict.of_metrics(figures)}")
 
 
 def write_evaluation(

@@ -206,31 +206,61 @@ class Reporter:
 
     def _quality(self, step: int) -> dict[str, float]:
         """The figures without labels; {} where there are none to measure."""
-        run, images = self._experiment.run, self._experiment.images_with_labels
+        run = self._experiment.run
         why = without_quality(self._experiment)
         if why is not None:
             asked = run.model.pretrains and run.page.quality_images
             if asked and self._quality_before is None and self._last_step == step:
                 self._say(f"note: no figures without labels: {why}")
             return {}
-        split = _split(self._experiment)
         seen = 2 * self._last_step * run.train.train_batch_size
-        most = min(run.page.quality_images, max(_FEWEST_LOOKED_AT, seen // _VIEWS_PER_IMAGE))
-        count = min(most, images.source.num_examples(split, "eval_split"))
-        with images.naming_bad_image(split, "eval_split"):
-            if self._quality_before is None:
-                self._quality_before = measure(self._first(), images, split, count)["h"]
-            now = measure(self._encoder, images, split, count)
+        most = max(_FEWEST_LOOKED_AT, seen // _VIEWS_PER_IMAGE)
+        if self._quality_before is None:
+            self._quality_before = _measured(self._experiment, self._first(), most)["h"]
+        now = _measured(self._experiment, self._encoder, most)
         return verdict.figures({**now, "untrained": self._quality_before})
 
 
-def without_quality(experiment: Experiment) -> str | None:
-    """Why a run has no figures without labels, None where it has."""
+def judge(
+    experiment: Experiment, encoder: Extractor, first: Extractor, step: int
+) -> dict[str, float]:
+    """The figures without labels of a step, which go to the result files and the page of the run.
+
+    Args:
+        experiment: The run; `without_quality` must not object.
+        encoder: With the weights of the step.
+        first: Untrained.
+        step: Of the checkpoint.
+    """
+    found = _measured(experiment, encoder)
+    figures = verdict.figures({**found, "untrained": _measured(experiment, first)["h"]})
+    if experiment.job.is_chief:
+        results.add_figures(experiment.run.model_dir, figures, step, experiment.job.say)
+        if experiment.run.page.report:
+            write_page(experiment.run.model_dir, experiment.job.say)
+    return figures
+
+
+def _measured(
+    experiment: Experiment, encoder: Extractor, most: int | None = None
+) -> dict[str, Quality]:
+    """The figures of an encoder on the images that are looked at, at most so many."""
+    images, split = experiment.images_with_labels, _split(experiment)
+    asked = experiment.run.page.quality_images
+    count = min(asked, images.source.num_examples(split, "eval_split"), most or asked)
+    with images.naming_bad_image(split, "eval_split"):
+        return measure(encoder, images, split, count)
+
+
+def without_quality(experiment: Experiment, trains: bool = True) -> str | None:
+    """Why a run has no figures without labels, None where it has; a training needs its page."""
     run, images, split = experiment.run, experiment.images_with_labels, _split(experiment)
     if not run.model.pretrains:
         return f"train_mode={run.model.train_mode}"
-    if not run.page.report or run.page.quality_images == 0:
-        return "report=False" if not run.page.report else "quality_images=0"
+    if trains and not run.page.report:
+        return "report=False"
+    if run.page.quality_images == 0:
+        return "quality_images=0"
     there, fewest = images.source.num_examples(split, "eval_split"), fewest_images(images)
     if min(there, run.page.quality_images) < fewest:
         return f"{split} has {there} images, and {fewest} are needed"

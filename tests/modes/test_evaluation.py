@@ -1,9 +1,16 @@
 """Evaluation of a run's checkpoints."""
 
-import pytest
+import json
 
+import numpy as np
+import pytest
+from PIL import Image
+
+from simclr_tf import experiment
 from simclr_tf.errors import InputError, RunError
+from simclr_tf.evaluation import unlabelled
 from simclr_tf.modes import evaluation, training
+from simclr_tf.weights.load import load_model
 from tests.eager import eagerly
 from tests.weights import foreign_checkpoints
 
@@ -59,3 +66,31 @@ def test_foreign_weights_that_fit_several_networks_need_flags(
         with pytest.raises(InputError, match=told):
             evaluation.evaluate(run, fake_export, quiet, given)
     assert not fake_export.written and not list((tmp_path / "run").glob("result*"))
+
+
+def test_checkpoints_without_labels_get_the_figures_that_need_none(
+    tmp_path, settings, fake_export, quiet
+):
+    generator = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(70):
+        pixels = generator.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    images = {"dataset": f"folder:{tmp_path / 'photos'}", "eval_split": None, "train_steps": 1,
+              "color_jitter_strength": 1.0}  # fmt: skip
+    run = settings(tmp_path / "run", **images)
+    training.train(run, None, say=quiet)
+    said = []
+    fake_export.write = lambda *given: None
+    evaluation.evaluate(run, fake_export, said.append)
+    result = json.loads((tmp_path / "run" / "result_1.json").read_text())
+    assert result["quality/h_num_images"] >= 64 and result["quality/untrained_retrieval"] <= 1
+    assert said[-1] == f"without labels: {result['quality/verdict']}"
+    # The same figures as by the function, of the same weights.
+    network = load_model(str(tmp_path / "run")).model
+    images_of_run = experiment.prepare(run, trains=False, say=quiet).images
+    wanted = unlabelled.measure(
+        evaluation.inference(experiment.prepare(run, trains=False, say=quiet), network),
+        images_of_run, "train", 70,
+    )["h"]  # fmt: skip
+    assert result["quality/h_effective_rank"] == pytest.approx(wanted.effective_rank, rel=1e-4)
