@@ -69,18 +69,17 @@ def pretrain(
             `tf.data.Dataset` of images, or a source; see `simclr_tf.data.any_source.as_source`.
         encoder: A tf_keras model from images (N, H, W, C), floats in [0, 1], to features or a map,
             trained in place; or a name, see `EncoderConfig`; None: the ResNet of the settings.
-        views: How views are made: a list of operations of `simclr_tf.views` and of functions of an
-            image (and a seed), its text, or `views.Views` of two lists. None is the policy of the
-            settings, the paper's.
+        views: A list of operations of `simclr_tf.views` and of functions of an image (and a seed),
+            its text, or `views.Views` of two lists; None is the policy of the settings.
         labels: (N,) whole numbers, of arrays: for the linear head that is trained beside the
             encoder and teaches it nothing.
         model_dir: Folder of the run; None makes a new one in `runs`.
         steps: Optimizer steps.
         epochs: Passes over the images; `steps` overrides them.
         batch_size: Images per step; None: 512, or all where there are fewer.
-        recipe: Settings to start from, see `simclr_tf.recipe`; `auto` and `photos` choose them by
-            the images, the machine and `budget`.
-        budget: How long the training may take with these: `10m`, `1h`, `8h`; None is an hour.
+        recipe: Settings to start from, see `simclr_tf.recipe`; `auto` chooses them by the images,
+            the machine and `budget`.
+        budget: How long the training may take with `auto`: `10m`, `1h`, `8h`; None is an hour.
         callbacks: Of tf_keras; see `simclr_tf.training.callbacks.Callbacks`.
         value_range: What becomes black and white where the type of the values does not tell.
         class_names: Of the labels.
@@ -98,27 +97,24 @@ def pretrain(
         KeyboardInterrupt: After a checkpoint.
     """
     lengths = _lengths(settings, steps=steps, epochs=epochs, batch_size=batch_size)
-    folder = {} if model_dir is None else {"model_dir": as_path(model_dir, "model_dir")}
-    chosen = settings | lengths | folder
-    model = _checked_model(encoder)
+    chosen = settings | lengths
+    chosen |= {} if model_dir is None else {"model_dir": as_path(model_dir, "model_dir")}
+    model, own = _checked_model(encoder), None if views is None else as_views(views)
     if encoder is not None:
         chosen["encoder"] = encoder if model is None else _own_name(model)
-    own = None if views is None else as_views(views)
-    if own is not None:
-        chosen["views"] = own.text
+    chosen |= {} if own is None else {"views": own.text}
     channels = chosen.get("channels") or taken_shape(model)[-1]
     source = as_source(images, labels, value_range, class_names, channels,
                        chosen.get("data_dir"), say)  # fmt: skip
-    named = isinstance(images, str | os.PathLike)
-    name = _dataset_name(source)
-    chosen |= _named(os.fspath(images), value_range) if named else {"dataset": name}
+    named, name = isinstance(images, str | os.PathLike), {"dataset": _dataset_name(source)}
+    chosen |= _named(os.fspath(images), value_range) if named else name
     chosen.setdefault("channels", source.channels)
     heard = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks or ()
     given = Given(None if named else source, model, own, tuple(heard))
     with _in_short_names(lengths):
-        base = _base(recipe, budget, chosen, source, given, say)
-        run = _config(source, model, chosen, base)
-        training.train(run, None, {**by_name.flatten(run), "mode": "train"}, say, given)
+        run = _config(source, model, chosen, _base(recipe, budget, chosen, source, given, say))
+        flags = {**by_name.flatten(run), "mode": "train", "budget": budget}
+        training.train(run, None, flags, say, given)
     return Run(run.model_dir, source=given.source, encoder=model, say=say)
 
 
