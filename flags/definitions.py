@@ -69,7 +69,8 @@ _DATA = {
     "holdout.",
     "holdout": "Share of a folder's images that is never trained on, the split holdout. Default: "
     "0.1 (0.25 of few), with at least 100 images and without a split for tests.",
-    "image_size": "Height and width of the views in pixels.",
+    "image_size": "Height and width of the images in pixels.",
+    "train_image_size": "The same of the training views, where it differs: smaller ones cost less.",
     "cache_dataset": "Keep the encoded images in memory.",
     "skip_bad_images": "Check all images first; leave out and count those that can't be decoded.",
     "data_sharding": "What each host reads: batch (its part of every batch), split (its part of "

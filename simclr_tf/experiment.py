@@ -126,7 +126,7 @@ class Experiment:
     @property
     def recipe(self) -> views.ViewRecipe:
         """Which views are made of a training image."""
-        task, size = self.task, self.run.data.image_size
+        task, size = self.task, self.run.data.view_size
         return views.ViewRecipe(
             self.run.augment, size, task.num_views, task.distorted, self.given.views
         )
@@ -194,10 +194,10 @@ def prepare(
         return dataclasses.replace(made, notes=tuple(notes))
     run = _settle_sharding(run, source)
     plan, more = _plan(run, source, summarizes_epochs=bool(given.callbacks))
-    teacher = teachers.load_teacher(run.distill.teacher, run.data.image_size, job, source)
+    teacher = teachers.load_teacher(run.distill.teacher, run.data.view_size, job, source)
     made.recipe.check(source.channels)
     if teacher is not None:
-        more += teachers.describe(teacher, run.data.image_size)
+        more += teachers.describe(teacher, run.data.view_size)
     if compiling := compilation.note(asked.train.jit_compile, job.strategy):
         notes.append(compiling)
     return dataclasses.replace(made, run=run, plan=plan, teacher=teacher, notes=(*notes, *more))

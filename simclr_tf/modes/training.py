@@ -232,7 +232,7 @@ def _start(experiment: Experiment) -> Fit:
         f"{plan.batch_size} an epoch, {plan.steps} steps on {job}"
     )
     views = plan.steps * plan.batch_size * experiment.task.num_views
-    size, channels = experiment.run.data.image_size, experiment.images.channels
+    size, channels = experiment.run.data.view_size, experiment.images.channels
     if long := estimate.note(model, size, channels, views, job):
         job.say(long)
     split = experiment.run.data.train_split

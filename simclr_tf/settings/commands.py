@@ -27,8 +27,8 @@ COSINE, CENTRED = "cosine", "centred"
 SIMILARITIES = (COSINE, CENTRED)
 
 # Of reading images for a training, which passes over them again and again.
-_TRAINING_INPUT = ("label_subset", "cache_dataset", "data_sharding", "data_service",
-                   "read_retries")  # fmt: skip
+_TRAINING_INPUT = ("label_subset", "train_image_size", "cache_dataset", "data_sharding",
+                   "data_service", "read_retries")  # fmt: skip
 _KEEPING = ("checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max", "keep_best",
             "early_stop")  # fmt: skip
 _STEP = ("skip_nonfinite_steps", "gradient_cache_chunk", "gradient_cache_bn", "remat",
@@ -212,7 +212,8 @@ _OF_RESNET = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem"
 _ONLY_TRAINING = frozenset(
     {*setting_names(AugmentConfig), *_CONTRASTIVE, *setting_names(DistillConfig),
      *_KEEPING, *_STEP, "learning_rate", "learning_rate_scaling", "warmup_epochs", "momentum",
-     "cache_dataset", "data_sharding", "data_service", "read_retries", "report_examples",
+     "train_image_size", "cache_dataset", "data_sharding", "data_service", "read_retries",
+     "report_examples",
      "quality_images", "verbose"}
 )  # fmt: skip
 _ONLY_EVALUATION = ("eval_steps", "eval_name", "knn", "knn_bank_size", "linear_probe",

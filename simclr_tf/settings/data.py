@@ -50,6 +50,11 @@ class DataConfig:
     `label_subset` trains on a class-balanced part of `train_split` (B.5): `1%`, `25_per_class`, or
     the path of a subset file.
 
+    `image_size` is the side of the images that the encoder is made for: exports, evaluation and
+    embeddings have it. `train_image_size` is that of the training views where it differs. Smaller
+    views cost less, and a crop of part of an image shows its things larger than the whole image
+    does, which a larger one makes good (Touvron et al., arXiv 1906.06423).
+
     With several input pipelines (one per host), `data_sharding=batch` has each of them go through
     all records and decode its part of every global batch, which is then the same on any number of
     hosts; with `split` each reads an equal part of the split and nothing else. `auto` takes `split`
@@ -75,6 +80,7 @@ class DataConfig:
     eval_split: str | None = None
     holdout: float | None = limited(None, MOST_HELD_OUT)
     image_size: int = limited(224, IMAGE_SIZE)
+    train_image_size: int | None = limited(None, IMAGE_SIZE)
     cache_dataset: bool = False
     skip_bad_images: bool = False
     data_sharding: str = "auto"
@@ -82,6 +88,11 @@ class DataConfig:
     read_retries: int = limited(5, Range(0, 1000))
     value_range: str | None = None
     antialias: str = "auto"
+
+    @property
+    def view_size(self) -> int:
+        """Side of the training views."""
+        return self.train_image_size or self.image_size
 
     def __post_init__(self) -> None:
         check_settings(self)

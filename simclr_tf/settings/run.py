@@ -58,5 +58,8 @@ class RunConfig:
         require(self.augment.augmentation != "one_branch" or len(self.augment.transform_names) > 0,
                 "transforms", "must name at least one with augmentation=one_branch",
                 self.augment.transforms)  # fmt: skip
+        fits = self.model.encoder.is_resnet or self.data.view_size == self.data.image_size
+        require(fits, "train_image_size", "must be left out with an encoder that is no ResNet, "
+                "which is made for one size", self.data.train_image_size)  # fmt: skip
         resolved = self.model.encoder.resolve_stem(self.data.image_size)
         object.__setattr__(self, "model", dataclasses.replace(self.model, encoder=resolved))

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.data.array_source import from_arrays
+from simclr_tf.distribution import Part
 from simclr_tf.encoder import load_encoder
 from simclr_tf.errors import InputError
 from simclr_tf.experiment import Given
@@ -263,3 +264,15 @@ def test_images_that_show_nothing_are_said_before_the_first_step(tmp_path):
     training.train(run, None, say=said.append, given=Given(source=black))
     notes = [line for line in said if "are black" in line]
     assert len(notes) == 1
+
+
+def test_views_may_be_smaller_than_the_images_that_the_encoder_is_for(tmp_path, settings, quiet):
+    run = settings(tmp_path, image_size=16, train_image_size=8, train_steps=1, report=True,
+                   report_examples=4)  # fmt: skip
+    trained = training.train(run, None, say=quiet)
+    maker = trained.experiment.recipe.maker(compiled=False)
+    batch = next(iter(trained.experiment.images.train_batches(trained.experiment.stream, maker)))
+    assert batch["view_0"].shape == (32, 8, 8, 3)
+    assert load_encoder(str(tmp_path)).image_size == 16
+    tested = trained.experiment.images_with_labels.eval_batches("test", 4)
+    assert next(iter(tested(Part())))["image"].shape[1:] == (16, 16, 3)
