@@ -206,9 +206,9 @@ _SCOREBOARD = {
     "map_points": "Images on the t-SNE map and in the projector; 0 for none.",
 }
 _RETRIEVAL = {
-    "output": "File to write: embeddings (.parquet, .npz), the picture of neighbors (.png; default: "
-    "beside EMBEDDINGS, as STEM.neighbors.png, or STEM.duplicates.png), or the page of explore "
-    "(.html; default: STEM.explore.html; its table has the same name with .csv).",
+    "output": "File to write: embeddings (.parquet, .npz), or beside EMBEDDINGS by default the "
+    "picture of neighbors (.png: STEM.neighbors.png, STEM.duplicates.png) or the page of explore "
+    "(.html: STEM.explore.html; its table has the same name with .csv).",
     "embeddings": "File of embeddings to search.",
     "query": "Image file, or id in --embeddings. Default: near-duplicates of the whole file.",
     "num_neighbors": "Neighbours to show.",
@@ -216,8 +216,8 @@ _RETRIEVAL = {
     "duplicate_similarity": "Similarity of near-duplicates; chosen by the file itself by default.",
 }
 _EXPLORE = {
-    "labels": "With --mode=explore: CSV file with the columns id and label (or group), for labels in "
-    "place of those in EMBEDDINGS.",
+    "labels": "With --mode=explore: CSV file with the columns id and label (or group), for labels "
+    "in place of those in EMBEDDINGS.",
     "num_groups": "With --mode=explore: groups to find; chosen by the images by default.",
 }
 _STUDY = {

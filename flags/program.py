@@ -132,7 +132,9 @@ def _what(command: parsing.CommandLine) -> str:
         return f"{command.mode} of {values['data_service']}"
     if command.mode == "study":
         return f"study {values['study']} in {values['model_dir']}"
-    place = {"embed": "output", "neighbors": "embeddings", "explore": "embeddings"}.get(command.mode, "model_dir")
+    place = {"embed": "output", "neighbors": "embeddings", "explore": "embeddings"}.get(
+        command.mode, "model_dir"
+    )
     what = f"{command.mode} in {values[place]}"
     if command.num_workers > 1:
         what += f", one of {command.num_workers} workers, once all of them have started"

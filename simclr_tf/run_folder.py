@@ -18,6 +18,7 @@ BAD_IMAGES = "bad_images.json"  # what --skip_bad_images has found
 ENCODER = "encoder.keras"  # the model that the run started from, where it is no ResNet
 EXPORTS = "saved_model"  # one SavedModel per step
 LOCK = "run.lock"
+EXPLORE = "explore.parquet"  # embeddings, beside the page and the table of what is among them
 SCOREBOARD = "scoreboard.md"
 STUDY = "study.json"  # in the folder of a study, beside the runs of its cells
 

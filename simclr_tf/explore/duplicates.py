@@ -11,9 +11,7 @@ import numpy as np
 from simclr_tf.retrieval.neighbors import ROUNDING, DuplicateGroup, Space, near_duplicates
 
 
-def find_duplicates(
-    vectors: np.ndarray, space: Space, nearest: np.ndarray
-) -> list[DuplicateGroup]:
+def find_duplicates(vectors: np.ndarray, space: Space, nearest: np.ndarray) -> list[DuplicateGroup]:
     """What `near_duplicates` finds, without comparing images that have nothing near.
 
     Args:

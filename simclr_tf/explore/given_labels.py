@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from simclr_tf.console import Say
 from simclr_tf.errors import InputError, require
 from simclr_tf.explore.table import cell_text
 from simclr_tf.files import check_local, read_regular
@@ -19,7 +20,7 @@ COLUMNS = ("label", "group")
 _MAX_BYTES = 2**28
 
 
-def with_labels(content: Embeddings, path: str, say) -> Embeddings:
+def with_labels(content: Embeddings, path: str, say: Say) -> Embeddings:
     """The embeddings with the labels that a table gives; those that it does not name stay.
 
     The table is a CSV file with a head that names a column `id`, and `label` or `group` (as the

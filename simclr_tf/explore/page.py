@@ -26,7 +26,7 @@ MOST_POINTS = 100_000
 MOST_THUMBNAILS = 20_000
 _SIDES = ((1000, 96), (5000, 64), (MOST_THUMBNAILS, 40))  # of the pictures of so many images
 _LARGE_SIDE = 96  # of those in lists
-_TYPICAL = 12
+_TYPICAL = 9
 _DUPLICATES, _OF_DUPLICATES = 60, 12
 _LISTED = 60
 _FARTHEST = 8  # shown even where none is an outlier
@@ -241,6 +241,7 @@ def _says(
     return {
         "count": count,
         "origin": printable_name(str(content.metadata.get("dataset") or "")),
+        "in_folder": images.image_folder(content.metadata) is not None,
         "similarity": space.similarity,
         "limit": f"{space.limit:.4g}",
         "expected": space.expected,

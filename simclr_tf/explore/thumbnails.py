@@ -59,9 +59,7 @@ class Sheets(NamedTuple):
     rows: list[int]
 
 
-def load_thumbnails(
-    origin: Origin, ids: Sequence[str], rows: np.ndarray, side: int
-) -> Thumbnails:
+def load_thumbnails(origin: Origin, ids: Sequence[str], rows: np.ndarray, side: int) -> Thumbnails:
     """The central square of some images, as far as they are still there and can be decoded.
 
     Images are decoded at reduced size where that suffices, several at once; memory holds the

@@ -28,6 +28,7 @@ from simclr_tf.text import printable_name
 from simclr_tf.units import format_bytes, format_count, format_percent
 
 _SUFFIX = ".html"
+_MANY = 5000  # images, with which it takes long enough to say what is being done
 
 
 def explore(command: Explore, say: Say = console.say, origin: Origin | None = None) -> str:
@@ -59,7 +60,14 @@ def explore(command: Explore, say: Say = console.say, origin: Origin | None = No
     require(command.num_groups is None or command.num_groups <= count, "num_groups",
             f"must be at most {count}, the number of images", command.num_groups)  # fmt: skip
     space = open_space(content, command.similarity, command.duplicate_similarity, say)
-    found = findings.find(content, space, command.num_groups)
+    patience = count >= _MANY
+
+    def on_stage(stage: str) -> None:
+        if patience:
+            say(f"{stage} ...")
+
+    found = findings.find(content, space, command.num_groups, on_stage)
+    on_stage("pictures")
     title = pathlib.Path(embeddings).stem
     html = page.page_html(printable_name(title), content, found, space, origin,
                           os.path.basename(beside))  # fmt: skip

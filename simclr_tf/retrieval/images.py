@@ -97,7 +97,9 @@ def recorded_tfds(metadata: dict[str, Any]) -> Any:
         name, folder = trust.recorded_data(metadata["dataset"], metadata.get("data_dir"))
         from simclr_tf.data import tfds_source  # TFDS takes seconds to import
 
-        return tfds_source.open_tfds(name, folder) if tfds_source.is_prepared(name, folder) else None
+        return (
+            tfds_source.open_tfds(name, folder) if tfds_source.is_prepared(name, folder) else None
+        )
     except (InputError, KeyError, TypeError):
         return None
 

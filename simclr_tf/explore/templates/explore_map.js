@@ -1,7 +1,7 @@
 // The map: dots, and pictures where there is room for them.
 (() => {
   const canvas = $("map"), pen = canvas.getContext("2d"), tip = document.querySelector(".tip"), says = $("map-says");
-  const MOST_PICTURES = 500, CLICK = 5, SHARE = 0.94;
+  const MOST_PICTURES = 500, CLICK = 5, SHARE = 0.9;
   const images = small.addresses.map(source => { const image = new Image(); image.onload = () => redraw(); image.src = source; return image; });
   let width = 0, height = 0, dense = 1, current = -1, only = null, coloring = "group", waiting = false, moved = false;
   const view = { x: 0, y: 0, scale: 1 };

@@ -13,12 +13,17 @@ const showMark = element => {
     element.querySelector(`.mark .${one}`)?.setAttribute("aria-pressed", mark === one);
   }
 };
+// Names differ at their ends.
+const short = name => {
+  const tail = name.split("/").slice(-2).join("/");
+  return tail.length > 16 ? `${tail.slice(0, 3)}…${tail.slice(-11)}` : tail;
+};
 const tile = (i, ...notes) => {
   const said = notes.filter(Boolean).join(", ");
   const element = make("li", { class: "tile", "data-image": i },
     make("button", { type: "button", class: "pick", "aria-label": `${names(i)}${said ? `, ${said}` : ""}: show the nearest images`, onclick: event => select(i, event.currentTarget) }, thumb(i)),
     ...notes.filter(Boolean).map(note => make("span", { class: "note" }, note)),
-    make("span", { class: "name", title: names(i) }, names(i).split("/").slice(-2).join("/")), markButtons(i));
+    make("span", { class: "name", title: names(i) }, short(names(i))), markButtons(i));
   showMark(element);
   return element;
 };
