@@ -256,6 +256,7 @@ def _says(
         "fewest_of_group": grouping.FEWEST_OF_GROUP,
         "duplicates": len(found.duplicates),
         "in_duplicates": int((found.duplicate_group >= 0).sum()),
+        "most_are_copies": most_are_copies(found),
         "shown_duplicates": min(len(found.duplicates), _DUPLICATES),
         "outliers": len(found.outliers.listed),
         "outlier_limit": f"{found.outliers.limit:.3f}" if np.isfinite(found.outliers.limit) else "",
@@ -268,6 +269,11 @@ def _says(
         "to_label": len(found.to_label),
         "most_clusters": label_lists.MOST_TO_LABEL,
     }
+
+
+def most_are_copies(found: Findings) -> bool:
+    """Whether most images have a near-duplicate, which is likely to say little."""
+    return int((found.duplicate_group >= 0).sum()) > max(10, len(found.duplicate_group) // 2)
 
 
 def agreement_of(score: np.ndarray) -> float | None:

@@ -110,6 +110,9 @@ def _say_findings(content: Embeddings, found: Findings, space: Space, say: Say) 
     in_groups = format_count(int((found.duplicate_group >= 0).sum()), "image")
     say(f"{format_count(len(found.duplicates), 'group')} of near-duplicates with {in_groups} "
         f"(chains of pairs with a similarity of at least {space.limit:.4g})")  # fmt: skip
+    if page.most_are_copies(found):
+        say("note: most images are near-duplicates at this limit; a higher --duplicate_similarity "
+            "tells more")  # fmt: skip
     say(f"{format_count(len(found.outliers.listed), 'outlier')}, far from all others")
     suspects = found.suspects
     if suspects is not None:

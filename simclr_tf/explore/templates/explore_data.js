@@ -20,7 +20,7 @@ const make = (kind, attributes = {}, ...children) => {
   const element = document.createElement(kind);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+    else if (value !== null && value !== undefined) element.setAttribute(name, value);
   }
   element.append(...children);
   return element;
