@@ -66,7 +66,7 @@ STOREYS = (
     ("encoder",),
     ("evaluation",),
     ("report", "retrieval"),
-    ("training", "doctor", "explore"),
+    ("training", "doctor", "exploration"),
     ("experiment", "protocols"),
     ("modes",),
     ("studies",),

@@ -8,10 +8,10 @@ import pathlib
 from simclr_tf import console
 from simclr_tf.console import Say
 from simclr_tf.errors import require
-from simclr_tf.explore import findings, page, table
-from simclr_tf.explore.findings import Findings
-from simclr_tf.explore.given_labels import with_labels
-from simclr_tf.explore.thumbnails import Origin
+from simclr_tf.exploration import findings, page, table
+from simclr_tf.exploration.findings import Findings
+from simclr_tf.exploration.given_labels import with_labels
+from simclr_tf.exploration.thumbnails import Origin
 from simclr_tf.files import (
     check_length,
     check_local,

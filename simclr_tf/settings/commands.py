@@ -161,7 +161,7 @@ class Explore:
             has the same name with `.csv`.
         labels: A CSV file with a head and the columns `id` and `label` (or `group`, as the page
             writes it): labels in place of those in `embeddings`, for the ids that it names.
-        num_groups: Groups to find; None chooses, see `simclr_tf.explore.groups.find_groups`.
+        num_groups: Groups to find; None chooses, see `simclr_tf.exploration.groups.find_groups`.
         similarity: See `Neighbors`.
         duplicate_similarity: See `Neighbors`.
         image_folder: See `Neighbors`.

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from simclr_tf.errors import InputError
-from simclr_tf.explore import thumbnails
+from simclr_tf.exploration import thumbnails
 from simclr_tf.modes import explore as explore_mode
 from simclr_tf.retrieval.embeddings import EmbeddingWriter
 from tests.modes.asked import explore

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from simclr_tf.explore import graph
+from simclr_tf.exploration import graph
 
 
 def by_sorting(units, k, among):

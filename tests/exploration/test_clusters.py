@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from simclr_tf.explore import clusters
+from simclr_tf.exploration import clusters
 
 
 def test_far_kinds_are_clusters(planted):

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from simclr_tf.explore import graph
-from simclr_tf.explore.label_lists import choose_to_label, find_suspects
+from simclr_tf.exploration import graph
+from simclr_tf.exploration.label_lists import choose_to_label, find_suspects
 
 WRONG = {5: 3, 70: 0, 120: 5, 200: 1}  # image: the label that it is given
 

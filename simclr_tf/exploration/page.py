@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simclr_tf.explore import groups as grouping
-from simclr_tf.explore import label_lists, layout
-from simclr_tf.explore import outliers as outlying
-from simclr_tf.explore.findings import NEIGHBORS, Findings
-from simclr_tf.explore.table import class_name
-from simclr_tf.explore.thumbnails import Origin, Sheets, load_thumbnails, make_sheets
+from simclr_tf.exploration import groups as grouping
+from simclr_tf.exploration import label_lists, layout
+from simclr_tf.exploration import outliers as outlying
+from simclr_tf.exploration.findings import NEIGHBORS, Findings
+from simclr_tf.exploration.table import class_name
+from simclr_tf.exploration.thumbnails import Origin, Sheets, load_thumbnails, make_sheets
 from simclr_tf.report import page, sections
 from simclr_tf.retrieval import images
 from simclr_tf.retrieval.embeddings import Embeddings
@@ -97,7 +97,7 @@ def page_html(
         "pixelated": small <= _SMALL_SET,
     }
     return page.render(
-        "explore.html.j2", "simclr_tf.explore", title=title, data=page.json_in_page(data),
+        "explore.html.j2", "simclr_tf.exploration", title=title, data=page.json_in_page(data),
         says=_says(content, found, space, rows, len(pictures.rows), len(shown)), table=table,
         has_labels=found.suspects is not None, to_label=len(lists.to_label),
     )  # fmt: skip

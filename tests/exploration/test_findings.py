@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from simclr_tf.explore import findings
-from simclr_tf.explore.graph import nearest_others
+from simclr_tf.exploration import findings
+from simclr_tf.exploration.graph import nearest_others
 from simclr_tf.retrieval.embeddings import Embeddings
 from simclr_tf.retrieval.neighbors import choose_space
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from simclr_tf.console import Say
 from simclr_tf.errors import InputError, require
-from simclr_tf.explore.table import cell_text
+from simclr_tf.exploration.table import cell_text
 from simclr_tf.files import check_local, read_regular
 from simclr_tf.retrieval.embeddings import Embeddings
 from simclr_tf.units import format_count

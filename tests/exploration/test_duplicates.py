@@ -1,7 +1,7 @@
 import numpy as np
 
-from simclr_tf.explore import graph
-from simclr_tf.explore.duplicates import find_duplicates, largest_file_first
+from simclr_tf.exploration import graph
+from simclr_tf.exploration.duplicates import find_duplicates, largest_file_first
 from simclr_tf.retrieval.neighbors import DuplicateGroup, choose_space, near_duplicates
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from simclr_tf.explore import graph
-from simclr_tf.explore.outliers import find_outliers
+from simclr_tf.exploration import graph
+from simclr_tf.exploration.outliers import find_outliers
 
 
 def test_the_one_that_is_like_nothing_comes_first(planted):

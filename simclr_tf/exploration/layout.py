@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simclr_tf.explore import graph
+from simclr_tf.exploration import graph
 from simclr_tf.report.embedding_map import choose_examples, embedding_map
 
 MOST_BY_TSNE = 5000

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf.explore.findings import Findings
+from simclr_tf.exploration.findings import Findings
 from simclr_tf.retrieval import images
 from simclr_tf.retrieval.embeddings import Embeddings
 

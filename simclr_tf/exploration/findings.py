@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simclr_tf.explore import duplicates, graph, groups, label_lists, layout, outliers
-from simclr_tf.explore.graph import Neighbors
-from simclr_tf.explore.groups import Groups
-from simclr_tf.explore.label_lists import Suspects
-from simclr_tf.explore.outliers import Outliers
+from simclr_tf.exploration import duplicates, graph, groups, label_lists, layout, outliers
+from simclr_tf.exploration.graph import Neighbors
+from simclr_tf.exploration.groups import Groups
+from simclr_tf.exploration.label_lists import Suspects
+from simclr_tf.exploration.outliers import Outliers
 from simclr_tf.retrieval import images
 from simclr_tf.retrieval.embeddings import Embeddings
 from simclr_tf.retrieval.neighbors import DuplicateGroup, Space

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from simclr_tf.explore import layout
+from simclr_tf.exploration import layout
 
 
 def of_nearest(places, kind):

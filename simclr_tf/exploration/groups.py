@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simclr_tf.explore import clusters
+from simclr_tf.exploration import clusters
 
 NUMBERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40)
 FEWEST_OF_GROUP = 20  # on average, of the numbers that are tried

@@ -8,7 +8,7 @@ from PIL import Image
 import simclr_tf
 from simclr_tf.config import DataConfig
 from simclr_tf.data.sources import open_source
-from simclr_tf.explore import thumbnails
+from simclr_tf.exploration import thumbnails
 
 COLORS = {"red.png": (255, 0, 0), "a/green.jpg": (0, 255, 0), "blue.gif": (0, 0, 255)}
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from simclr_tf.explore import findings, page, table
+from simclr_tf.exploration import findings, page, table
 from simclr_tf.report.page import MARK
 from simclr_tf.retrieval.neighbors import choose_space
 

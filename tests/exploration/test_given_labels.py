@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from simclr_tf.errors import InputError
-from simclr_tf.explore.given_labels import with_labels
+from simclr_tf.exploration.given_labels import with_labels
 from simclr_tf.retrieval.embeddings import Embeddings
 
 IDS = ["a.png", "b.png", "=1+1.png", "two\nlines.png", "ü 写.png"]

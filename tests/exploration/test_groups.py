@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from simclr_tf.explore.groups import find_groups
+from simclr_tf.exploration.groups import find_groups
 
 
 def test_planted_kinds_and_their_number_are_found(planted):

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from simclr_tf.explore import findings, table
+from simclr_tf.exploration import findings, table
 from simclr_tf.retrieval.neighbors import choose_space
 
 

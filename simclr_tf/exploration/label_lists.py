@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simclr_tf.explore import clusters, graph
-from simclr_tf.explore.graph import Neighbors
+from simclr_tf.exploration import clusters, graph
+from simclr_tf.exploration.graph import Neighbors
 
 VOTERS, TEMPERATURE = 20, 0.07
 MOST_TO_LABEL = 24
