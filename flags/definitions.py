@@ -214,13 +214,19 @@ _SCOREBOARD = {
     "map_points": "Images on the t-SNE map and in the projector; 0 for none.",
 }
 _RETRIEVAL = {
-    "output": "File to write: embeddings (.parquet, .npz), or the picture of neighbors (.png; "
-    "default: beside EMBEDDINGS, as STEM.neighbors.png, or STEM.duplicates.png).",
+    "output": "File to write: embeddings (.parquet, .npz), or beside EMBEDDINGS by default the "
+    "picture of neighbors (.png: STEM.neighbors.png, STEM.duplicates.png) or the page of explore "
+    "(.html: STEM.explore.html; its table has the same name with .csv).",
     "embeddings": "File of embeddings to search.",
     "query": "Image file, or id in --embeddings. Default: near-duplicates of the whole file.",
     "num_neighbors": "Neighbours to show.",
     "similarity": "cosine, or centred: seen from the mean of at least 50 images.",
     "duplicate_similarity": "Similarity of near-duplicates; chosen by the file itself by default.",
+}
+_EXPLORE = {
+    "labels": "With --mode=explore: CSV file with the columns id and label (or group), for labels "
+    "in place of those in EMBEDDINGS.",
+    "num_groups": "With --mode=explore: groups to find; chosen by the images by default.",
 }
 _STUDY = {
     "study": "With --mode=study: " + ", ".join(STUDIES) + ".",
@@ -278,7 +284,10 @@ AREAS: dict[str, list[tuple[type, dict[str, str]]]] = {
     "Training": [(config.TrainConfig, _TRAIN)],
     "Evaluation": [(config.EvalConfig, _EVALUATION)],
     "Protocols (--mode=evaluate)": [(config.ProtocolConfig, _SCOREBOARD)],
-    "Embeddings (--mode=embed, neighbors)": [(config.Neighbors, _RETRIEVAL)],
+    "Embeddings (--mode=embed, neighbors, explore)": [
+        (config.Neighbors, _RETRIEVAL),
+        (config.Explore, _EXPLORE),
+    ],
     "Studies (--mode=study)": [(config.StudyConfig, _STUDY)],
     "Report": [(config.ReportConfig, _REPORT)],
     "Hardware": [(config.StrategyConfig, _HARDWARE)],

@@ -31,7 +31,9 @@ from simclr_tf.settings import by_name, commands, overrides, recipes
 from . import definitions, flagfile, foreign, wording
 
 # Modes that take any encoder instead of a run.
-_ENCODER_MODES = ("evaluate", "embed", "neighbors")
+_ENCODER_MODES = ("evaluate", "embed", "neighbors", "explore")
+# Commands that find the images of a file of embeddings, whose folder may have moved.
+_SEARCHING = (commands.Neighbors, commands.Explore)
 # Modes that serve others and have no run.
 SERVICE_MODES = ("data_dispatcher", "data_worker")
 _AUTOMATIC_MODES = ("train", "train_then_eval")
@@ -41,7 +43,7 @@ _ALL_SETTINGS = frozenset(
     name for command in commands.COMMANDS.values() for name in by_name.setting_names(command)
 )
 _PATHS = ("model_dir", "data_dir", "checkpoint", "teacher", "feature_cache", "compare_with",
-          "output", "embeddings", "query")  # fmt: skip
+          "output", "embeddings", "query", "labels")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,7 +323,7 @@ def _command(values: Mapping[str, Any], given: Collection[str]) -> Any:
     if mode == "embed" and "eval_split" not in given:
         names.discard("eval_split")
     settings = {name: value for name, value in values.items() if name in names}
-    if command is commands.Neighbors:
+    if command in _SEARCHING:
         settings["image_folder"] = _image_folder(values, given)
     built = by_name.build_filled(command, settings)
     if command in (commands.Evaluate, commands.Embed) and "image_size" not in given:
@@ -334,8 +336,8 @@ def _image_folder(values: Mapping[str, Any], given: Collection[str]) -> str | No
     if "dataset" not in given:
         return None
     kind, _, path = str(values["dataset"]).partition(":")
-    require(kind == trust.FOLDER, "dataset", "must be folder:PATH with --mode=neighbors: where the "
-            "images of the embeddings lie now", values["dataset"])  # fmt: skip
+    require(kind == trust.FOLDER, "dataset", f"must be folder:PATH with --mode={values['mode']}: "
+            "where the images of the embeddings lie now", values["dataset"])  # fmt: skip
     return os.path.expanduser(path or values["data_dir"] or "") or None
 
 
@@ -347,7 +349,7 @@ def _idle(values: Mapping[str, Any], given: Collection[str]) -> list[str]:
     """
     mode = values["mode"]
     known = commands.reads(mode)
-    if commands.COMMANDS[mode] is commands.Neighbors:
+    if commands.COMMANDS[mode] in _SEARCHING:
         known |= {"dataset", "data_dir"}
     reasons = {name: f"mode={mode}" for name in _ALL_SETTINGS - known}
     reasons |= commands.idle(mode, values)

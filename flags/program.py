@@ -28,7 +28,7 @@ def _dispatch(command: parsing.CommandLine) -> None:
     startup.load_tensorflow(command.verbosity)
     if command.mode in parsing.SERVICE_MODES:
         _serve(command)
-    elif command.mode in ("evaluate", "embed", "neighbors"):
+    elif command.mode in ("evaluate", "embed", "neighbors", "explore"):
         _use_encoder(command)
     elif command.mode == "study":
         from simclr_tf.studies import study
@@ -68,14 +68,16 @@ def _run(command: parsing.CommandLine) -> None:
 
 
 def _use_encoder(command: parsing.CommandLine) -> None:
-    """What any encoder is good for: the paper's protocols, embeddings, neighbours."""
+    """What any encoder is good for: the paper's protocols, embeddings, and what they show."""
     from simclr_tf.job import open_job
-    from simclr_tf.modes import embed, neighbors, scoreboard
+    from simclr_tf.modes import embed, explore, neighbors, scoreboard
 
     if command.mode == "evaluate":
         scoreboard.evaluate(command.config)
     elif command.mode == "embed":
         embed.embed(command.config, open_job(command.config.strategy))
+    elif command.mode == "explore":
+        explore.explore(command.config)
     else:
         neighbors.neighbors(command.config)
 
@@ -94,7 +96,7 @@ def _serve(command: parsing.CommandLine) -> None:
 
 def _what_is_left(command: parsing.CommandLine) -> str:
     """What an interrupt leaves behind."""
-    if command.mode in ("embed", "neighbors"):
+    if command.mode in ("embed", "neighbors", "explore"):
         return "nothing was written"
     if command.mode in parsing.SERVICE_MODES:
         return "the service has ended"
@@ -130,7 +132,9 @@ def _what(command: parsing.CommandLine) -> str:
         return f"{command.mode} of {values['data_service']}"
     if command.mode == "study":
         return f"study {values['study']} in {values['model_dir']}"
-    place = {"embed": "output", "neighbors": "embeddings"}.get(command.mode, "model_dir")
+    place = {"embed": "output", "neighbors": "embeddings", "explore": "embeddings"}.get(
+        command.mode, "model_dir"
+    )
     what = f"{command.mode} in {values[place]}"
     if command.num_workers > 1:
         what += f", one of {command.num_workers} workers, once all of them have started"

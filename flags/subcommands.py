@@ -19,6 +19,7 @@ Contrastive learning of visual representations (SimCLR) in TensorFlow 2.
   simclr evaluate          any encoder by the paper's protocols: kNN, linear, few labels, ...
   simclr embed             every image of a folder to a file of embeddings
   simclr neighbors         nearest images and near-duplicates in such a file
+  simclr explore           what is in such a file: one page with map, groups, outliers, duplicates
   simclr study             a study of the paper on your images
   simclr export            SavedModel, TF-Hub, .keras; `simclr export import`: published weights
   simclr report RUN ...    the page of a run, or of several side by side
@@ -36,6 +37,7 @@ _MODES = {
     "evaluate": "evaluate",
     "embed": "embed",
     "neighbors": "neighbors",
+    "explore": "explore",
     "study": "study",
     "data_dispatcher": "data_dispatcher",
     "data_worker": "data_worker",

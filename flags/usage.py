@@ -52,6 +52,11 @@ _BASICS: dict[str, tuple[str, str, str]] = {
         "mode embeddings query checkpoint num_neighbors similarity duplicate_similarity output "
         "dataset",
     ),
+    "explore": (
+        "Show what is in a folder: map, groups, near-duplicates, outliers, labels to look at.",
+        "--mode=explore --embeddings=photos.parquet",
+        "mode embeddings output labels num_groups similarity duplicate_similarity dataset",
+    ),
     "study": (
         "Repeat one of the paper's studies on your images.",
         "--mode=study --study=temperature --study_budget=60 --model_dir=runs/t",
@@ -72,7 +77,7 @@ _BASICS["train_then_eval"] = _BASICS["train"]
 
 # Where a line has to do, for these pages.
 _SHORT = {
-    "mode": "train, train_then_eval, eval, evaluate, embed, neighbors, study.",
+    "mode": "train, train_then_eval, eval, evaluate, embed, neighbors, explore, study.",
     "recipe": "Settings to start from: a name, or a file. `simclr recipes` lists them.",
     "budget": "Time for the training with --recipe=photos or auto: 10m, 1h, 8h.",
     "dataset": "A TFDS name, patterns, digits, folder, or folder:PATH.",
@@ -116,7 +121,7 @@ recipe's.
 """
 
 # Modes in which these settings follow from the encoder, or have to be given.
-_OF_ENCODER = ("evaluate", "embed", "neighbors")
+_OF_ENCODER = ("evaluate", "embed", "neighbors", "explore")
 _ENCODERS_OWN = ("dataset", "image_size")
 _LONGEST_DEFAULT = 40
 _AREA_WORDS = {area.split()[0].lower().rstrip(":"): area

@@ -42,6 +42,7 @@ _HOME = {
     "Run": "simclr_tf.api.run",
     "embed": "simclr_tf.api.tools",
     "evaluate": "simclr_tf.protocols.library",
+    "explore": "simclr_tf.api.tools",
     "finetune": "simclr_tf.api.training",
     "neighbors": "simclr_tf.api.tools",
     "open_run": "simclr_tf.api.run",

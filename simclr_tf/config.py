@@ -1,7 +1,7 @@
 """The settings of a run under one name: the dataclasses of `simclr_tf.settings`."""
 
 from simclr_tf.settings.augment import AugmentConfig
-from simclr_tf.settings.commands import Embed, Evaluate, Neighbors, Serve, Study
+from simclr_tf.settings.commands import Embed, Evaluate, Explore, Neighbors, Serve, Study
 from simclr_tf.settings.data import DataConfig
 from simclr_tf.settings.devices import StrategyConfig
 from simclr_tf.settings.evaluation import EvalConfig

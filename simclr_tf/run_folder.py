@@ -19,6 +19,7 @@ ENCODER = "encoder.keras"  # the model that the run started from, where it is no
 EXPORTS = "saved_model"  # one SavedModel per step
 LOCK = "run.lock"
 EARLY_STOP = "early_stop.json"  # the best value of --early_stop so far
+EXPLORE = "explore.parquet"  # embeddings, beside the page and the table of what is among them
 SCOREBOARD = "scoreboard.md"
 STUDY = "study.json"  # in the folder of a study, beside the runs of its cells
 

@@ -25,6 +25,11 @@ def format_percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def format_count(number: int, noun: str) -> str:
+    """How many: `1 image`, `2,000 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def format_bytes(count: int) -> str:
     """A size as `0.12 MB`, `15 MB` or `2.3 GB`, of powers of ten."""
     size, unit = (count / 1e9, "GB") if count >= 999.5e6 else (count / 1e6, "MB")

@@ -66,7 +66,7 @@ STOREYS = (
     ("encoder",),
     ("evaluation",),
     ("report", "retrieval"),
-    ("training", "doctor"),
+    ("training", "doctor", "exploration"),
     ("experiment", "protocols"),
     ("modes",),
     ("studies", "automatic"),

@@ -154,6 +154,8 @@ BAD_PATHS = {
     "remote output": (EMBED + " --output=s3://a/b.npz", "--output must be a local path"),
     "remote embeddings": ("--mode=neighbors --embeddings=s3://a/b.npz",
                           "--embeddings must be a local path"),
+    "remote page": ("--mode=explore --embeddings=a.npz --output=s3://a/b.html",
+                    "--output must be a local path"),
     "remote encoder": (EMBED.replace("{finished}", "hdfs://a/b") + " --output=b.npz",
                        "--checkpoint"),
     "mistyped data": ("--dataset=digits --data_dir={photos}/typo", "--data_dir must be an exist"),
@@ -178,7 +180,7 @@ def test_a_path_that_cannot_be_meant_names_its_flag_and_makes_nothing(
     line, named = BAD_PATHS[case]
     monkeypatch.chdir(tmp_path)
     before = sorted(photos.rglob("*"))
-    trains = not re.search("--mode=(evaluate|embed|neighbors)", line)
+    trains = not re.search("--mode=(evaluate|embed|neighbors|explore)", line)
     start = f"--model_dir=run {TINY} " if trains else ""
     words = f"{start}{line}".format(photos=photos, finished=finished).split()
     assert run.main(words) == console.BAD_INPUT

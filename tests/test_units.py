@@ -4,7 +4,13 @@ import math
 
 import pytest
 
-from simclr_tf.units import format_bytes, format_duration, format_percent, format_rate
+from simclr_tf.units import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_percent,
+    format_rate,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +56,10 @@ def test_bytes(count, text):
 def test_percent():
     assert format_percent(0.5624) == "56.2 %"
     assert format_percent(1) == "100.0 %"
+
+
+@pytest.mark.parametrize(
+    "number, text", [(0, "0 images"), (1, "1 image"), (2, "2 images"), (20_000, "20,000 images")]
+)
+def test_counts(number, text):
+    assert format_count(number, "image") == text

@@ -16,7 +16,7 @@ from simclr_tf.api.looks import RunQuality, first_encoder, run_quality
 from simclr_tf.console import Say
 from simclr_tf.data import holdout, trust
 from simclr_tf.data.any_source import as_source
-from simclr_tf.data.array_source import ARRAYS
+from simclr_tf.data.array_source import ARRAYS, ArraySource
 from simclr_tf.data.sources import Source, open_source
 from simclr_tf.encoder import Encoder
 from simclr_tf.errors import require
@@ -175,6 +175,35 @@ class Run:
         """The embeddings of images, see `simclr_tf.embed`; of the run's own by default."""
         shown = self._own_images() if images is None else images
         return tools.embed(self.frozen, shown, **{"say": self._say, **settings})
+
+    def explore(self, images: Any = None, *, split: str | None = None, **settings: Any) -> str:
+        """Shows what is among images, see `simclr_tf.explore`; among the run's own by default.
+
+        Embeddings, page and table are `explore.parquet`, `explore.html` and `explore.csv` in the
+        folder of the run; `output` names another page.
+
+        Example:
+            >>> page = run.explore()  # doctest: +SKIP
+
+        Args:
+            images: As in `pretrain`; None takes those of the run.
+            split: As in `simclr_tf.embed`.
+            **settings: As in `simclr_tf.explore`.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            InputError: Bad images, split, labels or output.
+        """
+        shown = self._own_images() if images is None else images
+        source = as_source(shown, channels=self.frozen.channels, say=self._say)
+        given = {"say": self._say, **settings}
+        file = os.path.join(self.folder, run_folder.EXPLORE)
+        given.setdefault("output", f"{os.path.splitext(file)[0]}.html")
+        self.embed(source, split=split, output=file, say=given["say"])
+        pictured = source if isinstance(source, ArraySource) else None
+        return tools.explore(file, pictured, split=split, **given)
 
     def export(
         self,

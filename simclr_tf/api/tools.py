@@ -1,4 +1,4 @@
-"""`embed`, `neighbors` and `study`, as the modes of these names; and images as arrays."""
+"""`embed`, `neighbors`, `explore` and `study`, as the modes of these names; images as arrays."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from simclr_tf.evaluation.encoders import as_encoder
 from simclr_tf.evaluation.features import FINAL_ENDPOINT
 from simclr_tf.job import Job
 from simclr_tf.modes import embed as embedding
+from simclr_tf.modes import explore as exploring
 from simclr_tf.modes import neighbors as searching
 from simclr_tf.retrieval.embeddings import check_output, to_vectors
 from simclr_tf.settings import by_name, commands, recipes
@@ -213,6 +214,44 @@ def neighbors(
     if query is not None:
         chosen["query"] = os.fspath(query)
     return searching.neighbors(by_name.build_filled(commands.Neighbors, chosen), say)
+
+
+def explore(
+    embeddings: str | os.PathLike[str],
+    images: Any = None,
+    *,
+    split: str | None = None,
+    say: Say = console.say,
+    **settings: Any,
+) -> str:
+    """Shows what is among the images of a file of embeddings, on one page and in a table.
+
+    A map with pictures, groups found without labels, near-duplicates, outliers, labels that look
+    wrong, images to label next; what one marks can be downloaded.
+
+    Example:
+        >>> page = simclr_tf.explore("photos.parquet")  # doctest: +SKIP
+
+    Args:
+        embeddings: A file that `embed` wrote.
+        images: Where the pictures come from, as in `pretrain`: for arrays, which no file has. None
+            takes the folder or data set that the file names.
+        split: Of these images, as in `embed`.
+        say: Receives what was found.
+        **settings: Others of `simclr_tf.settings.commands.Explore`.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: Bad file, images, labels or output.
+    """
+    chosen = {"embeddings": os.fspath(embeddings), **settings}
+    origin = None
+    if images is not None:
+        source = as_source(images, say=say)
+        origin = (source, split or _whole(source))
+    return exploring.explore(by_name.build_filled(commands.Explore, chosen), say, origin)
 
 
 def study(

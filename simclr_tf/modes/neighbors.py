@@ -14,7 +14,7 @@ import tensorflow as tf
 from simclr_tf import console
 from simclr_tf.augment import policy
 from simclr_tf.console import Say
-from simclr_tf.data import limits, reduced, sources
+from simclr_tf.data import limits, reduced
 from simclr_tf.data.reading import READING, recorded_reading
 from simclr_tf.data.retry import plain_reason
 from simclr_tf.errors import InputError, require
@@ -23,14 +23,11 @@ from simclr_tf.files import check_length, check_local
 from simclr_tf.job import Job
 from simclr_tf.retrieval import images, picture
 from simclr_tf.retrieval import neighbors as search
-from simclr_tf.retrieval.embeddings import (
-    Embeddings,
-    check_parent,
-    read_embeddings,
-    to_vectors,
-)
+from simclr_tf.retrieval.embeddings import Embeddings, check_parent, to_vectors
+from simclr_tf.retrieval.opening import open_embeddings, open_space
 from simclr_tf.settings.commands import Neighbors
 from simclr_tf.text import printable_name
+from simclr_tf.units import format_count
 
 # In the text.
 _LISTED_GROUPS, _LISTED_OF_GROUP = 20, 10
@@ -80,32 +77,22 @@ def neighbors(command: Neighbors, say: Say = console.say) -> str | None:
     check_length(embeddings, "embeddings")
     kind = "duplicates" if query is None else "neighbors"
     target = _picture_path(embeddings, command.output, kind)
-    content = _moved(read_embeddings(embeddings), command.image_folder)
-    say(_describe(embeddings, content))
-    _say_absent(content, say)
+    content = open_embeddings(embeddings, command.image_folder, say)
+    compared = functools.partial(
+        open_space, content, command.similarity, command.duplicate_similarity, say
+    )
     if query is None:
-        drawn = _show_duplicates(content, _space(command, content, say), target, say)
+        drawn = _show_duplicates(content, compared(), target, say)
     else:
         opened = functools.partial(
             _open_encoder, content.metadata, command.checkpoint, command.allow_foreign_graph
         )
         found = _resolve(query, content, opened, say)
-        space = _space(command, content, say)
+        space = compared()
         drawn = _show_nearest(content, found, command.num_neighbors, space, target, say)
     if drawn:
         say(f"picture: {target}")
     return target if drawn else None
-
-
-def _space(command: Neighbors, content: Embeddings, say: Say) -> search.Space:
-    """How images are compared; a limit that follows from the file is said."""
-    space = search.choose_space(content.vectors, command.similarity, command.duplicate_similarity)
-    if space.expected is not None:
-        pairs = len(content.ids) * (len(content.ids) - 1) // 2
-        say(f"near-duplicates: similarity of at least {space.limit:.4f}, above which "
-            f"{space.expected:g} of {pairs:,} pairs are expected to be of different images "
-            "(--duplicate_similarity)")  # fmt: skip
-    return space
 
 
 def _picture_path(embeddings: str, output: str | None, kind: str) -> str:
@@ -118,41 +105,6 @@ def _picture_path(embeddings: str, output: str | None, kind: str) -> str:
     require(not os.path.isdir(target), "output", "must name a file, not a folder", target)
     check_parent(target, "output")
     return target
-
-
-def _moved(content: Embeddings, image_folder: str | None) -> Embeddings:
-    """The embeddings as if their images had always been in the given folder."""
-    if image_folder is None:
-        return content
-    folder = os.path.abspath(os.path.expanduser(image_folder))
-    require(os.path.isdir(folder), "dataset", "must be folder:PATH with an existing folder",
-            image_folder)  # fmt: skip
-    recorded = content.metadata.get("dataset")
-    in_folder = recorded is None or images.image_folder(content.metadata) is not None
-    require(in_folder, "dataset", "must not be given: the embeddings are not of a folder but are "
-            f"of {recorded}", image_folder)  # fmt: skip
-    dataset = f"{sources.FOLDER}:{folder}"
-    return content._replace(metadata={**content.metadata, "dataset": dataset})
-
-
-def _say_absent(content: Embeddings, say: Say) -> None:
-    folder = images.image_folder(content.metadata)
-    if folder is None:
-        return
-    absent = sum(not os.path.isfile(folder / name) for name in content.ids)
-    if absent:
-        are = "is" if absent == 1 else "are"
-        say(f"note: {_count(absent, 'image')} {are} not found in {folder}; --dataset=folder:NEW "
-            f"names {'its' if absent == 1 else 'their'} new place")  # fmt: skip
-
-
-def _describe(path: str, content: Embeddings) -> str:
-    metadata = content.metadata
-    count, dimension = content.vectors.shape
-    origin = ", ".join(
-        str(metadata[key]) for key in ("endpoint", "checkpoint", "dataset") if metadata.get(key)
-    )
-    return f"{path}: {count} images, {dimension} numbers each ({printable_name(origin)})"
 
 
 def _resolve(query: str, content: Embeddings, open_encoder: _Opener, say: Say) -> _Query:
@@ -271,14 +223,14 @@ def _show_nearest(
         mark = "  near-duplicate" if rank <= num_duplicates else ""
         say(f"{rank:4}  {similarities[index]:.3f}  {_named(content, index)}{mark}")
     if num_duplicates > len(listed):
-        more = _count(num_duplicates - len(listed), "more near-duplicate")
+        more = format_count(num_duplicates - len(listed), "more near-duplicate")
         say(f"      ... and {more} (--num_neighbors)")
     at_least = f"(similarity of at least {space.limit:.4g})"
-    duplicates = f"{_count(num_duplicates, 'near-duplicate')} {at_least}"
+    duplicates = f"{format_count(num_duplicates, 'near-duplicate')} {at_least}"
     say(duplicates)
     shown = listed[: min(num_neighbors, _PICTURED_NEIGHBORS)]
     tiles = _tiles(content, shown, similarities[shown], limit)
-    title = f"{len(shown)} nearest of {_count(len(order), 'image')}; {duplicates}"
+    title = f"{len(shown)} nearest of {format_count(len(order), 'image')}; {duplicates}"
     picture.save_neighbors(target, title, picture.Tile(query.image, query.name, "query"), tiles)
     return True
 
@@ -287,8 +239,8 @@ def _show_duplicates(content: Embeddings, space: search.Space, target: str, say:
     """Lists and draws; returns whether there was anything to draw."""
     groups = search.near_duplicates(content.vectors, space.limit, origin=space.origin)
     num_images = sum(len(group.indices) for group in groups)
-    found = f"{_count(len(groups), 'group')} of near-duplicates"
-    share = f"{num_images:,} of {_count(len(content.ids), 'image')}"
+    found = f"{format_count(len(groups), 'group')} of near-duplicates"
+    share = f"{num_images:,} of {format_count(len(content.ids), 'image')}"
     say(f"{found} (chains of pairs with a similarity of at least {space.limit:.4g}), {share}")
     if not groups:
         return False
@@ -317,7 +269,7 @@ def _list_groups(content: Embeddings, groups: Sequence[search.DuplicateGroup], s
         if len(indices) > len(shown):
             say(f"      ... and {len(indices) - len(shown):,} more")
     if len(groups) > _LISTED_GROUPS:
-        say(f"... and {_count(len(groups) - _LISTED_GROUPS, 'more group')}")
+        say(f"... and {format_count(len(groups) - _LISTED_GROUPS, 'more group')}")
 
 
 def _tiles(
@@ -332,10 +284,6 @@ def _tiles(
         is_duplicate = limit is not None and bool(value >= limit)
         tiles.append(picture.Tile(image, content.ids[index], note, is_duplicate))
     return tiles
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _named(content: Embeddings, index: int) -> str:

@@ -54,13 +54,13 @@ def load_images(
     """
     folder = image_folder(metadata)
     if folder is not None:
-        paths = [_inside(folder, name) for name in ids]
+        paths = [path_below(folder, name) for name in ids]
         return [None if path is None else shrink(read_image(path), largest_side) for path in paths]
     read = _tfds_reader(metadata)
     return [None if read is None else shrink(read(name), largest_side) for name in ids]
 
 
-def _inside(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+def path_below(folder: pathlib.Path, name: str) -> pathlib.Path | None:
     """The path of an id below the folder, None for one that leads out of it by its letters.
 
     A file of embeddings may come from anybody. Links below the folder are the user's own.
@@ -84,16 +84,24 @@ def shrink(image: np.ndarray | None, largest_side: int) -> np.ndarray | None:
 
 
 def _tfds_reader(metadata: dict[str, Any]) -> Callable[[str], np.ndarray | None] | None:
+    source = recorded_tfds(metadata)
+    return None if source is None else functools.partial(_read_example, source)
+
+
+def recorded_tfds(metadata: dict[str, Any]) -> Any:
+    """The TFDS data set that a file of embeddings names, None where it is not prepared here.
+
+    Nothing is downloaded, nor opened that is no data set of TFDS itself (`trust.recorded_data`).
+    """
     try:
         name, folder = trust.recorded_data(metadata["dataset"], metadata.get("data_dir"))
         from simclr_tf.data import tfds_source  # TFDS takes seconds to import
 
-        if not tfds_source.is_prepared(name, folder):
-            return None
-        source = tfds_source.open_tfds(name, folder)
+        return (
+            tfds_source.open_tfds(name, folder) if tfds_source.is_prepared(name, folder) else None
+        )
     except (InputError, KeyError, TypeError):
         return None
-    return functools.partial(_read_example, source)
 
 
 def _read_example(source: Any, example_id: str) -> np.ndarray | None:

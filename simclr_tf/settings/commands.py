@@ -153,6 +153,39 @@ class Neighbors:
 
 
 @dataclasses.dataclass(frozen=True)
+class Explore:
+    """`--mode=explore`: what is in a folder, on one page and in a table.
+
+    Attributes:
+        embeddings: A file that `mode=embed` wrote.
+        output: The page, `.html`; None writes `<stem>.explore.html` beside `embeddings`. The table
+            has the same name with `.csv`.
+        labels: A CSV file with a head and the columns `id` and `label` (or `group`, as the page
+            writes it): labels in place of those in `embeddings`, for the ids that it names.
+        num_groups: Groups to find; None chooses, see `simclr_tf.exploration.groups.find_groups`.
+        similarity: See `Neighbors`.
+        duplicate_similarity: See `Neighbors`.
+        image_folder: See `Neighbors`.
+    """
+
+    embeddings: str | None = None
+    output: str | None = None
+    labels: str | None = None
+    num_groups: int | None = limited(None, Range(1, 200))
+    similarity: str = CENTRED
+    duplicate_similarity: float | None = limited(None, POSITIVE_SHARE)
+    image_folder: str | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        require(bool(self.embeddings), "embeddings", "must name a file that mode=embed wrote",
+                self.embeddings)  # fmt: skip
+        require(self.output != "", "output", "must name a file", self.output)
+        require(self.labels != "", "labels", "must name a CSV file", self.labels)
+        require_choice("similarity", self.similarity, SIMILARITIES)
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """`--mode=study`: an experiment of the paper, whose cells are runs.
 
@@ -198,6 +231,7 @@ COMMANDS: dict[str, type] = {
     "evaluate": Evaluate,
     "embed": Embed,
     "neighbors": Neighbors,
+    "explore": Explore,
     "study": Study,
     "data_dispatcher": Serve,
     "data_worker": Serve,

@@ -1,4 +1,4 @@
-"""`load_images`: the pictures that an encoder is shown, as arrays."""
+"""`load_images`: the pictures that an encoder is shown, as arrays; `explore` of a file."""
 
 from __future__ import annotations
 
@@ -87,6 +87,20 @@ def test_all_splits_of_a_folder_are_embedded_and_found_again(tmp_path, monkeypat
     picture = np.asarray(Image.open(found).convert("RGB")).reshape(-1, 3).tolist()
     for color in colors.values():
         assert picture.count(list(color)) > 1000
+
+
+def test_the_page_of_a_file_of_embeddings(photographs, tmp_path):
+    folder, pixels = photographs
+    encoder = simclr_tf.from_model(keras.Sequential([keras.layers.InputLayer((8, 8, 3))]), 8)
+    simclr_tf.embed(encoder, folder, output=tmp_path / "found.npz", say=quiet)
+    said = []
+    path = simclr_tf.explore(tmp_path / "found.npz", num_groups=2, say=said.append)
+    assert path == str(tmp_path / "found.explore.html") and "2 groups (--num_groups)" in said
+    assert "Pictures: 4 of 4" in (tmp_path / "found.explore.html").read_text()
+    with pytest.raises(InputError, match="num_groups must be at most 4"):
+        simclr_tf.explore(tmp_path / "found.npz", num_groups=9, say=quiet)
+    simclr_tf.explore(tmp_path / "found.npz", np.stack(list(pixels.values())), say=quiet)
+    assert "Pictures: 0 of 4" in (tmp_path / "found.explore.html").read_text()  # other ids
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,17 @@ def test_embeddings_in_a_file(reopened, tmp_path):
     np.testing.assert_array_equal(found.vectors, vectors)
 
 
+def test_a_page_of_what_is_among_the_images(run, reopened, tmp_path):
+    """Arrays have no files: their pictures come from the arrays themselves."""
+    path = reopened.explore(IMAGES[:30], say=quiet)
+    assert path == os.path.join(reopened.folder, "explore.html")
+    assert {"explore.csv", "explore.parquet"} <= set(os.listdir(reopened.folder))
+    assert "Pictures: 30 of 30." in " ".join(open(path).read().split())  # noqa: SIM115
+    other = run.explore(output=str(tmp_path / "own.html"), num_groups=3, say=quiet)
+    assert f"Pictures: {len(IMAGES)} of {len(IMAGES)}." in (tmp_path / "own.html").read_text()
+    assert other == str(tmp_path / "own.html") and (tmp_path / "own.csv").is_file()
+
+
 def test_evaluation_with_labels_that_came_later(run):
     found = run.evaluate("knn", labels=LABELS, knn_neighbors="1", say=quiet)
     assert found["knn"].metrics["weighted"]["k_1"] > 0.8

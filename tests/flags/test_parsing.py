@@ -154,6 +154,11 @@ def test_home_is_expanded_in_every_path(tmp_path, monkeypatch):
     config = parse("--mode=neighbors --embeddings=~/a.npz --query=~/b.png --output=~/c.png").config
     assert config.embeddings == str(tmp_path / "a.npz")
     assert config.query == str(tmp_path / "b.png")
+    config = parse(
+        "--mode=explore --embeddings=~/a.npz --labels=~/l.csv --dataset=folder:~/p"
+    ).config
+    assert config.labels == str(tmp_path / "l.csv")
+    assert config.image_folder == str(tmp_path / "p")
     config = parse("--mode=evaluate --checkpoint=~/c --dataset=digits --compare_with=~/d "
                    "--feature_cache=~/e").config  # fmt: skip
     assert config.checkpoint == str(tmp_path / "c")

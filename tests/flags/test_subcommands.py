@@ -11,6 +11,7 @@ from simclr_tf.flags import program, subcommands
         ("train --mode=train --seed=1", ["--mode=train", "--seed=1"]),
         ("embed --output=x", ["--mode=embed", "--output=x"]),
         ("evaluate", ["--mode=evaluate"]),
+        ("explore --embeddings=x.npz", ["--mode=explore", "--embeddings=x.npz"]),
         ("embed --mode embed", ["--mode", "embed"]),
         ("train --model_dir mode", ["--mode=train_then_eval", "--model_dir", "mode"]),
         ("embed --bogus=1", ["--mode=embed", "--bogus=1"]),
@@ -31,6 +32,8 @@ def test_commands_are_modes(line, words, monkeypatch):
         ("trian", "did you mean train?"),
         ("finetune", "use `simclr train --train_mode=finetune`"),
         ("knn", "use `simclr evaluate --protocols=knn`"),
+        ("explore", "simclr explore: error: --embeddings must name a file that mode=embed wrote"),
+        ("outliers", "use `simclr explore`"),
         ("embed --mode=train", "--mode must be embed with this command"),
         ("embed --flagfile=FLAGS", "--mode must be embed with this command"),
         ("train --help=daat", "--help must be one of"),
@@ -58,7 +61,15 @@ def test_recipes(capsys, tmp_path):
 def test_without_words_it_lists_its_commands(capsys):
     assert subcommands.main([]) == 0
     out = capsys.readouterr().out
-    for command in ("train", "evaluate", "embed", "neighbors", "study", *subcommands._OTHERS):
+    for command in (
+        "train",
+        "evaluate",
+        "embed",
+        "neighbors",
+        "explore",
+        "study",
+        *subcommands._OTHERS,
+    ):
         assert f"  simclr {command}" in out
 
 

@@ -6,9 +6,10 @@ import dataclasses
 
 import tensorflow as tf
 
-from simclr_tf.config import Embed, Neighbors
+from simclr_tf.config import Embed, Explore, Neighbors
 from simclr_tf.job import Job
 from simclr_tf.modes import embed as embed_mode
+from simclr_tf.modes import explore as explore_mode
 from simclr_tf.modes import neighbors as neighbors_mode
 
 
@@ -21,3 +22,7 @@ def embed(data, checkpoint, output, *, split=None, batch_size=256, strategy=None
 
 def neighbors(embeddings, *, say=print, **settings):
     return neighbors_mode.neighbors(Neighbors(embeddings, **settings), say)
+
+
+def explore(embeddings, *, say=print, **settings):
+    return explore_mode.explore(Explore(embeddings, **settings), say)

@@ -17,7 +17,8 @@ CLASSES = [
     for one in vars(config).values()
     if isinstance(one, type) and dataclasses.is_dataclass(one) and one not in NESTING
 ]
-REQUIRED = {config.Neighbors: {"embeddings": "x.npz"}, config.StudyConfig: {"study": "losses"}}
+REQUIRED = {config.Neighbors: {"embeddings": "x.npz"}, config.Explore: {"embeddings": "x.npz"},
+            config.StudyConfig: {"study": "losses"}}  # fmt: skip
 SETTINGS = {
     name: (config_class, hint)
     for config_class in CLASSES

@@ -7,7 +7,7 @@ import pytest
 from simclr_tf.errors import InputError
 from simclr_tf.flags import parsing
 from simclr_tf.settings import by_name
-from simclr_tf.settings.commands import Neighbors
+from simclr_tf.settings.commands import Explore, Neighbors
 
 
 def test_defaults():
@@ -35,12 +35,30 @@ def test_bad_values(change, text):
         Neighbors(**{"embeddings": "x.npz", **change})
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"output": ""}, "output must name a file"),
+        ({"embeddings": None}, "embeddings must name a file that"),
+        ({"labels": ""}, "labels must name a CSV file"),
+        ({"num_groups": 0}, "num_groups must be at least 1"),
+        ({"num_groups": 201}, "num_groups must be at least 1 and at most 200"),
+        ({"similarity": "dot"}, "similarity must be one of"),
+        ({"duplicate_similarity": 0.0}, "duplicate_similarity must be greater than 0"),
+    ],
+)
+def test_bad_values_of_explore(change, text):
+    with pytest.raises(InputError, match=text):
+        Explore(**{"embeddings": "x.npz", **change})
+
+
 # What each mode took without a word once. A flag of the reference is said to do nothing in training
 # and evaluation; any other one is refused there, and all are elsewhere.
 PROTOCOLS = {"protocols": "knn", "knn_neighbors": "5", "linear_epochs": "3", "map_points": "0",
              "feature_cache": "x", "distill_steps": "3", "compare_with": "x"}  # fmt: skip
 RETRIEVAL = {"output": "x.npz", "embeddings": "x", "query": "y", "num_neighbors": "3",
-             "duplicate_similarity": "0.5", "worker_address": "a:1"}  # fmt: skip
+             "duplicate_similarity": "0.5", "worker_address": "a:1", "num_groups": "3",
+             "labels": "x.csv"}  # fmt: skip
 STUDIES = {"study": "losses", "study_budget": "9", "study_seeds": "2", "study_grid": "paper"}
 OBJECTIVE = {"objective": "nt_logistic", "negatives": "other_view", "loss_block_size": "8"}
 STEP = {"skip_nonfinite_steps": "1", "gradient_cache_chunk": "8", "remat": "True",
@@ -50,6 +68,7 @@ TRAINING = "--mode=train --dataset=digits --image_size=8"
 EVALUATE = "--mode=evaluate --checkpoint=x --dataset=digits"
 EMBED = "--mode=embed --checkpoint=x --dataset=digits --output=x.npz"
 NEIGHBORS = "--mode=neighbors --embeddings=x.npz"
+EXPLORE = "--mode=explore --embeddings=x.npz"
 STUDY = "--mode=study --study=losses --dataset=digits --image_size=8"
 REFUSED = [
     (TRAINING, {**PROTOCOLS, **RETRIEVAL, **STUDIES, "margin": "2", "distill_temperature": "0.1",
@@ -74,7 +93,9 @@ REFUSED = [
              "resnet_depth": "18", "train_epochs": "3"}),
     (NEIGHBORS, {**PROTOCOLS, **STEP, "learning_rate": "3", "endpoint": "x", "eval_split": "x",
                  "skip_bad_images": "True", "eval_batch_size": "8", "num_logical_cpus": "2",
-                 "dataset": "cifar10"}),
+                 "dataset": "cifar10", "num_groups": "3", "labels": "x.csv"}),
+    (EXPLORE, {**PROTOCOLS, **STEP, "query": "x", "num_neighbors": "3", "checkpoint": "x",
+               "endpoint": "x", "eval_split": "x", "dataset": "cifar10"}),
     (STUDY, {**PROTOCOLS, **RETRIEVAL, "views": "crop", "distill_alpha": "0.5", "knn": "False",
              "keep_hub_module_max": "3", "checkpoint_steps": "3", "keep_checkpoint_max": "3"}),
     ("--mode=data_worker --data_service=grpc://a:1", {**PROTOCOLS, "seed": "3", "dataset": "x"}),
@@ -98,6 +119,8 @@ READ = [
     (EMBED, {"train_split": "test", "eval_split": "test", "endpoint": "block_group1",
              "skip_bad_images": "True", "image_size": "16", "num_logical_cpus": "2"}),
     (NEIGHBORS, {"num_neighbors": "3", "dataset": "folder:x"}),
+    (EXPLORE, {"num_groups": "3", "labels": "x.csv", "output": "x.html", "similarity": "cosine",
+               "duplicate_similarity": "0.5", "dataset": "folder:x"}),
     (STUDY, {"study_seeds": "3", "knn_bank_size": "9", "eval_steps": "3", "temperature": "0.5"}),
 ]  # fmt: skip
 
