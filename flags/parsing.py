@@ -25,6 +25,7 @@ from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.files import is_remote
 from simclr_tf.settings import by_name, commands, overrides, recipes
+from simclr_tf.weights import archives, buckets, published
 
 from . import definitions, flagfile, foreign, wording
 
@@ -33,12 +34,12 @@ _ENCODER_MODES = ("evaluate", "embed", "neighbors")
 # Modes that serve others and have no run.
 SERVICE_MODES = ("data_dispatcher", "data_worker")
 # What a run does not keep in its flags; the reference does.
-_UNRECORDED = frozenset({"help", "?", *definitions.LOGGING, "v"})
+_UNRECORDED = frozenset({"help", "?", "cache_dir", *definitions.LOGGING, "v"})
 _ALL_SETTINGS = frozenset(
     name for command in commands.COMMANDS.values() for name in by_name.setting_names(command)
 )
 _PATHS = ("model_dir", "data_dir", "checkpoint", "teacher", "feature_cache", "compare_with",
-          "output", "embeddings", "query")  # fmt: skip
+          "output", "embeddings", "query", "cache_dir")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ class CommandLine:
         num_workers: Processes of the job that this one is part of.
         verbosity: What TensorFlow may say, by absl's numbers; None leaves it to us.
         given: Names of the flags that the user wrote.
+        cache_dir: Folder for what is fetched; None for the usual one.
     """
 
     mode: str
@@ -64,6 +66,7 @@ class CommandLine:
     num_workers: int = 1
     verbosity: int | None = None
     given: frozenset[str] = frozenset()
+    cache_dir: str | None = None
 
 
 class UsageError(ValueError):
@@ -146,7 +149,12 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     names = {name for part in parts for name in by_name.setting_names(part)}
     names -= {"label_subset", "data_service", "views"}
     # A checkpoint lies in its run's folder, an export two levels below it.
+    if published.is_name(path):
+        return []
     folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
+    if buckets.is_address(path):  # the record is fetched with the weights
+        with archives.caching_in(given.cache_dir):
+            folders = [os.path.dirname(buckets.fetch(path))]
     for folder in folders:
         if recorded := _recorded_flags(folder or "."):
             chosen = {name: value for name, value in recorded.items() if name in names}
@@ -279,6 +287,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         num_workers=cluster.num_tasks(os.environ) if several else 1,
         verbosity=values.verbosity,
         given=frozenset(asked),
+        cache_dir=values.cache_dir,
     )
 
 
