@@ -123,7 +123,7 @@ def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
     """
     for name in ("tpu_name", "master", "data_service", "checkpoint", "teacher"):
         value = recorded.get(name)
-        reaches = value and (name not in ("checkpoint", "teacher") or is_remote(str(value)))
+        reaches = value and (name not in ("checkpoint", "teacher") or _is_fetched(str(value)))
         without = name in cluster.TPU_NAMES and given["use_tpu"].present and not given.use_tpu
         require(not reaches or given[name].present or without, name, "must be given again: the "
                 "record of a run leads to no other machine by itself", value)  # fmt: skip
@@ -134,6 +134,12 @@ def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
     functions = ":" in str(recorded.get("views") or "")
     require(not functions or given["views"].present, "views", "must be given again: the record of "
             "a run names functions that would be imported", recorded.get("views"))  # fmt: skip
+
+
+def _is_fetched(path: str) -> bool:
+    """Whether weights lie elsewhere, and no copy of published ones is here."""
+    return is_remote(path) or (published.is_name(path)
+                               and buckets.kept(published.address(path)) is None)  # fmt: skip
 
 
 def _words_for_protocols(given: flags.FlagValues) -> list[str]:

@@ -137,16 +137,7 @@ def cache_folder() -> str:
     Raises:
         InputError: It can't be made, or somebody else may write to it.
     """
-    named = _named.get()
-    source = CACHE_VARIABLE if named is None else CACHE_SETTING
-    given = os.environ.get(CACHE_VARIABLE) if named is None else named
-    if given:
-        require(not is_remote(given), source, "must be a local folder", given)
-        folders = [os.path.expanduser(given)]
-    else:
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
-        folders = [os.path.join(base, "simclr_tf"), os.path.join(base, "simclr_tf", "tfhub")]
+    source, given, folders = _cache()
     for folder in folders:
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -162,6 +153,24 @@ def cache_folder() -> str:
                 f"fetched (or let {CACHE_SETTING} or {CACHE_VARIABLE} name another)",
                 stat.filemode(status.st_mode))  # fmt: skip
     return folders[-1]
+
+
+def cache_path() -> str:
+    """The path of `cache_folder`, whether or not there is such a folder."""
+    return _cache()[2][-1]
+
+
+def _cache() -> tuple[str, str | None, list[str]]:
+    """What names the cache, the path that it names, and the folders that have to be safe."""
+    named = _named.get()
+    source = CACHE_VARIABLE if named is None else CACHE_SETTING
+    given = os.environ.get(CACHE_VARIABLE) if named is None else named
+    if given:
+        require(not is_remote(given), source, "must be a local folder", given)
+        return source, given, [os.path.expanduser(given)]
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
+    return source, None, [os.path.join(base, "simclr_tf"), os.path.join(base, "simclr_tf", "tfhub")]
 
 
 # Unpacking.

@@ -77,12 +77,12 @@ def check(address: str) -> None:
         InputError: There is nothing of the kind, or the bucket can't be reached or read.
     """
     bucket, path = gcs.split(address)
-    if bucket in CONSTANT and _kept(address) is not None:
+    if bucket in CONSTANT and kept(address) is not None:
         return
     try:
         choose(gcs.Bucket(bucket), path, address)
     except gcs.UnreachableError as error:
-        if _kept(address) is None:
+        if kept(address) is None:
             raise _unreachable(address, error) from None
 
 
@@ -100,25 +100,25 @@ def fetch(address: str) -> str:
             no place for it.
     """
     bucket, path = gcs.split(address)
-    if bucket in CONSTANT and (kept := _kept(address)) is not None:
-        return kept
+    if bucket in CONSTANT and (found := kept(address)) is not None:
+        return found
     try:
         source = gcs.Bucket(bucket)
         choice, objects = choose(source, path, address)
         return _fetch(address, source, choice, objects)
     except gcs.UnreachableError as error:
-        kept = _kept(address)
-        if kept is None:
+        found = kept(address)
+        if found is None:
             raise _unreachable(address, error) from None
         warnings.warn(f"{address} can't be reached ({error}); using what was fetched before",
                       stacklevel=2)  # fmt: skip
-        return kept
+        return found
 
 
 def usage() -> tuple[int, int]:
     """How many copies are kept, and their bytes; those that are not complete are counted too."""
     count = size = 0
-    for folder, _, names in os.walk(os.path.join(archives.cache_folder(), "gs")):
+    for folder, _, names in os.walk(os.path.join(archives.cache_path(), "gs")):
         count += _RECORD in names
         for name in names:
             with contextlib.suppress(OSError):
@@ -342,7 +342,7 @@ def _home(address: str) -> str:
     return os.path.join(archives.cache_folder(), "gs", f"{plain}-{digest}")
 
 
-def _kept(address: str) -> str | None:
+def kept(address: str) -> str | None:
     """The newest copy of what lies at an address, None without any."""
     home = _home(address)
     records = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -177,7 +178,7 @@ class Bucket:
             before = target.size if target is not None else 0
             try:
                 return ask()
-            except (api.Unauthorized, api.Forbidden) as error:
+            except (api.Unauthorized, api.Forbidden, auth.InvalidOperation) as error:
                 self._use_own_credentials(address, error)
                 continue
             except api.NotFound:
@@ -274,8 +275,11 @@ def _reason(error: Exception) -> str:
         cause = cause.args[0]
     cause = getattr(cause, "reason", None) or cause
     cause = getattr(cause, "message", None) or cause
+    args: Any = getattr(cause, "args", ())
+    if len(args) > 1 and isinstance(args[0], str):  # urllib3's, with the error behind it
+        cause = args[0]
     text = one_line(cause if isinstance(cause, Exception) else Exception(cause))
-    text = text.rpartition("object at 0x")[2].partition(": ")[2] or text
+    text = re.sub(r"^(GET \S+|\S*HTTPS?Connection(\(.*?\)| object at 0x\w+>)): ", "", text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -38,6 +38,7 @@ class Buckets:
         generation: Of all objects.
         hold: Set while downloads may go on; cleared, they wait.
         requests: Kind, name and Range of every request.
+        authorized: Whether a request had a token.
     """
 
     contents: dict[str, bytes] = dataclasses.field(default_factory=dict)
@@ -50,6 +51,7 @@ class Buckets:
     generation: int = 1
     hold: threading.Event = dataclasses.field(default_factory=threading.Event)
     requests: list[tuple[str, str, str | None]] = dataclasses.field(default_factory=list)
+    authorized: bool = False
 
     def put(self, name: str, folder: pathlib.Path) -> str:
         """Serves the files below a folder; returns the address."""
@@ -94,8 +96,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         question = {key: value[0] for key, value in urllib.parse.parse_qs(split.query).items()}
         parts = split.path.partition("/b/")[2].split("/")
         bucket, name = parts[0], urllib.parse.unquote("/".join(parts[2:]))
+        if parts[1:2] != ["o"]:  # the bucket itself, which the client asks for in a thread
+            return self._json(403, {"error": {"code": 403, "message": "only objects"}})
         kind = "download" if split.path.startswith("/download/") else "list"
         self.buckets.requests.append((kind, name, self.headers.get("Range")))
+        self.buckets.authorized |= "Authorization" in self.headers
         if self.buckets.failures:
             self.buckets.failures -= 1
             return self._json(503, {"error": {"code": 503, "message": "busy"}})
