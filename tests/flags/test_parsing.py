@@ -328,3 +328,31 @@ def test_a_recorded_tpu_is_left_by_its_switch(tmp_path):
     (tmp_path / "flags.json").write_text(json.dumps({"dataset": "digits", "tpu_name": "x"}))
     command = parsing.parse_command_line([f"--model_dir={tmp_path}", "--use_tpu=False"])
     assert not command.config.strategy.names_tpu
+
+
+def test_the_folder_of_fetched_weights_is_no_setting_of_the_run():
+    line = parsing.parse_command_line(["--dataset=patterns", "--cache_dir=~/big"])
+    assert line.cache_dir == os.path.expanduser("~/big") and "cache_dir" not in line.flags
+    assert parsing.parse_command_line(["--dataset=patterns"]).cache_dir is None
+
+
+def test_a_record_fetches_no_published_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    recorded = {"dataset": "patterns", "checkpoint": "simclrv2/r50_1x_sk1"}
+    (tmp_path / "flags.json").write_text(json.dumps(recorded))
+    with pytest.raises(InputError, match="checkpoint must be given again"):
+        parsing.parse_command_line([f"--model_dir={tmp_path}"])
+    given = [f"--model_dir={tmp_path}", "--checkpoint=simclrv2/r50_1x_sk1"]
+    assert parsing.parse_command_line(given).config.checkpoint == "simclrv2/r50_1x_sk1"
+    monkeypatch.setattr(parsing.buckets, "kept", lambda address: "/copy")
+    kept = parsing.parse_command_line([f"--model_dir={tmp_path}"])
+    assert kept.config.checkpoint == "simclrv2/r50_1x_sk1"
+
+
+def test_evaluate_takes_over_the_record_of_a_run_in_a_bucket(tmp_path, monkeypatch):
+    (tmp_path / "flags.json").write_text('{"dataset": "digits", "mode": "train"}')
+    monkeypatch.setattr(parsing.buckets, "fetch", lambda address: str(tmp_path / "ckpt-1"))
+    line = parsing.parse_command_line(["--mode=evaluate", "--checkpoint=gs://b/run"])
+    assert line.config.data.dataset == "digits"
+    with pytest.raises(InputError, match="dataset must be given"):
+        parsing.parse_command_line(["--mode=evaluate", "--checkpoint=simclrv2/r50_1x_sk1"])
