@@ -153,7 +153,11 @@ def test_where_fetched_weights_go(calls, monkeypatch, tmp_path):
     from simclr_tf.weights import archives
 
     seen = []
-    monkeypatch.setattr(bundle, "export_checkpoint",
-                        lambda *words, **given: seen.append(archives.cache_path()) or [])  # fmt: skip
+
+    def export_checkpoint(*words, **settings):
+        seen.append(archives.cache_path())
+        return []
+
+    monkeypatch.setattr(bundle, "export_checkpoint", export_checkpoint)
     assert command.main(["--checkpoint=a", "--output=b", f"--cache_dir={tmp_path}"]) == 0
     assert seen == [str(tmp_path)] and archives.cache_path() != str(tmp_path)
