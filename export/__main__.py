@@ -13,6 +13,7 @@ from simclr_tf.flags.wording import plain
 from simclr_tf import startup
 from simclr_tf.console import BAD_INPUT, FAILED, INTERRUPTED, run_command, say
 from simclr_tf.errors import InputError, describe_failure, did_you_mean
+from simclr_tf.weights import archives, published
 
 _HELP_WORDS = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 
@@ -23,10 +24,12 @@ Writes the encoder of a run or checkpoint in formats that load without this proj
   python -m export --checkpoint=runs/a --output=DIR --format=hub,keras
   python -m export --checkpoint=runs/a --output=DIR --format=reference
   python -m export import --source=CHECKPOINT --output=DIR       a checkpoint of ours
+  python -m export list [NAME]                                   published encoders, by name
 
 Export (needs no data and no evaluation):
   --checkpoint=PATH       a run, a checkpoint of ours, an exported SavedModel or its archive, or a
-                          published SimCLR checkpoint: TF2, SavedModel or TF1
+                          published SimCLR checkpoint: TF2, SavedModel or TF1; local, gs://..., or
+                          a name that `list` shows
   --output=DIR            a new folder; it appears when it is complete
   --format=NAME,...       saved_model, hub (a .tar.gz for tensorflow_hub), keras (a .keras file);
                           commas or several --format [saved_model]. saved_model alone: DIR is the
@@ -42,6 +45,8 @@ Import (published weights to ckpt-<step> and config.json, once):
   --output=DIR            a new folder
 
 Both:
+  --cache_dir=DIR         where fetched weights are kept
+                          [$TFHUB_CACHE_DIR or ~/.cache/simclr_tf/tfhub]
   --overwrite             replace DIR, if it is an earlier export
   --ft_proj_selector=K    the layer of the projection head that the linear head of published
                           weights reads, 0 for none (SimCLRv2 fine-tunes from 1), where nothing
@@ -73,6 +78,7 @@ def _define_import() -> flags.FlagValues:
 def _define_common() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("output", None, "Where to write.", flag_values=values)
+    flags.DEFINE_string("cache_dir", None, "Folder for what is fetched.", flag_values=values)
     flags.DEFINE_bool("overwrite", False, "Replace an earlier export.", flag_values=values)
     flags.DEFINE_integer("ft_proj_selector", None, "Layer of the head.", flag_values=values)
     flags.DEFINE_float("sk_ratio", None, "Selective kernels.", flag_values=values)
@@ -107,16 +113,17 @@ def _export(words: Sequence[str]) -> Callable[[], None]:
     def act() -> None:
         from .bundle import export_checkpoint
 
-        written = export_checkpoint(
-            os.path.expanduser(values.checkpoint),
-            os.path.expanduser(values.output),
-            formats,
-            overwrite=values.overwrite,
-            image_size=values.image_size,
-            ft_proj_selector=values.ft_proj_selector,
-            sk_ratio=values.sk_ratio,
-            say=say,
-        )
+        with archives.caching_in(values.cache_dir):
+            written = export_checkpoint(
+                os.path.expanduser(values.checkpoint),
+                os.path.expanduser(values.output),
+                formats,
+                overwrite=values.overwrite,
+                image_size=values.image_size,
+                ft_proj_selector=values.ft_proj_selector,
+                sk_ratio=values.sk_ratio,
+                say=say,
+            )
         for path in written:
             say(f"wrote {path}")
 
@@ -130,17 +137,32 @@ def _import(words: Sequence[str]) -> Callable[[], None]:
     def act() -> None:
         from .import_checkpoint import convert
 
-        prefix = convert(
-            os.path.expanduser(values.source),
-            os.path.expanduser(values.output),
-            overwrite=values.overwrite,
-            ft_proj_selector=values.ft_proj_selector,
-            sk_ratio=values.sk_ratio,
-            say=say,
-        )
+        with archives.caching_in(values.cache_dir):
+            prefix = convert(
+                os.path.expanduser(values.source),
+                os.path.expanduser(values.output),
+                overwrite=values.overwrite,
+                ft_proj_selector=values.ft_proj_selector,
+                sk_ratio=values.sk_ratio,
+                say=say,
+            )
         say(f"wrote {prefix}")
 
     return act
+
+
+def _list(words: Sequence[str]) -> None:
+    """Shows the published encoders; with a name, each of its formats with its address.
+
+    Raises:
+        UsageError, InputError: No such name.
+    """
+    if len(words) > 1 or any(word.startswith("-") for word in words):
+        raise UsageError(f"list takes at most one name. Received: {' '.join(words)!r}")
+    if words and not published.published(words[0]):
+        published.require_known(words[0])
+    for line in published.table(words[0] if words else ""):
+        say(line)
 
 
 def _describe(error: Exception, imports: bool) -> str:
@@ -161,9 +183,12 @@ def main(words: Sequence[str], program: str = "python -m export") -> int:
     try:
         startup.check_process()
         if not imports and not words[0].startswith("-"):
-            hint = did_you_mean(words[0], ["import"])
+            if words[0] == "list":
+                _list(words[1:])
+                return 0
+            hint = did_you_mean(words[0], ["import", "list"])
             raise UsageError(
-                f"the first word must be import or a flag{hint}. Received: {words[0]!r}"
+                f"the first word must be import, list or a flag{hint}. Received: {words[0]!r}"
             )
         act = _import(words[1:]) if imports else _export(words)
         startup.load_tensorflow()

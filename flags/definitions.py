@@ -47,7 +47,10 @@ _RUN = {
                   "Default: runs/<recipe or dataset>-<time>. An existing one is resumed."),
     "checkpoint": (None, "Weights to start from, or the encoder to use: a run, a checkpoint, a "
                    "SavedModel, or a published TF2 or TF1 checkpoint or SavedModel; local, gs:// "
-                   "or a .tar.gz. --mode=evaluate, embed and neighbors take .keras files too."),
+                   "or a .tar.gz; or the name of a published encoder (simclr export list). "
+                   "--mode=evaluate, embed and neighbors take .keras files too."),
+    "cache_dir": (None, "Folder for weights that are fetched (names, gs://, http). Default: "
+                  "$TFHUB_CACHE_DIR or ~/.cache/simclr_tf/tfhub."),
     "allow_foreign_graph": (False, "With these modes: run the graph of a SavedModel that is no "
                             "SimCLR network, or unknown layers of a .keras file. It is code of its "
                             "author's; only with files that you trust."),

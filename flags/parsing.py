@@ -27,6 +27,7 @@ from simclr_tf.data import trust
 from simclr_tf.errors import InputError, require, require_choice
 from simclr_tf.files import is_remote
 from simclr_tf.settings import by_name, commands, overrides, recipes
+from simclr_tf.weights import archives, buckets, published
 
 from . import definitions, flagfile, foreign, wording
 
@@ -38,12 +39,12 @@ _SEARCHING = (commands.Neighbors, commands.Explore)
 SERVICE_MODES = ("data_dispatcher", "data_worker")
 _AUTOMATIC_MODES = ("train", "train_then_eval")
 # What a run does not keep in its flags; the reference does.
-_UNRECORDED = frozenset({"help", "?", *definitions.LOGGING, "v"})
+_UNRECORDED = frozenset({"help", "?", "cache_dir", *definitions.LOGGING, "v"})
 _ALL_SETTINGS = frozenset(
     name for command in commands.COMMANDS.values() for name in by_name.setting_names(command)
 )
 _PATHS = ("model_dir", "data_dir", "checkpoint", "teacher", "feature_cache", "compare_with",
-          "output", "embeddings", "query", "labels")  # fmt: skip
+          "output", "embeddings", "query", "labels", "cache_dir")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,7 @@ class CommandLine:
         num_workers: Processes of the job that this one is part of.
         verbosity: What TensorFlow may say, by absl's numbers; None leaves it to us.
         given: Names of the flags that the user wrote.
+        cache_dir: Folder for what is fetched; None for the usual one.
     """
 
     mode: str
@@ -69,6 +71,7 @@ class CommandLine:
     num_workers: int = 1
     verbosity: int | None = None
     given: frozenset[str] = frozenset()
+    cache_dir: str | None = None
 
 
 class UsageError(ValueError):
@@ -125,7 +128,7 @@ def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
     """
     for name in ("tpu_name", "master", "data_service", "checkpoint", "teacher"):
         value = recorded.get(name)
-        reaches = value and (name not in ("checkpoint", "teacher") or is_remote(str(value)))
+        reaches = value and (name not in ("checkpoint", "teacher") or _is_fetched(str(value)))
         without = name in cluster.TPU_NAMES and given["use_tpu"].present and not given.use_tpu
         require(not reaches or given[name].present or without, name, "must be given again: the "
                 "record of a run leads to no other machine by itself", value)  # fmt: skip
@@ -136,6 +139,12 @@ def _check_reach(recorded: Mapping[str, Any], given: flags.FlagValues) -> None:
     functions = ":" in str(recorded.get("views") or "")
     require(not functions or given["views"].present, "views", "must be given again: the record of "
             "a run names functions that would be imported", recorded.get("views"))  # fmt: skip
+
+
+def _is_fetched(path: str) -> bool:
+    """Whether weights lie elsewhere, and no copy of published ones is here."""
+    return is_remote(path) or (published.is_name(path)
+                               and buckets.kept(published.address(path)) is None)  # fmt: skip
 
 
 def _words_for_protocols(given: flags.FlagValues) -> list[str]:
@@ -151,7 +160,12 @@ def _words_for_protocols(given: flags.FlagValues) -> list[str]:
     names = {name for part in parts for name in by_name.setting_names(part)}
     names -= {"label_subset", "data_service", "views"}
     # A checkpoint lies in its run's folder, an export two levels below it.
+    if published.is_name(path):
+        return []
     folders = [path, os.path.dirname(path), os.path.dirname(os.path.dirname(path))] if path else []
+    if buckets.is_address(path):  # the record is fetched with the weights
+        with archives.caching_in(given.cache_dir):
+            folders = [os.path.dirname(buckets.fetch(path))]
     for folder in folders:
         if recorded := _recorded_flags(folder or "."):
             chosen = {name: value for name, value in recorded.items() if name in names}
@@ -308,6 +322,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         num_workers=cluster.num_tasks(os.environ) if several else 1,
         verbosity=values.verbosity,
         given=frozenset(asked),
+        cache_dir=values.cache_dir,
     )
 
 

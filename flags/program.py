@@ -19,6 +19,7 @@ from simclr_tf.errors import (
     WorkerLostError,
     describe_failure,
 )
+from simclr_tf.weights import archives
 
 from . import parsing, usage
 
@@ -146,7 +147,10 @@ def _trained_in(command: parsing.CommandLine) -> str | None:
     checkpoint = command.config.checkpoint
     if command.mode != "eval" or checkpoint is None:
         return None
-    return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
+    from simclr_tf.weights import locate
+
+    place = locate.fetched(checkpoint)
+    return place if os.path.isdir(place) else os.path.dirname(place)
 
 
 def main(words: Sequence[str], program: str = "run.py") -> int:
@@ -174,7 +178,7 @@ def main(words: Sequence[str], program: str = "run.py") -> int:
         say(f"simclr_tf: {_what(command)}")
         for note in command.notes:
             say(f"note: {note}")
-        with _sigterm_raises():
+        with _sigterm_raises(), archives.caching_in(command.cache_dir):
             _dispatch(command)
         return 0
     except (InputError, parsing.UsageError) as error:

@@ -21,7 +21,7 @@ Contrastive learning of visual representations (SimCLR) in TensorFlow 2.
   simclr neighbors         nearest images and near-duplicates in such a file
   simclr explore           what is in such a file: one page with map, groups, outliers, duplicates
   simclr study             a study of the paper on your images
-  simclr export            SavedModel, TF-Hub, .keras; `simclr export import`: published weights
+  simclr export            SavedModel, TF-Hub, .keras; `simclr export list`: published encoders
   simclr report RUN ...    the page of a run, or of several side by side
   simclr recipes [NAME]    settings to start from
   simclr doctor            versions, devices, memory, disks, and what is wrong with them

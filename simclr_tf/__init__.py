@@ -58,6 +58,7 @@ _HOME = {
     "load_encoder": "simclr_tf.encoder",
     "load_model": "simclr_tf.weights.load",
     "nt_xent": "simclr_tf.objectives.nt_xent",
+    "published": "simclr_tf.weights.published",
     "recipe": "simclr_tf.settings.recipes",
     "open_encoder": "simclr_tf.evaluation.encoders",
     "open_source": "simclr_tf.data.sources",

@@ -23,6 +23,8 @@ FOLDER is where runs are written to (the working directory by default). The exit
 something is wrong.
 """
 _PYTHONS = ((3, 10), (3, 13))
+_NEEDED = ("tensorflow", "tf-keras", "tensorflow-datasets", "tensorflow-hub", "numpy",
+           "google-cloud-storage")  # fmt: skip
 _EXTRAS = {
     "pillow-heif": "reads HEIC photographs (pip install 'simclr_tf[heic]')",
     "wandb": "for --log_to=wandb (pip install 'simclr_tf[wandb]')",
@@ -89,6 +91,7 @@ def examine(folder: str) -> Iterator[Finding]:
     yield _memory()
     yield _disk("runs", folder)
     yield _disk("temporary files", tempfile.gettempdir())
+    yield _fetched()
     for name, purpose in _EXTRAS.items():
         version = installed_version(name) or installed_version(f"{name}-skinny")
         yield Finding(f"extra {name}", version or f"not installed; {purpose}")
@@ -107,7 +110,7 @@ def _packages() -> Iterator[Finding]:
     import simclr_tf
 
     yield Finding("simclr_tf", f"{simclr_tf.__version__}, {os.path.dirname(simclr_tf.__file__)}")
-    for name in ("tensorflow", "tf-keras", "tensorflow-datasets", "tensorflow-hub", "numpy"):
+    for name in _NEEDED:
         version = installed_version(name)
         wrong = None if version else f"pip install {name}"
         yield Finding(name, version or "not installed", wrong)
@@ -159,6 +162,15 @@ def _disk(topic: str, folder: str) -> Finding:
     if not os.access(path, os.W_OK):
         return Finding(topic, text, f"{path} can't be written to")
     return Finding(topic, text, "under 2 GiB are free" if free < _LEAST_DISK else None)
+
+
+def _fetched() -> Finding:
+    """What is kept of weights that were fetched."""
+    from simclr_tf.weights import archives, buckets
+
+    count, size = buckets.usage()
+    return Finding("fetched weights", f"{archives.cache_path()}: {count} from buckets, "
+                   f"{format_bytes(size)}; may be deleted")  # fmt: skip
 
 
 def _file_system(path: str) -> str:

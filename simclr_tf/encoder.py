@@ -135,6 +135,7 @@ def load_encoder(
     heads: bool = True,
     ft_proj_selector: int | None = None,
     sk_ratio: float | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> Encoder:
     """A Keras model from a run, an export, or a published checkpoint of any format.
 
@@ -142,6 +143,8 @@ def load_encoder(
         `encoder = load_encoder("runs/a"); features = encoder(images)["final_avg_pool"]`
 
         `keras.Sequential([load_encoder(path, "final_avg_pool", heads=False), Dense(10)])`
+
+        `load_encoder("simclrv2/r50_1x_sk1")`, which is fetched once
 
     Args:
         path: See `simclr_tf.weights.load.load_model`.
@@ -151,6 +154,7 @@ def load_encoder(
             head reads, 0 for none (SimCLRv2 fine-tunes from layer 1); see `load_model`.
         sk_ratio: For a foreign ResNet-18 or 34 with the CIFAR stem: 0, or above 0 where its
             shortcuts pool; see `load_model`.
+        cache_dir: Folder for what is fetched; see `load_model`.
 
     Returns:
         A trainable float32 model: `encoder(images, training=False)`, with images (N, H, W, 3) in
@@ -161,7 +165,7 @@ def load_encoder(
         InputError: There are no such weights, they are not a SimCLR network, or it has no such
             endpoint.
     """
-    loaded = load_model(path, ft_proj_selector, sk_ratio=sk_ratio)
+    loaded = load_model(path, ft_proj_selector, sk_ratio=sk_ratio, cache_dir=cache_dir)
     doubts = loaded.report.doubts
     if heads and endpoint == LOGITS_ENDPOINT and loaded.report.left_out:
         raise doubts[0]

@@ -29,7 +29,6 @@ except ImportError:  # Windows
 
 PathLike = str | os.PathLike[str]
 
-_PACKAGES = {"gs": "tensorflow[gcs-filesystem]"}
 _BEGINNINGS = {".html": b"<!doctype html", ".json": b"{", ".npz": b"PK", ".parquet": b"PAR1"}
 _MOST_BELOW = 255  # of the names of what is written in a folder
 
@@ -65,10 +64,12 @@ def check_reachable(path: PathLike, name: str) -> None:
     try:
         tf.io.gfile.exists(text)
     except tf.errors.UnimplementedError:
-        package = _PACKAGES.get(scheme, "tensorflow-io")
+        way = "`pip install 'tensorflow-io'`"
+        if scheme == "gs":  # weights are fetched (weights/buckets.py), all else is TensorFlow's
+            weights = name in ("checkpoint", "teacher")
+            way = "`pip install google-cloud-storage`" if weights else "a TensorFlow that reads it"
         raise InputError(name, f"must be on a file system that TensorFlow reads: {scheme}:// needs "
-                         f"`pip install '{package}'`, or copy the files here",
-                         text) from None  # fmt: skip
+                         f"{way}, or copy the files here", text) from None  # fmt: skip
     except tf.errors.OpError as error:
         raise InputError(name, f"must be on a path that can be read ({first_line(error)})",
                          text) from None  # fmt: skip

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from simclr_tf.console import SafeStream, say
 from simclr_tf.text import printable
-from simclr_tf.units import format_duration, format_rate
+from simclr_tf.units import format_bytes, format_duration, format_rate
 
 _WINDOW_SECS = 30.0
 
@@ -164,6 +164,61 @@ class Progress:
     def _write_line(self, now: float) -> None:
         self._last_line = (now, self._step)
         say(f"{self._label}: {self._text}", self._stream)
+
+
+class Download:
+    """Shows how much of a download has arrived, on the standard error stream.
+
+    On a terminal it draws a bar. Elsewhere it writes a line at the start and one every
+    `interval_secs`.
+
+    Args:
+        label: What is downloaded.
+        total: Its bytes.
+        stream: Where to write; None is the standard error stream of the moment.
+        interval_secs: Time between two plain lines.
+        clock: Seconds on a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        stream: TextIO | None = None,
+        interval_secs: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._stream = SafeStream(sys.stderr if stream is None else stream)
+        self._label, self._total, self._done = label, total, 0
+        self._interval_secs, self._clock, self._last = interval_secs, clock, clock()
+        self._bar: _Bar | None = None
+        if self._stream.isatty():
+            self._bar = _Bar(total=total, desc=label, unit="B", unit_scale=True, file=self._stream,
+                             **_size_settings(self._stream))  # fmt: skip
+        else:
+            say(f"fetching {label}, {format_bytes(total)}", self._stream)
+
+    def add(self, count: int) -> None:
+        """Reports bytes that have arrived; below 0 takes back what must be fetched again."""
+        self._done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif self._clock() - self._last >= self._interval_secs:
+            self._last = self._clock()
+            done, total = format_bytes(self._done), format_bytes(self._total)
+            say(f"fetching {self._label}: {done} of {total}", self._stream)
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _size_settings(stream: SafeStream) -> dict[str, Any]:

@@ -53,3 +53,13 @@ def test_the_file_system_is_that_of_the_longest_mount(monkeypatch, tmp_path):
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     tmp_path.chmod(0o500)
     assert "can't be written" in doctor._disk("runs", str(tmp_path)).wrong
+
+
+def test_what_is_kept_of_fetched_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    assert "/cache: 0 from buckets, 0.00 MB" in doctor._fetched().text
+    assert not (tmp_path / "cache").exists()
+    place = tmp_path / "cache" / "gs" / "b-1" / "2"
+    place.mkdir(parents=True)
+    (place / "objects.json").write_bytes(b"x" * 2_000_000)
+    assert "/cache: 1 from buckets, 2.0 MB" in doctor._fetched().text

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from simclr_tf.progress import Progress
+from simclr_tf.progress import Download, Progress
 
 
 class Clock:
@@ -170,3 +170,28 @@ def test_standard_output_is_the_one_of_the_moment(capsys):
     with Progress(10) as progress:
         progress.update(1, 1, {})
     assert capsys.readouterr().out == "train: step 1/10\n"
+
+
+def test_a_download_says_how_far_it_is_now_and_then():
+    clock, stream = Clock(), io.StringIO()
+    with Download("gs://b/x", 3_500_000_000, stream=stream, clock=clock) as download:
+        for seconds, count in [(1, 10**9), (8, 10**9), (2, -(10**9)), (9, 10**6), (1, 10**9)]:
+            clock.now += seconds
+            download.add(count)
+    assert stream.getvalue().splitlines() == [
+        "fetching gs://b/x, 3.5 GB",
+        "fetching gs://b/x: 1.0 GB of 3.5 GB",
+        "fetching gs://b/x: 2.0 GB of 3.5 GB",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_download_is_a_bar_on_a_terminal():
+    stream = Terminal()
+    with Download("gs://b/x", 4_000_000, stream=stream) as download:
+        download.add(3_000_000)
+    assert "gs://b/x" in stream.getvalue() and "3.00M/4.00M" in stream.getvalue()

@@ -361,7 +361,7 @@ def _normalised(name: str) -> str:
 def test_every_import_is_required():
     required = {_normalised(item.name) for item in _requirements("requirements.txt")}
     renamed = {"absl": "absl-py", "sklearn": "scikit-learn", "PIL": "pillow",
-               "grpc": "grpcio"}  # fmt: skip
+               "grpc": "grpcio", "google": "google-cloud-storage"}  # fmt: skip
     extras = {"mlflow", "wandb"}  # asked for by name before they are imported
     ours = {*PACKAGES, "run", *sys.stdlib_module_names, *extras}
     missing = {}

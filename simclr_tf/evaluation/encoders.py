@@ -27,7 +27,7 @@ from simclr_tf.models.endpoints import endpoints_of
 from simclr_tf.models.keras_encoder import KerasEncoder, taken_shape
 from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import ResNet
-from simclr_tf.weights import locate
+from simclr_tf.weights import archives, locate
 from simclr_tf.weights.keras_files import fault, open_keras_file, warn_about_code
 from simclr_tf.weights.load import load_model
 from simclr_tf.weights.readings import SHORTCUTS
@@ -102,7 +102,10 @@ def as_encoder(encoder: Any, allow_foreign_graph: bool = False) -> FrozenEncoder
 
 
 def open_encoder(
-    path: str | os.PathLike[str], image_size: int | None = None, allow_foreign_graph: bool = False
+    path: str | os.PathLike[str],
+    image_size: int | None = None,
+    allow_foreign_graph: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> FrozenEncoder:
     """An encoder from a file of any kind.
 
@@ -112,8 +115,8 @@ def open_encoder(
 
     Args:
         path: Whatever `simclr_tf.weights.load.load_model` reads: a run, a checkpoint, an export, a
-            published model, an archive. Or a `.keras` file of tf_keras with the layers and
-            operations that `keras_files` lists, such as an export of ours. Or, with
+            published model, also by its name, an archive. Or a `.keras` file of tf_keras with the
+            layers and operations that `keras_files` lists, such as an export of ours. Or, with
             `allow_foreign_graph`, another SavedModel, also in an archive: an object that is called
             with images (and `training=False` or `trainable=False` where it takes them), or has the
             signature `serving_default` or `default` with one input. Foreign encoders get images in
@@ -125,6 +128,7 @@ def open_encoder(
             layers in a `.keras` file, may run. Its author decides what it does, with the rights of
             this process; a warning says so. SimCLR networks of any origin never need it: of their
             files only the variables are read.
+        cache_dir: Folder for what is fetched, as in `load_model`.
 
     Returns:
         The encoder.
@@ -134,9 +138,13 @@ def open_encoder(
             called with images of that size, or gives no features; a foreign encoder takes any size
             and `image_size` is None.
     """
-    path = os.path.expanduser(os.fspath(path))
+    with archives.caching_in(cache_dir):
+        return _open(os.path.expanduser(os.fspath(path)), image_size, allow_foreign_graph)
+
+
+def _open(path: str, image_size: int | None, allow_foreign_graph: bool) -> FrozenEncoder:
     if path.endswith(".keras"):
-        return _open_keras_file(path, image_size, allow_foreign_graph)
+        return _open_keras_file(locate.fetched(path), image_size, allow_foreign_graph)
     try:
         loaded = load_model(path, image_size=image_size)
     except InputError as error:

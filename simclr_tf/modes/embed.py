@@ -185,8 +185,8 @@ def _metadata(
 
 def _lasting_path(encoder: encoders.FrozenEncoder) -> str | None:
     """The checkpoint itself where a run was given, whose newest one is another one tomorrow."""
-    if encoder.path is None:
-        return None
+    if encoder.path is None or locate.is_fetched(encoder.path):
+        return encoder.path
     if encoder.run_dir is not None and tf.io.gfile.isdir(encoder.path):
         location = locate.locate(encoder.path)
         found = locate.checkpoint_step(location.prefix) == encoder.global_step

@@ -1,4 +1,4 @@
-"""Archives of weights by others: what is taken out of them, and where fetched ones are kept.
+"""Archives of weights by others: what is taken out of them, and where what is fetched is kept.
 
 An archive may hold links, devices, paths that lead elsewhere, or gigabytes of zeros. So only files
 that weights consist of are written, below a new folder in which no link ever lies, and no more
@@ -8,6 +8,7 @@ bytes than such files can come to.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import gzip
 import hashlib
 import http.client
@@ -28,6 +29,8 @@ from simclr_tf.errors import InputError, first_line, one_line, require, require_
 from simclr_tf.files import is_remote
 
 CACHE_VARIABLE = "TFHUB_CACHE_DIR"  # TF-Hub's own, with the same layout
+CACHE_SETTING = "cache_dir"
+EXPORTED = "encoder.tar.gz"  # in an export of several formats
 
 # Of a SavedModel, and of checkpoints; `tfhub_module.pb` marks the TF1 modules that were published.
 _FILE = re.compile(
@@ -43,6 +46,10 @@ _HEADER_BYTES = 2**20  # of one member: names and attributes of any length are r
 _BLOCK = 2**20
 _TIMEOUT = 60  # seconds without a byte
 _SHOWN_NAME = 80  # characters of a member's name
+
+
+# The folder that was named for the block at hand, see `caching_in`.
+_named: contextvars.ContextVar[str | None] = contextvars.ContextVar("cache_dir", default=None)
 
 
 class _Stream(Protocol):
@@ -108,8 +115,21 @@ def fetch(url: str) -> str:
     return place
 
 
+@contextlib.contextmanager
+def caching_in(folder: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Names the folder of what is fetched while the block runs; None leaves it as it is."""
+    if folder is None:
+        yield
+        return
+    token = _named.set(os.fspath(folder))
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
+
 def cache_folder() -> str:
-    """The folder of fetched archives: `$TFHUB_CACHE_DIR`, or one of the user's own.
+    """The folder of what is fetched: `caching_in`'s, `$TFHUB_CACHE_DIR`, or one of the user's own.
 
     The latter is `simclr_tf/tfhub` in `$XDG_CACHE_HOME` or `~/.cache`. What lies there is taken for
     what was fetched, so nobody else may write to it.
@@ -117,29 +137,40 @@ def cache_folder() -> str:
     Raises:
         InputError: It can't be made, or somebody else may write to it.
     """
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        require(not is_remote(given), CACHE_VARIABLE, "must be a local folder", given)
-        folders = [os.path.expanduser(given)]
-    else:
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
-        folders = [os.path.join(base, "simclr_tf"), os.path.join(base, "simclr_tf", "tfhub")]
+    source, given, folders = _cache()
     for folder in folders:
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             status = os.lstat(folder)
         except OSError as error:
-            raise InputError(CACHE_VARIABLE, "must name a folder that can be made for fetched "
-                             f"archives ({error.strerror})", folder) from None  # fmt: skip
+            raise InputError(source, "must name a folder that can be made for fetched "
+                             f"weights ({error.strerror})", folder) from None  # fmt: skip
         own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
         # A folder that was named may be shared by a group, not by everybody.
         safe = not status.st_mode & 0o002 if given else own and not status.st_mode & 0o022
         require(safe, folder, "must be a folder of "
                 "your own that nobody else can write to, as what lies in it is taken for what was "
-                f"fetched (or let {CACHE_VARIABLE} name another)",
+                f"fetched (or let {CACHE_SETTING} or {CACHE_VARIABLE} name another)",
                 stat.filemode(status.st_mode))  # fmt: skip
     return folders[-1]
+
+
+def cache_path() -> str:
+    """The path of `cache_folder`, whether or not there is such a folder."""
+    return _cache()[2][-1]
+
+
+def _cache() -> tuple[str, str | None, list[str]]:
+    """What names the cache, the path that it names, and the folders that have to be safe."""
+    named = _named.get()
+    source = CACHE_VARIABLE if named is None else CACHE_SETTING
+    given = os.environ.get(CACHE_VARIABLE) if named is None else named
+    if given:
+        require(not is_remote(given), source, "must be a local folder", given)
+        return source, given, [os.path.expanduser(given)]
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
+    return source, None, [os.path.join(base, "simclr_tf"), os.path.join(base, "simclr_tf", "tfhub")]
 
 
 # Unpacking.

@@ -14,7 +14,7 @@ from simclr_tf import capacity
 from simclr_tf.errors import InputError, require
 from simclr_tf.models.network import Network
 from simclr_tf.settings.model import ModelConfig, ProjectionConfig, kept_layers
-from simclr_tf.weights import infer, integrity, load_keras, locate
+from simclr_tf.weights import archives, infer, integrity, load_keras, locate
 from simclr_tf.weights.network import Record, StoredNetwork, open_network, read_record
 from simclr_tf.weights.readings import HEAD, SHORTCUTS, Reading, projection_kernels
 from simclr_tf.weights.report import RestoreReport
@@ -56,6 +56,7 @@ def load_model(
     ft_proj_selector: int | None = None,
     image_size: int | None = None,
     sk_ratio: float | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> LoadedModel:
     """Builds the network that a checkpoint holds, and reads its weights.
 
@@ -66,7 +67,8 @@ def load_model(
     Args:
         path: A run, a checkpoint of ours, a SavedModel of ours, or a published TF2 checkpoint,
             SavedModel or TF1 checkpoint; a TF-Hub archive (`.tar.gz`) of a SavedModel, local or on
-            an http server. See `locate.locate` and `locate.unpacked`.
+            an http server; the name of a published encoder (`simclr_tf.published`), or any of these
+            in a bucket (`gs://...`). See `locate.locate` and `locate.unpacked`.
         ft_proj_selector: The layer of the projection head that the linear head of foreign weights
             reads, 0 for none of them, -1 for the last (SimCLRv2 fine-tunes from layer 1). Names and
             shapes do not tell; a graph or the optimizer's variables beside them often do, and
@@ -76,6 +78,8 @@ def load_model(
         sk_ratio: Whether the shortcuts of a foreign ResNet-18 or 34 with the CIFAR stem pool: 0 or
             above. Where nothing tells and this does not say, 0 is assumed, and the linear head is
             left out.
+        cache_dir: Folder for what is fetched, instead of `$TFHUB_CACHE_DIR` or
+            `~/.cache/simclr_tf/tfhub`.
 
     Returns:
         The model and what is known about it.
@@ -84,7 +88,7 @@ def load_model(
         InputError: There are no such weights, or they are not a whole SimCLR network.
     """
     path = os.path.expanduser(os.fspath(path))
-    with locate.unpacked(path) as unpacked:
+    with archives.caching_in(cache_dir), locate.unpacked(path) as unpacked:
         location = locate.locate(unpacked)
         record = read_record(location)
         if record is not None and not record.model.encoder.is_resnet:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from simclr_tf import run_folder
 from simclr_tf.errors import InputError, one_line, require
 from simclr_tf.files import check_reachable, is_remote
-from simclr_tf.weights import archives, integrity
+from simclr_tf.weights import archives, buckets, integrity, published
 
 SAVED_MODEL_FILE = "saved_model.pb"
 _ARCHIVE = re.compile(r"\.(tar\.gz|tgz)(\?.*)?$")
@@ -189,6 +189,10 @@ def check(path: str) -> None:
     Raises:
         InputError: There is nothing of the kind.
     """
+    path = published.address(path)
+    if buckets.is_address(path):
+        buckets.check(path)
+        return
     if path.startswith(("http://", "https://")):
         return
     path = _archive_in(path)
@@ -199,18 +203,34 @@ def check(path: str) -> None:
         _locate(path, newest_checkpoint)
 
 
+def is_fetched(path: str) -> bool:
+    """Whether a path stands for weights that are fetched from a bucket."""
+    return published.is_name(path) or buckets.is_address(path)
+
+
+def fetched(path: str) -> str:
+    """The local copy of the weights that a name or a `gs://` address means; others as they are.
+
+    Raises:
+        InputError: They can't be fetched.
+    """
+    path = published.address(path)
+    return buckets.fetch(path) if buckets.is_address(path) else path
+
+
 @contextlib.contextmanager
 def unpacked(path: str) -> Iterator[str]:
     """A path that `locate` takes: archives are unpacked, URLs fetched, others passed on.
 
     Args:
-        path: Any path; a local `.tar.gz` (unpacked while the block runs), or an http(s) URL of
-            one, which is fetched once (`archives.cache_folder`).
+        path: Any path; the name of a published encoder or an address in a bucket, whose weights are
+            fetched once (`buckets`); a local `.tar.gz` (unpacked while the block runs), or an
+            http(s) URL of one, which is fetched once (`archives.cache_folder`).
 
     Raises:
         InputError: The archive can't be fetched or read.
     """
-    path = _archive_in(path)
+    path = _archive_in(fetched(path))
     if not is_archive(path):
         yield path
     elif path.startswith(("http://", "https://")):
@@ -231,7 +251,7 @@ def unpacked(path: str) -> Iterator[str]:
 
 def _archive_in(path: str) -> str:
     """The archive in an export of several formats without a SavedModel, else the path itself."""
-    archive = os.path.join(path, "encoder.tar.gz")
+    archive = os.path.join(path, archives.EXPORTED)
     if (
         is_remote(path)
         or not os.path.isfile(archive)

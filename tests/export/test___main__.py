@@ -124,3 +124,40 @@ def test_help_names_every_flag(words, capsys):
     names = {*command._define_export(), *command._define_import()} - {"help", "?"}
     assert all(f"--{name}" in text for name in names if not name.startswith("help"))
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_published_encoders_are_listed_without_tensorflow(calls, capsys, monkeypatch):
+    monkeypatch.setattr(command.startup, "load_tensorflow", lambda: pytest.fail("it is loaded"))
+    assert command.main(["list"]) == 0
+    assert "simclrv2/r152_3x_sk1/supervised" in capsys.readouterr().out
+    assert command.main(["list", "simclrv1/r50_1x/pretrained"]) == 0
+    assert "gs://simclr-checkpoints/simclrv1/pretrain/1x/hub" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("list r50_1x_sk2", "such as simclrv2/r50_1x_sk"),
+        ("list a b", "at most one name"),
+        ("list --output=b", "at most one name"),
+        ("lsit", "did you mean list?"),
+    ],
+)
+def test_a_bad_list_is_one_line(calls, capsys, line, told):
+    assert command.main(line.split()) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+
+
+def test_where_fetched_weights_go(calls, monkeypatch, tmp_path):
+    from simclr_tf.weights import archives
+
+    seen = []
+
+    def export_checkpoint(*words, **settings):
+        seen.append(archives.cache_path())
+        return []
+
+    monkeypatch.setattr(bundle, "export_checkpoint", export_checkpoint)
+    assert command.main(["--checkpoint=a", "--output=b", f"--cache_dir={tmp_path}"]) == 0
+    assert seen == [str(tmp_path)] and archives.cache_path() != str(tmp_path)

@@ -370,3 +370,29 @@ def test_an_automatic_recipe_sets_what_is_not_given(tmp_path, monkeypatch):
 def test_bad_automatic_recipes(line, says):
     with pytest.raises(InputError, match=says):
         parse(line)
+def test_the_folder_of_fetched_weights_is_no_setting_of_the_run():
+    line = parsing.parse_command_line(["--dataset=patterns", "--cache_dir=~/big"])
+    assert line.cache_dir == os.path.expanduser("~/big") and "cache_dir" not in line.flags
+    assert parsing.parse_command_line(["--dataset=patterns"]).cache_dir is None
+
+
+def test_a_record_fetches_no_published_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    recorded = {"dataset": "patterns", "checkpoint": "simclrv2/r50_1x_sk1"}
+    (tmp_path / "flags.json").write_text(json.dumps(recorded))
+    with pytest.raises(InputError, match="checkpoint must be given again"):
+        parsing.parse_command_line([f"--model_dir={tmp_path}"])
+    given = [f"--model_dir={tmp_path}", "--checkpoint=simclrv2/r50_1x_sk1"]
+    assert parsing.parse_command_line(given).config.checkpoint == "simclrv2/r50_1x_sk1"
+    monkeypatch.setattr(parsing.buckets, "kept", lambda address: "/copy")
+    kept = parsing.parse_command_line([f"--model_dir={tmp_path}"])
+    assert kept.config.checkpoint == "simclrv2/r50_1x_sk1"
+
+
+def test_evaluate_takes_over_the_record_of_a_run_in_a_bucket(tmp_path, monkeypatch):
+    (tmp_path / "flags.json").write_text('{"dataset": "digits", "mode": "train"}')
+    monkeypatch.setattr(parsing.buckets, "fetch", lambda address: str(tmp_path / "ckpt-1"))
+    line = parsing.parse_command_line(["--mode=evaluate", "--checkpoint=gs://b/run"])
+    assert line.config.data.dataset == "digits"
+    with pytest.raises(InputError, match="dataset must be given"):
+        parsing.parse_command_line(["--mode=evaluate", "--checkpoint=simclrv2/r50_1x_sk1"])

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.errors import InputError
-from simclr_tf.weights import integrity, locate
+from simclr_tf.files import check_reachable
+from simclr_tf.weights import gcs, integrity, locate
 
 
 def checkpoint(folder, step, config=False):
@@ -84,13 +85,18 @@ def test_a_missing_file_system_names_the_package():
         locate.locate("nothing://bucket/ckpt-1")
 
 
-def test_gcs_names_tensorflows_own_extra(monkeypatch):
+def test_buckets_without_a_client_and_in_other_settings(monkeypatch):
     def exists(path):
         raise locate.tf.errors.UnimplementedError(None, None, "scheme 'gs' not implemented")
 
     monkeypatch.setattr(locate.tf.io.gfile, "exists", exists)
-    with pytest.raises(InputError, match=r"gs:// needs `pip install 'tensorflow\[gcs-filesystem"):
-        locate.locate("gs://bucket/ckpt-1")
+    monkeypatch.setattr(gcs, "_storage", lambda: __import__("nothing.google"))
+    with pytest.raises(InputError, match="gs:// needs `pip install google-cloud-storage`, or copy"):
+        locate.locate(locate.fetched("gs://bucket/ckpt-1"))
+    with pytest.raises(InputError, match="gs:// needs `pip install google-cloud-storage`, or copy"):
+        locate.check("gs://bucket/ckpt-1")
+    with pytest.raises(InputError, match="model_dir must .* gs:// needs a TensorFlow that reads"):
+        check_reachable("gs://bucket/run", "model_dir")
 
 
 def test_archives_are_unpacked_and_removed(tmp_path):
