@@ -370,6 +370,8 @@ def test_an_automatic_recipe_sets_what_is_not_given(tmp_path, monkeypatch):
 def test_bad_automatic_recipes(line, says):
     with pytest.raises(InputError, match=says):
         parse(line)
+
+
 def test_the_folder_of_fetched_weights_is_no_setting_of_the_run():
     line = parsing.parse_command_line(["--dataset=patterns", "--cache_dir=~/big"])
     assert line.cache_dir == os.path.expanduser("~/big") and "cache_dir" not in line.flags
