@@ -12,7 +12,7 @@ from fuzz.case import Apply, Case
 from fuzz.kinds.scenes import change, choose, files_below
 
 _SCENES = ("train", "resume", "go on", "eval", "evaluate", "evaluate anew", "embed", "embed npz",
-           "neighbors", "neighbors by id", "export", "export keras", "export again", "import",
+           "neighbors", "neighbors by id", "explore", "export", "export keras", "export again", "import",
            "import again", "report", "compare runs", "report of a study", "study")  # fmt: skip
 _HEX, _KEY = "00000000", "0123456789abcdef" * 2
 _PARTIAL = f".{{}}.partial-{socket.gethostname()}-999999"

@@ -117,8 +117,9 @@ def _batches(
         reading = recorded_reading(origin.get(READING)) or FILES
         yield from _of_folder(folder, ids, rows, side, reading)
         return
-    source = images.recorded_tfds(origin)
-    for split in origin.get("splits") or () if source is not None else ():
+    splits = origin.get("splits")
+    source = images.recorded_tfds(origin) if isinstance(splits, list) else None
+    for split in splits if source is not None else ():
         yield from _of_source(source, str(split), ids, rows, side)
 
 
