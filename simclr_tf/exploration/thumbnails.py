@@ -118,8 +118,10 @@ def _batches(
         yield from _of_folder(folder, ids, rows, side, reading)
         return
     splits = origin.get("splits")
-    source = images.recorded_tfds(origin) if isinstance(splits, list) else None
-    for split in splits if source is not None else ():
+    source = images.recorded_tfds(origin)
+    if source is None or not isinstance(splits, list):
+        return
+    for split in splits:
         yield from _of_source(source, str(split), ids, rows, side)
 
 
