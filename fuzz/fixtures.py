@@ -13,7 +13,7 @@ DATASET = "--dataset=folder:photos"
 TINY = (
     "--resnet_depth=18", "--width_multiplier=0.0625", "--image_size=8", "--train_batch_size=8",
     "--train_steps=2", "--warmup_epochs=0", "--eval_batch_size=8", "--use_blur=False",
-    "--proj_out_dim=8", "--num_proj_layers=1", "--report_examples=8", "--map_points=0",
+    "--proj_out_dim=8", "--num_proj_layers=1", "--report_examples=8",
 )  # fmt: skip
 KNN = ("--protocols=knn", "--knn_neighbors=1,3")
 STUDY = ("--mode=study", "--study=temperature", "--study_budget=2", DATASET, *TINY)

@@ -447,12 +447,10 @@ def test_snippet(snippet, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
     have_exported("encoder", request)
     have_exported("release", request)
-    shorter = snippet.replace('"path"', '"runs/a"').replace(
-        "encoder.keras", "release/encoder.keras"
-    )
+    shorter = re.sub(r'(?<=load_encoder\()"simclrv2/[^"]*"|"path"', '"runs/a"', snippet)
+    shorter = shorter.replace("encoder.keras", "release/encoder.keras")
     shorter = re.sub(r"saved_model/\d+", f"saved_model/{max(os.listdir('runs/a/saved_model'))}",
                      shorter)  # fmt: skip
-    shorter = re.sub(r'load_encoder\("simclrv2/[^"]*"', 'load_encoder("runs/a"', shorter)
     if "simclr_tf.evaluate(" in snippet:  # CIFAR-10 is not here; the embedded set has both splits
         shorter = shorter.replace("image_size=32", "image_size=8").replace("cifar10", "digits")
     if "simclr_tf.study(" in snippet:  # the command beside it runs one

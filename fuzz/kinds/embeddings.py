@@ -32,7 +32,8 @@ _NAMED = ("http://127.0.0.1:9/x", "fifo", "/dev/zero", "x.keras", "../outside/do
 def draw(random_: random.Random, fixtures: pathlib.Path) -> Case:
     """A file whose metadata, ids or numbers are not what embedding writes."""
     del fixtures
-    scene = SCENES["neighbors" if random_.random() < 0.5 else "neighbors by id"]
+    chosen = random_.choice(("neighbors", "neighbors by id", "explore"))
+    scene = SCENES[chosen]
     name = scene.words[1].partition("=")[2]
     how = random_.random()
     if how < 0.3:
@@ -40,7 +41,7 @@ def draw(random_: random.Random, fixtures: pathlib.Path) -> Case:
     else:
         apply = _rewrite_parquet if name.endswith("parquet") else _rewrite_npz
     extra: tuple[str, ...] = ()
-    if random_.random() < 0.4:
+    if random_.random() < 0.4 and chosen != "explore":
         extra = (f"--query={random_.choice(_QUERIES)}",)
     if random_.random() < 0.4:
         extra += (f"--dataset=folder:{random_.choice(('photos', '.', 'absent', '/'))}",)

@@ -12,8 +12,9 @@ from fuzz.case import Apply, Case
 from fuzz.kinds.scenes import change, choose, files_below
 
 _SCENES = ("train", "resume", "go on", "eval", "evaluate", "evaluate anew", "embed", "embed npz",
-           "neighbors", "neighbors by id", "export", "export keras", "export again", "import",
-           "import again", "report", "compare runs", "report of a study", "study")  # fmt: skip
+           "neighbors", "neighbors by id", "explore", "export", "export keras", "export again",
+           "import", "import again", "report", "compare runs", "report of a study",
+           "study")  # fmt: skip
 _HEX, _KEY = "00000000", "0123456789abcdef" * 2
 _PARTIAL = f".{{}}.partial-{socket.gethostname()}-999999"
 _OF_RUN = (".ckpt-2.00000000.tmp", ".ckpt-4.00000000.tmp", ".ckpt-2.index.00000000.tmp",

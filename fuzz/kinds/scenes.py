@@ -71,6 +71,8 @@ SCENES: dict[str, Scene] = {
                           ("new",), 15),
     "neighbors": Scene(*_run("neighbors", "--embeddings=new.parquet"), ("photos", "new.parquet"),
                        ("new.neighbors.png",), 1),
+    "explore": Scene(*_run("explore", "--embeddings=new.parquet"), ("photos", "new.parquet"),
+                     ("new.explore.html", "new.explore.csv"), 3),
     "neighbors by id": Scene(*_run("neighbors", "--embeddings=new.npz", "--query=train/cat/1.jpg",
                                    "--output=out.png"), ("photos", "new.npz"), ("out.png",), 1),
     "neighbors of": Scene(*_run("neighbors", "--embeddings=new.parquet", "--checkpoint=run",

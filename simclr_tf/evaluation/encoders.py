@@ -154,7 +154,7 @@ def _open(path: str, image_size: int | None, allow_foreign_graph: bool) -> Froze
     for doubt in loaded.report.doubts:
         if doubt.name == SHORTCUTS:  # of the linear head no feature depends
             hint = "0 is assumed; `python -m export import --sk_ratio=...` makes weights that tell"
-            warnings.warn(f"{path}: {doubt.name} {doubt.constraint} ({hint})", stacklevel=2)
+            warnings.warn(f"{path}: {doubt.name} {doubt.constraint} ({hint})", stacklevel=3)
     encoder = from_model(loaded.model, loaded.image_size, path.rstrip("/"))
     return dataclasses.replace(
         encoder, path=path, global_step=loaded.global_step, run_dir=loaded.run_dir

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simclr_tf.errors import require
 from simclr_tf.evaluation import knn
 from simclr_tf.evaluation.rows import unit_rows
 
@@ -26,12 +27,20 @@ class Neighbors(NamedTuple):
 
 
 def seen_from(vectors: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """(N, D) float32 of length 1, as images are compared; one that lies at the origin is zero."""
-    parts = [
-        np.asarray(unit_rows(vectors[start : start + _ROWS_AT_ONCE] - origin))
-        for start in range(0, len(vectors), _ROWS_AT_ONCE)
-    ]
-    return np.concatenate(parts)
+    """(N, D) float32 of length 1, as images are compared; one that lies at the origin is zero.
+
+    Raises:
+        InputError: A value is so large that float32 does not hold its distance from the origin.
+    """
+    units = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        with np.errstate(over="ignore"):
+            units[rows] = unit_rows(vectors[rows] - origin)
+        finite = np.isfinite(units[rows]).all(axis=1)
+        require(bool(finite.all()), "embeddings", "must hold numbers of a usual size",
+                f"a larger one at example {start + int(np.argmin(finite))}")  # fmt: skip
+    return units
 
 
 def nearest_others(

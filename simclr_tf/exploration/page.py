@@ -32,6 +32,7 @@ _LISTED = 60
 _FARTHEST = 8  # shown even where none is an outlier
 _SMALL_SET = 32  # px, where it is not known how large images are
 _GRID = 65_535
+_LONGEST = 300  # characters of what a file says of its images
 _TRUSTED_AGREEMENT = 0.7
 
 
@@ -240,7 +241,7 @@ def _says(
     agreement = None if suspects is None else agreement_of(suspects.score)
     return {
         "count": count,
-        "origin": printable_name(str(content.metadata.get("dataset") or "")),
+        "origin": printable_name(str(content.metadata.get("dataset") or ""))[:_LONGEST],
         "in_folder": images.image_folder(content.metadata) is not None,
         "similarity": space.similarity,
         "limit": f"{space.limit:.4g}",

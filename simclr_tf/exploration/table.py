@@ -57,7 +57,7 @@ def _rows(content: Embeddings, found: Findings) -> Iterator[list[Any]]:
         copies = int(found.duplicate_group[row])
         yield [
             cell_text(name),
-            "" if folder is None else cell_text(str(folder / name)),
+            cell_text(str(images.path_below(folder, name) or "")) if folder is not None else "",
             *(f"{value:.3f}" for value in found.places[row]),
             groups.group[row] + 1,
             f"{groups.typicality[row]:.4f}",

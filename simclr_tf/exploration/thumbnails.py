@@ -117,8 +117,11 @@ def _batches(
         reading = recorded_reading(origin.get(READING)) or FILES
         yield from _of_folder(folder, ids, rows, side, reading)
         return
+    splits = origin.get("splits")
     source = images.recorded_tfds(origin)
-    for split in origin.get("splits") or () if source is not None else ():
+    if source is None or not isinstance(splits, list):
+        return
+    for split in splits:
         yield from _of_source(source, str(split), ids, rows, side)
 
 

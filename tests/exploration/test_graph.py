@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from simclr_tf.errors import InputError
 from simclr_tf.exploration import graph
 
 
@@ -44,3 +45,9 @@ def test_seen_from():
     vectors = np.array([[3.0, 4.0], [1.0, 1.0]], np.float32)
     units = graph.seen_from(vectors, np.array([1.0, 1.0], np.float32))
     np.testing.assert_allclose(units, [[2 / 13**0.5, 3 / 13**0.5], [0, 0]], atol=1e-6)
+
+
+def test_numbers_beyond_float32_are_refused():
+    vectors = np.full((3, 2), -3e38, np.float32)
+    with pytest.raises(InputError, match="embeddings must hold numbers of a usual size"):
+        graph.seen_from(vectors, -vectors[0])

@@ -95,3 +95,9 @@ def test_many_pictures_take_several_sheets(monkeypatch):
     sheets = thumbnails.make_sheets(np.zeros((9, 16, 16, 3), np.uint8))
     assert (sheets.columns, sheets.rows, len(sheets.uris)) == (2, [2, 2, 1], 3)
     assert thumbnails.make_sheets(np.empty((0, 16, 16, 3), np.uint8)).uris == []
+
+
+@pytest.mark.parametrize("splits", [None, 5, "test", {"a": 1}])
+def test_splits_that_are_no_list(splits):
+    metadata = {"dataset": "digits", "splits": splits}
+    assert len(thumbnails.load_thumbnails(metadata, ["a"], np.arange(1), 8).rows) == 0
