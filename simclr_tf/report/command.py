@@ -46,6 +46,7 @@ def next_commands(model_dir: str, evaluated: bool = True) -> dict[str, str]:
         **(protocols if evaluated else {}),
         "embed images, to search among them": f"{program} embed --checkpoint={folder} "
         "--dataset=folder:IMAGES --output=embeddings.parquet",
+        "see what is in them, on one page": f"{program} explore --embeddings=embeddings.parquet",
         "write it for other programs": f"{program} export --checkpoint={folder} --output=encoder "
         "--format=saved_model,keras",
     }
