@@ -13,7 +13,7 @@ DATASET = "--dataset=folder:photos"
 TINY = (
     "--resnet_depth=18", "--width_multiplier=0.0625", "--image_size=8", "--train_batch_size=8",
     "--train_steps=2", "--warmup_epochs=0", "--eval_batch_size=8", "--use_blur=False",
-    "--proj_out_dim=8", "--num_proj_layers=1", "--report_examples=8",
+    "--proj_out_dim=8", "--num_proj_layers=1",
 )  # fmt: skip
 KNN = ("--protocols=knn", "--knn_neighbors=1,3")
 STUDY = ("--mode=study", "--study=temperature", "--study_budget=2", DATASET, *TINY)
@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
                       "--map_points=0", "--model_dir=ev", "--feature_cache=cache")),
     "ws": ("export", ("import", "--source=run", "--output=ws")),
     "digits.npz": ("run.py", ("--mode=embed", *DIGITS, "--checkpoint=run", "--output=digits.npz")),
-    "study": ("run.py", (*STUDY, "--report=False", "--knn=False", "--model_dir=study")),
+    "study": ("run.py", (*STUDY, "--report=False", "--model_dir=study")),
 }  # fmt: skip
 WRITTEN = ("photos", "files", "foreign")  # fixtures that no command makes
 ALONG = {"ev": ("cache",), "digits.npz": ("tfds",)}  # what lies beside a command's fixture

@@ -70,7 +70,7 @@ SCENES: dict[str, Scene] = {
     "train digits": Scene(*_run("train", *TINY, *QUICK, *DIGITS, "--model_dir=new"), ("tfds",),
                           ("new",), 15),
     "neighbors": Scene(*_run("neighbors", "--embeddings=new.parquet"), ("photos", "new.parquet"),
-                       ("new.neighbors.png",), 1),
+                       ("new.duplicates.png",), 1),
     "explore": Scene(*_run("explore", "--embeddings=new.parquet"), ("photos", "new.parquet"),
                      ("new.explore.html", "new.explore.csv"), 3),
     "neighbors by id": Scene(*_run("neighbors", "--embeddings=new.npz", "--query=train/cat/1.jpg",
@@ -92,7 +92,7 @@ SCENES: dict[str, Scene] = {
                           ("out.html",), 2),
     "report of a study": Scene("simclr_tf.report", ("study",), ("study",),
                                ("study/report.html",), 2),
-    "study": Scene("run.py", (*STUDY, "--report=False", "--knn=False", "--model_dir=study"),
+    "study": Scene("run.py", (*STUDY, "--report=False", "--model_dir=study"),
                    ("photos", "study"), ("study",), 3),
 }  # fmt: skip
 
