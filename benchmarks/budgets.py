@@ -1,4 +1,4 @@
-"""Accuracy on CIFAR-10 by processor time: `python -m benchmarks.budgets --recipe=cifar10_10min`.
+"""Accuracy on CIFAR-10 by processor time: `python -m benchmarks.budgets --output=DIR`.
 
 Trains a recipe and evaluates it on the test images. With `--peer`, a program that does the same
 with another library gets as many processor seconds; its features are judged by the same kNN and
@@ -149,7 +149,7 @@ def _of_peer(given: Any, arguments: list[str], seconds: float) -> Result:
 def main() -> int:
     """The command line."""
     parser = command.Parser(description=__doc__)
-    parser.add_argument("--recipe", default="cifar10_10min")
+    parser.add_argument("--recipe", default="cifar10_cpu")
     parser.add_argument("--output", required=True, help="folder of the runs")
     parser.add_argument("--data_dir", help="TFDS folder that holds cifar10")
     parser.add_argument(
