@@ -331,7 +331,7 @@ def rest() -> dict:
         def log_message(self, *words):
             pass
 
-        def do_POST(self):  # noqa: N802
+        def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             answer = json.dumps(predict(signatures, request)).encode()
             self.send_response(200)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 import pytest
-from simclr_tf.export import bundle, extras
 
 from simclr_tf.errors import InputError
+from simclr_tf.export import bundle, extras
 
 
 @pytest.mark.parametrize(

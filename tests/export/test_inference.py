@@ -6,9 +6,9 @@ import types
 
 import numpy as np
 import pytest
-from simclr_tf.export import inference
 
 from simclr_tf.errors import InputError
+from simclr_tf.export import inference
 
 
 def test_the_function_is_the_network(live, images):

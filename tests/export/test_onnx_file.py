@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from simclr_tf.export import onnx_file
 
 onnx = pytest.importorskip("onnx", reason="pip install 'simclr_tf[onnx]'")

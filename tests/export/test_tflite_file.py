@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from simclr_tf.export import tflite_file
 
 from simclr_tf.errors import InputError
+from simclr_tf.export import tflite_file
 
 MOST = {  # deviation of the embedding relative to its largest value
     "tflite": 1e-5, "tflite_float16": 5e-3, "tflite_dynamic": 0.05, "tflite_int8": 0.15,
