@@ -43,7 +43,7 @@ def test_it_runs_without_being_resized(written, kind):
     interpreter.allocate_tensors()
     (taken,) = interpreter.get_input_details()
     assert taken["dtype"] == np.float32
-    assert list(taken["shape"]) == [1, 16, 16, 3] and list(taken["shape_signature"])[0] == -1
+    assert list(taken["shape"]) == [1, 16, 16, 3] and taken["shape_signature"][0] == -1
 
 
 def test_eight_bits_are_eight_bits(written):

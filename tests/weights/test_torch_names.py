@@ -35,8 +35,11 @@ def test_every_variable_has_one_name(stem):
     assert [torch_names.our_name(name) for name in theirs] == names
 
 
-@pytest.mark.parametrize("name", ["fc.weight", "layer5.0.conv1.weight", "layer1.0.conv9.weight",
-                                  "conv1.scale", "bn1.num_batches_tracked", "", "weight"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["fc.weight", "layer5.0.conv1.weight", "layer1.0.conv9.weight", "conv1.scale", "", "weight",
+     "bn1.num_batches_tracked"],
+)  # fmt: skip
 def test_other_names_are_not_ours(name):
     assert torch_names.our_name(name) is None
 

@@ -25,8 +25,9 @@ def state_dict(depth: int, kernel: int, width: int = 4, seed: int = 0) -> Tensor
         found[f"{name}.weight"] = rng.normal(0, scale, shape).astype(np.float32)
 
     def norm(name, channels):
-        for leaf, low, high in (("weight", 0.5, 1.5), ("bias", -0.2, 0.2),
-                                ("running_mean", -0.2, 0.2), ("running_var", 0.5, 1.5)):  # fmt: skip
+        ranges = {"weight": (0.5, 1.5), "bias": (-0.2, 0.2), "running_mean": (-0.2, 0.2),
+                  "running_var": (0.5, 1.5)}  # fmt: skip
+        for leaf, (low, high) in ranges.items():
             found[f"{name}.{leaf}"] = rng.uniform(low, high, channels).astype(np.float32)
         found[f"{name}.num_batches_tracked"] = np.array(7)
 
