@@ -15,6 +15,10 @@ from simclr_tf.export import bundle, calibration
 PIXELS = np.random.default_rng(0).integers(0, 256, (300, 16, 16, 3), np.uint8)
 
 
+def _known(images: np.ndarray) -> set[bytes]:
+    return {np.round(255 * image).astype(np.uint8).tobytes() for image in images}
+
+
 @pytest.fixture
 def loaded(live):
     return types.SimpleNamespace(model=live, run_dir=None, image_size=16)
@@ -25,9 +29,9 @@ def test_images_lie_all_over_the_data(loaded):
     source = from_arrays({"train": PIXELS, "test": PIXELS[:5]})
     found = calibration.calibration_images(loaded, source, said.append)
     assert found.shape == (200, 16, 16, 3) and found.dtype == np.float32
-    np.testing.assert_allclose(found, PIXELS[:200] / 255, atol=1e-6)
+    assert len(_known(found) & _known(PIXELS / 255)) == 200
     few = calibration.calibration_images(loaded, from_arrays({"test": PIXELS[:7]}), said.append)
-    np.testing.assert_allclose(few, PIXELS[:7] / 255, atol=1e-6)
+    assert _known(few) == _known(PIXELS[:7] / 255)
     assert "200 images" in said[0] and "split test" in said[1]
 
 

@@ -56,7 +56,7 @@ def test_weights_that_torchvision_lacks_come_with_code(live, tmp_path):
 
 @pytest.mark.parametrize("name", ["safetensors", "torch", "huggingface"])
 def test_only_resnets_have_names_in_pytorch(live, name):
-    body = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+    body = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
     other = types.SimpleNamespace(encoder=KerasEncoder(body, 8, 3), config=live.config)
     with pytest.raises(InputError, match="they take ResNets"):
         writers.check_network(other, [name])

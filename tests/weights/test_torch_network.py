@@ -7,10 +7,14 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from simclr_tf.config import EncoderConfig, ModelConfig
 from simclr_tf.encoder import load_encoder
 from simclr_tf.errors import InputError
+from simclr_tf.models.network import Network
 from simclr_tf.weights.load import load_model
+from simclr_tf.weights.restore import restore_weights
 from tests.weights import torch_oracle as oracle
 
 numpy_files = pytest.importorskip(
@@ -124,3 +128,27 @@ def test_a_missing_package_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(InputError, match=r"pip install 'simclr_tf\[safetensors\]'"):
         load_model(path)
+
+
+def _model(**settings):
+    encoder = EncoderConfig(18, 1 / 16, stem="imagenet", **settings)
+    return Network(ModelConfig(encoder), None)
+
+
+def test_a_run_must_pad_and_scale_as_the_weights(tmp_path):
+    _, path = _write(tmp_path, "torchvision", 18, 7)
+    fitting = {"resnet_variant": "torchvision", "input_norm": "imagenet"}
+    assert restore_weights(_model(**fitting), path).restored
+    for other in ({}, {"resnet_variant": "torchvision"}, {**fitting, "input_norm": "0.5/0.25"}):
+        with pytest.raises(InputError, match="input_norm=imagenet"):
+            restore_weights(_model(**other), path)
+    chosen = _model(**{**fitting, "input_norm": "0.5/0.25"})
+    assert restore_weights(chosen, path, {"input_norm"}).assumptions == ()
+
+
+def test_a_checkpoint_of_a_variant_is_read_where_its_record_is_lost(tmp_path):
+    model = _model(resnet_variant="torchvision", input_norm="imagenet")
+    tf.train.Checkpoint(model=model).write(str(tmp_path / "ckpt-1"))
+    assert restore_weights(
+        _model(resnet_variant="torchvision", input_norm="none"), str(tmp_path / "ckpt-1")
+    ).restored
