@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 from simclr_tf.flags.flagfile import expand
@@ -28,17 +29,28 @@ Writes the encoder of a run or checkpoint in formats that load without this proj
 
 Export (needs no data and no evaluation):
   --checkpoint=PATH       a run, a checkpoint of ours, an exported SavedModel or its archive, or a
-                          published SimCLR checkpoint: TF2, SavedModel or TF1; local, gs://..., or
-                          a name that `list` shows
+                           published SimCLR checkpoint: TF2, SavedModel or TF1; local, gs://..., or
+                           a name that `list` shows; a .safetensors file or a state dict of PyTorch
+                           (torchvision, lightly, solo-learn, VISSL)
   --output=DIR            a new folder; it appears when it is complete
-  --format=NAME,...       saved_model, hub (a .tar.gz for tensorflow_hub), keras (a .keras file);
-                          commas or several --format [saved_model]. saved_model alone: DIR is the
-                          SavedModel. Else DIR holds saved_model/, encoder.tar.gz, encoder.keras,
-                          those asked for, and the model card README.md.
-                          reference, by itself: DIR is a --model_dir for the training program of
+  --format=NAME,...       what to write; commas or several --format [saved_model]
+      saved_model         a SavedModel; alone: DIR itself, else DIR/saved_model
+      serving             a SavedModel for TensorFlow Serving, which takes image files too
+      hub                 encoder.tar.gz for tensorflow_hub
+      keras               encoder.keras for Keras 2 and 3
+      onnx                encoder.onnx (pip install 'simclr_tf[onnx]')
+      tflite              encoder.tflite; smaller ones: tflite_float16, tflite_dynamic (weights of 8
+                          bit), tflite_int8 (all of 8 bit, scaled by images)
+      safetensors         encoder.safetensors with torchvision's names; encoder.py beside it where
+                          torchvision has no such network (pip install 'simclr_tf[safetensors]')
+      torch               encoder.safetensors and encoder.py, which computes any ResNet as here
+      huggingface         a repository of Hugging Face; alone: DIR itself, else DIR/huggingface
+      reference           by itself: DIR is a --model_dir for the training program of
                           google-research/simclr (tf2), with weights, optimizer state and step
-  --image_size=N          side in pixels that the signature from_bytes brings images to
+                          The model card README.md lies beside them.
+  --image_size=N          side in pixels that from_bytes brings images to, and that TFLite takes
                           [the run's; 224 or 32 by the stem for published weights]
+  --calibration=IMAGES    for tflite_int8: a folder or the name of a data set [the run's]
 
 Import (published weights to ckpt-<step> and config.json, once):
   --source=PATH           as --checkpoint
@@ -53,6 +65,10 @@ Both:
                           beside them tells; weights of ours know it
   --sk_ratio=R            whether a published ResNet-18 or 34 with the CIFAR stem has selective
                           kernels (0 or above), where nothing beside it tells
+  --resnet_variant=NAME   of weights of PyTorch with the CIFAR stem, which do not tell how it pads:
+                          torchvision (by 1) or solo_learn (by 2)
+  --input_norm=NAME       how images are scaled for weights of PyTorch, which do not tell: none,
+                          imagenet, cifar10, or means/deviations (0.5,0.5,0.5/0.2,0.2,0.2)
   --debug                 show tracebacks of errors
 """
 
@@ -66,6 +82,7 @@ def _define_export() -> flags.FlagValues:
     flags.DEFINE_string("checkpoint", None, "What to export.", flag_values=values)
     flags.DEFINE_multi_string("format", [], "What to write.", flag_values=values)
     flags.DEFINE_integer("image_size", None, "Side for from_bytes.", flag_values=values)
+    flags.DEFINE_string("calibration", None, "Images for tflite_int8.", flag_values=values)
     return values
 
 
@@ -82,6 +99,8 @@ def _define_common() -> flags.FlagValues:
     flags.DEFINE_bool("overwrite", False, "Replace an earlier export.", flag_values=values)
     flags.DEFINE_integer("ft_proj_selector", None, "Layer of the head.", flag_values=values)
     flags.DEFINE_float("sk_ratio", None, "Selective kernels.", flag_values=values)
+    flags.DEFINE_string("resnet_variant", None, "Whose ResNet.", flag_values=values)
+    flags.DEFINE_string("input_norm", None, "Scaling of images.", flag_values=values)
     flags.DEFINE_bool("debug", False, "Show tracebacks.", flag_values=values)
     return values
 
@@ -120,14 +139,20 @@ def _export(words: Sequence[str]) -> Callable[[], None]:
                 formats,
                 overwrite=values.overwrite,
                 image_size=values.image_size,
-                ft_proj_selector=values.ft_proj_selector,
-                sk_ratio=values.sk_ratio,
+                calibration=values.calibration,
                 say=say,
+                **_reading(values),
             )
         for path in written:
             say(f"wrote {path}")
 
     return act
+
+
+def _reading(values: flags.FlagValues) -> dict[str, Any]:
+    """How weights are read where nothing beside them tells."""
+    names = ("ft_proj_selector", "sk_ratio", "resnet_variant", "input_norm")
+    return {name: values[name].value for name in names}
 
 
 def _import(words: Sequence[str]) -> Callable[[], None]:
@@ -142,9 +167,8 @@ def _import(words: Sequence[str]) -> Callable[[], None]:
                 os.path.expanduser(values.source),
                 os.path.expanduser(values.output),
                 overwrite=values.overwrite,
-                ft_proj_selector=values.ft_proj_selector,
-                sk_ratio=values.sk_ratio,
                 say=say,
+                **_reading(values),
             )
         say(f"wrote {prefix}")
 

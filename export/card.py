@@ -8,7 +8,7 @@ from typing import Any
 
 from simclr_tf.models.endpoints import LOGITS_ENDPOINT, PROJECTED_ENDPOINT
 from simclr_tf.report import table
-from simclr_tf.settings.model import OWN, RESNET
+from simclr_tf.settings.model import NO_NORM, OWN, RESNET, VARIANTS
 
 from .history import History, data_name
 
@@ -60,23 +60,32 @@ _MODE_ROWS = {
 }
 
 
-def model_card(record: Mapping[str, Any], history: History) -> str:
+def model_card(record: Mapping[str, Any], history: History, loading: str | None = None) -> str:
     """The text of a card.
 
     Args:
         record: The content of `simclr_tf.json`, see `export.saved_model.describe`.
         history: What is known about the model.
+        loading: How to load what lies beside the card, where it is no SavedModel.
     """
     parts = [
         _title(record, history),
         _training(record, history),
         _accuracy(record, history),
-        _preprocessing(record, history),
-        _endpoints(record),
-        _loading(record),
+        *_use(record, history, loading),
         _LICENSE,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _use(record: Mapping[str, Any], history: History, loading: str | None) -> list[str]:
+    """What goes in, what comes out, and how to load it."""
+    inputs, outputs = _preprocessing(record, history), _endpoints(record)
+    if loading is None:
+        return [f"{inputs}\n\n{_files(record, history)}",
+                f"{outputs}\n\n{_signatures(record)}{_classes(record)}",
+                _loading(record)]  # fmt: skip
+    return [inputs, outputs + _classes(record), loading]
 
 
 def _title(record: Mapping[str, Any], history: History) -> str:
@@ -106,6 +115,8 @@ def network_name(model: Mapping[str, Any]) -> str:
         if model[ratio] > 0:
             parts.append(f"{name} {model[ratio]:g}")
     parts.append({"cifar": "CIFAR stem", "imagenet": "ImageNet stem"}[model["stem"]])
+    if (variant := model.get("resnet_variant", VARIANTS[0])) != VARIANTS[0]:
+        parts.append(f"as in {variant.replace('_', '-')}")
     return ", ".join(parts)
 
 
@@ -170,6 +181,22 @@ def _part(history: History) -> str:
 
 
 def _preprocessing(record: Mapping[str, Any], history: History) -> str:
+    channels = record["model"].get("channels", 3)
+    kind = "RGB images" if channels == 3 else f"Images of {channels} channels"
+    norm = record["model"].get("input_norm", NO_NORM)
+    scaled = "" if norm == NO_NORM else (
+        f" The network itself normalises them by mean and deviation (`{norm}`)."
+    )  # fmt: skip
+    return f"""\
+## Input
+
+{kind}, **float32 in [0, 1]**, shape (batch, height, width, {channels}), of any size. Values in
+[0, 255] or [-1, 1] give meaningless embeddings, without an error.{scaled}
+{_best_size(record, history)}"""
+
+
+def _files(record: Mapping[str, Any], history: History) -> str:
+    """How `from_bytes` sees files."""
     size = record["image_size"]
     if size > _LARGEST_UNCROPPED:
         crop = "takes the central square of 0.875 of the shorter side"
@@ -178,16 +205,11 @@ def _preprocessing(record: Mapping[str, Any], history: History) -> str:
     averaged = (
         ", averaging where it is twice as large or larger," if history.reading.antialias else ""
     )
-    best = _best_size(record, history)
     return f"""\
-## Input
-
-RGB images, **float32 in [0, 1]**, shape (batch, height, width, 3), of any size. Values in [0, 255]
-or [-1, 1] give meaningless embeddings, without an error. {best}
-
-The signature `from_bytes` takes encoded files (JPEG, PNG, GIF, WebP of one picture, BMP) instead
-and prepares them as in the evaluation: it decodes, {crop},
-resizes it bicubically to {size} x {size} pixels{averaged} and scales it to [0, 1]."""
+The function `from_bytes` takes encoded files (JPEG, PNG, GIF, WebP of one picture, BMP) instead
+and prepares them as in the evaluation: it decodes them, turns photographs as their EXIF orientation
+says (not that of a WebP), {crop}, resizes it bicubically to
+{size} x {size} pixels{averaged} and scales it to [0, 1]."""
 
 
 def _best_size(record: Mapping[str, Any], history: History) -> str:
@@ -204,20 +226,19 @@ def _endpoints(record: Mapping[str, Any]) -> str:
         if name.startswith(("initial_", "block_")):
             shape = f"(N, h, w, {channels})"
         rows.append((f"`{name}`", shape, meaning))
-    outputs = "`embedding` (= `final_avg_pool`)"
-    if LOGITS_ENDPOINT in record["endpoints"]:
-        outputs += " and `logits` (= `logits_sup`)"
     return f"""\
 ## Output
 
-`module(images, trainable=False, training=False)` returns a dictionary:
+A dictionary of endpoints:
 
-{_table(("endpoint", "shape", "what it is"), rows)}
+{_table(("endpoint", "shape", "what it is"), rows)}"""
 
-The signatures `serving_default` (input `images`) and `from_bytes` (input `image_bytes`, a vector of
-strings) return {outputs}.
-`training_default` is `serving_default` with batch norm in training mode; `default` returns every
-endpoint, as in SimCLR's TF1 modules.{_classes(record)}"""
+
+def _signatures(record: Mapping[str, Any]) -> str:
+    outputs = "`embedding` (= `final_avg_pool`)"
+    if LOGITS_ENDPOINT in record["endpoints"]:
+        outputs += " and `logits` (= `logits_sup`)"
+    return _SIGNATURES.replace("OUTPUTS", outputs)
 
 
 def _classes(record: Mapping[str, Any]) -> str:
@@ -241,6 +262,13 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+_SIGNATURES = """\
+`module(images, trainable=False, training=False)` returns them all; so does the signature `default`,
+as in SimCLR's TF1 modules. The signature `serving_default` (input `images`) and the functions
+`module.from_bytes` (input `image_bytes`, a vector of strings) and `module.training_default` (batch
+norm in training mode) return OUTPUTS.
+In a folder for TensorFlow Serving (`serving/`) both functions are signatures."""
+
 _LOADING = """\
 ## How to load it
 
@@ -253,7 +281,7 @@ module = tf.saved_model.load("DIR")
 embeddings = module(images)["final_avg_pool"]
 
 files = tf.constant([tf.io.read_file("cat.jpg").numpy()])
-embeddings = module.signatures["from_bytes"](files)["embedding"]
+embeddings = module.from_bytes(files)["embedding"]
 ```
 
 As a layer of a Keras 2 model (`tf_keras`), frozen or, with `trainable=True`, fine-tuned. `hub.load`

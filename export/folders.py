@@ -23,14 +23,27 @@ _MODULE = (
     r"saved_model\.pb|fingerprint\.pb|variables/variables\.[\w.-]+"
     r"|assets\.extra/(simclr_tf\.json|encoder\.json|README\.md)"
 )
-_BUNDLE = rf"README\.md|encoder\.(tar\.gz|keras)|saved_model/({_MODULE})"
+_FILES = (
+    r"encoder\.(tar\.gz|keras|onnx|tflite|safetensors|py)"
+    r"|encoder_(float16|dynamic|int8)\.tflite"
+)
+_REPOSITORY = r"README\.md|config\.json|model\.safetensors|encoder\.py"
+_BUNDLE = (
+    rf"README\.md|{_FILES}|(saved_model|serving/\d{{1,18}})/({_MODULE})"
+    rf"|huggingface/({_REPOSITORY})"
+)
 _REFERENCE = r"checkpoint|simclr_tf\.json|ckpt-\d+\.(index|data-\d+-of-\d+)"
 _CONVERTED = r"config\.json|checkpoint|ckpt-\d+\.(index|data-\d+-of-\d+)"
 SAVED_MODEL = Kind(_MODULE, r"assets\.extra/simclr_tf\.json")
 _CONVERSION = Kind(_CONVERTED, r"config\.json")
 _KINDS = (
     SAVED_MODEL,
-    Kind(_BUNDLE, r"encoder\.(tar\.gz|keras)|saved_model/assets\.extra/simclr_tf\.json"),
+    Kind(
+        _BUNDLE,
+        rf"{_FILES}|(saved_model|serving/\d+)/assets\.extra/simclr_tf\.json"
+        r"|huggingface/model\.safetensors",
+    ),
+    Kind(_REPOSITORY, r"model\.safetensors"),
     Kind(_REFERENCE, r"simclr_tf\.json"),
     _CONVERSION,
 )

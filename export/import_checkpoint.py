@@ -25,6 +25,8 @@ def convert(
     overwrite: bool = False,
     ft_proj_selector: int | None = None,
     sk_ratio: float | None = None,
+    resnet_variant: str | None = None,
+    input_norm: str | None = None,
     say: Callable[[str], None] = console.say,
 ) -> str:
     """Writes `output/ckpt-<step>`, `checkpoint` and `config.json` from weights of any format.
@@ -35,6 +37,8 @@ def convert(
         overwrite: Whether an existing folder of this kind is replaced.
         ft_proj_selector: See `load_model`.
         sk_ratio: See `load_model`.
+        resnet_variant: See `load_model`.
+        input_norm: See `load_model`.
         say: Receives what was found.
 
     Returns:
@@ -46,7 +50,7 @@ def convert(
     output = output.rstrip("/")
     check_target(output, overwrite)
     check_apart(source, output)
-    loaded = load_model(source, ft_proj_selector, sk_ratio=sk_ratio)
+    loaded = load_model(source, ft_proj_selector, None, sk_ratio, resnet_variant, input_norm)
     if loaded.report.doubts:  # what is converted once must be whole and right
         raise loaded.report.doubts[0]
     for line in loaded.report.lines():

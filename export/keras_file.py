@@ -179,7 +179,12 @@ def _keras_encoder(images: tf.Tensor, encoder: KerasEncoder) -> dict[str, tf.Ten
 
 
 def _encoder(images: tf.Tensor, encoder: ResNet) -> dict[str, tf.Tensor]:
-    initial_conv, x = _stem(images, encoder.stem, _path(encoder.name, encoder.stem))
+    x = images
+    if encoder.pixel_statistics is not None:
+        mean, deviation = encoder.pixel_statistics
+        x = _stock(keras.layers.Normalization, x, _path(encoder.name, "normalized"),
+                   mean=list(mean), variance=[one**2 for one in deviation])  # fmt: skip
+    initial_conv, x = _stem(x, encoder.stem, _path(encoder.name, encoder.stem))
     endpoints = {"initial_conv": initial_conv, "initial_max_pool": x}
     for k, group in enumerate(encoder.groups, start=1):
         for block in group.blocks:
@@ -190,14 +195,18 @@ def _encoder(images: tf.Tensor, encoder: ResNet) -> dict[str, tf.Tensor]:
 
 
 def _stem(x: tf.Tensor, stem: Stem, name: str) -> tuple[tf.Tensor, tf.Tensor]:
+    if stem.pads_input:
+        x = _pad(x, 3, name)
     if stem.deep:
         x = _conv_norm_relu(x, stem.conv_1, stem.bn_1, name)
         x = _conv_norm_relu(x, stem.conv_2, stem.bn_2, name)
     initial_conv = _conv(x, stem.conv, name)
     x = _relu(_norm(initial_conv, stem.bn, name), _path(name, stem.bn))
+    if stem.pads_pool:
+        x = _pad(x, 3, _path(name, "max_pool"))
     if stem.pool:
-        x = _stock(keras.layers.MaxPooling2D, x, _path(name, "max_pool"),
-                   pool_size=3, strides=2, padding="same")  # fmt: skip
+        x = _stock(keras.layers.MaxPooling2D, x, _path(name, "max_pool"), pool_size=3,
+                   strides=2, padding="valid" if stem.pads_pool else "same")  # fmt: skip
     return initial_conv, x
 
 

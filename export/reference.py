@@ -118,6 +118,12 @@ def check_possible(config: ModelConfig, path: str) -> None:
             f"reference has ({config.encoder.encoder})", path)  # fmt: skip
     require(config.encoder.channels == 3, "checkpoint", "must be for 3 channels, as all of the "
             f"reference's ({config.encoder.channels})", path)  # fmt: skip
+    plain = config.encoder.computes_like(
+        dataclasses.replace(config.encoder, resnet_variant="simclr", input_norm="none")
+    )
+    require(plain, "checkpoint", "must have resnet_variant=simclr and input_norm=none, as the "
+            f"reference has ({config.encoder.resnet_variant}, {config.encoder.input_norm})",
+            path)  # fmt: skip
     width = config.encoder.width_multiplier
     require(width == int(width), "checkpoint", "must have a whole width_multiplier, as the "
             f"reference's flag takes it (it has {width:g})", path)  # fmt: skip

@@ -21,7 +21,7 @@ from simclr_tf.weights.network import EXPORT_RECORD, WHOLE_HEAD
 from .card import History, model_card
 from .folders import appearing
 from .module import build_module, plain_copy, trace_passes
-from .serving import build_signatures
+from .serving import build_functions, build_signatures
 
 RECORD_FORMAT = 1
 CARD_FILE = os.path.join("assets.extra", "README.md")
@@ -56,19 +56,37 @@ def export_encoder(
     return directory
 
 
-def write_saved_model(model: Network, folder: str, history: History | None = None) -> None:
-    """Writes the SavedModel straight into `folder`, which need not exist; see `export_encoder`."""
+def write_saved_model(
+    model: Network, folder: str, history: History | None = None, for_server: bool = False
+) -> None:
+    """Writes the SavedModel straight into `folder`, which need not exist; see `export_encoder`.
+
+    Args:
+        model: Any built model.
+        folder: Where the SavedModel shall stand.
+        history: What is known about the model.
+        for_server: Whether `from_bytes` and `training_default` are signatures, as TensorFlow
+            Serving needs them, rather than functions of the object, which leaves the SavedModel
+            to every converter.
+    """
     _check_no_scope()
     history = history or History()
     network = plain_copy(model)
     record = describe(network, history)
     passes = trace_passes(network)
+    signatures = build_signatures(passes)
+    reading = dataclasses.replace(history.reading, with_python=False)
+    functions = build_functions(passes, record["image_size"], reading)
+    module = build_module(passes)
+    if for_server:
+        signatures.update(functions)
+    else:
+        for name, function in functions.items():
+            setattr(module, name, function)
     tf.saved_model.save(
-        build_module(passes),
+        module,
         folder,
-        signatures=build_signatures(
-            passes, record["image_size"], dataclasses.replace(history.reading, with_python=False)
-        ),
+        signatures=signatures,
         options=tf.saved_model.SaveOptions(save_debug_info=False),  # it names the writer's files
     )
     write_json(os.path.join(folder, EXPORT_RECORD), record)

@@ -108,6 +108,10 @@ _MODEL = {
     "sk_ratio": "Above 0: selective kernels and ResNet-D (SimCLRv2: 0.0625).",
     "se_ratio": "Above 0: squeeze and excitation.",
     "stem": "cifar (3x3, stride 1), imagenet (7x7, stride 2, pooling), auto (cifar up to 32 px).",
+    "resnet_variant": "Whose ResNet: simclr, torchvision (max pooling pads on both sides, no "
+    "projection in the first shortcut of a ResNet-18 or 34), solo_learn (CIFAR stem pads by 2).",
+    "input_norm": "Of pixels in [0, 1] before the network: none, imagenet, cifar10 or means and "
+    "deviations of the channels (0.5,0.5,0.5/0.2,0.2,0.2).",
     "proj_head_mode": "Projection head: none, linear, nonlinear.",
     "proj_out_dim": "Dimensions of the embedding z.",
     "num_proj_layers": "Layers of the nonlinear projection head.",

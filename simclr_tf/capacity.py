@@ -54,11 +54,12 @@ def least_parameters(config: ModelConfig, num_classes: int | None) -> int:
         return 0
     deep = encoder.resnet_depth >= 50
     count, inputs = 0, channels(encoder)[0]
-    for filters, blocks in zip(
-        channels(encoder), BLOCKS_PER_GROUP[encoder.resnet_depth], strict=True
+    for group, (filters, blocks) in enumerate(
+        zip(channels(encoder), BLOCKS_PER_GROUP[encoder.resnet_depth], strict=True)
     ):
         outputs = filters * (BOTTLENECK_EXPANSION if deep else 1)
-        count += inputs * outputs  # the shortcut
+        if group > 0 or encoder.projects_first:
+            count += inputs * outputs  # the shortcut
         for _ in range(blocks):
             if deep:
                 count += inputs * filters + 9 * filters**2 + filters * outputs

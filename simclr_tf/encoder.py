@@ -135,6 +135,8 @@ def load_encoder(
     heads: bool = True,
     ft_proj_selector: int | None = None,
     sk_ratio: float | None = None,
+    resnet_variant: str | None = None,
+    input_norm: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Encoder:
     """A Keras model from a run, an export, or a published checkpoint of any format.
@@ -154,6 +156,8 @@ def load_encoder(
             head reads, 0 for none (SimCLRv2 fine-tunes from layer 1); see `load_model`.
         sk_ratio: For a foreign ResNet-18 or 34 with the CIFAR stem: 0, or above 0 where its
             shortcuts pool; see `load_model`.
+        resnet_variant: For weights of PyTorch with the CIFAR stem: how it pads; see `load_model`.
+        input_norm: For weights of PyTorch: how images are scaled; see `load_model`.
         cache_dir: Folder for what is fetched; see `load_model`.
 
     Returns:
@@ -165,7 +169,11 @@ def load_encoder(
         InputError: There are no such weights, they are not a SimCLR network, or it has no such
             endpoint.
     """
-    loaded = load_model(path, ft_proj_selector, sk_ratio=sk_ratio, cache_dir=cache_dir)
+    loaded = load_model(
+        path, ft_proj_selector, None, sk_ratio, resnet_variant, input_norm, cache_dir
+    )
+    for text in loaded.report.assumptions:
+        warnings.warn(f"{os.fspath(path)}: {text}", stacklevel=2)
     doubts = loaded.report.doubts
     if heads and endpoint == LOGITS_ENDPOINT and loaded.report.left_out:
         raise doubts[0]

@@ -64,6 +64,7 @@ ELSEWHERE = {
     "python -m fuzz": "tests/fuzz/test_session.py",
     "python -m benchmarks.": "test_benchmarks_know_their_flags; they take minutes to hours",
 }
+RUNTIMES = ("onnxruntime", "torchvision", "huggingface_hub", "resnet50.pth")
 TINY = "keras.Sequential([keras.layers.Conv2D(8, 3, 2, input_shape=(32, 32, 3))])"
 SHELL = re.compile(r"^(cd |status=|case |esac|exit |;;|if |#|\d+ \||[\w./-]+ *\)$)")
 
@@ -110,14 +111,17 @@ def test_every_command_is_run_somewhere():
 
 
 def snippets() -> list[str]:
-    """Every block of Python, and every call within a line of text."""
+    """Every block of Python, and every call within a line of text.
+
+    Those of other runtimes are tested by `tests/export/test_runtimes.py` where these are installed.
+    """
     found = []
     for text in (README, *PAGES.values()):
         found += re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
         plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
         calls = re.findall(r"`(simclr_tf\.\w+\([^`]*\))`", plain)
         found += [f"import simclr_tf\n{' '.join(call.split())}\n" for call in calls]
-    return list(dict.fromkeys(found))
+    return [one for one in dict.fromkeys(found) if not any(name in one for name in RUNTIMES)]
 
 
 @pytest.fixture(autouse=True)

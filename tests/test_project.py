@@ -335,6 +335,10 @@ def test_functions_and_files_are_short():
 # Requirements and packaging.
 
 
+_EXTRAS = ("cuda", "dev", "docs", "heic", "huggingface", "mlflow", "onnx", "safetensors", "torch",
+           "wandb")  # fmt: skip
+
+
 def _requirements(name: str) -> list[Requirement]:
     lines = (line.split("#")[0].strip() for line in (REPOSITORY / name).read_text().splitlines())
     return [Requirement(line) for line in lines if line and not line.startswith("-r ")]
@@ -344,7 +348,7 @@ def _requirements(name: str) -> list[Requirement]:
     "name",
     [
         "requirements.txt",
-        *(f"requirements/{one}.txt" for one in ("cuda", "dev", "docs", "heic", "mlflow", "wandb")),
+        *(f"requirements/{one}.txt" for one in _EXTRAS),
     ],
 )
 def test_requirements_are_pinned_from_both_sides(name):
@@ -362,7 +366,8 @@ def test_every_import_is_required():
     required = {_normalised(item.name) for item in _requirements("requirements.txt")}
     renamed = {"absl": "absl-py", "sklearn": "scikit-learn", "PIL": "pillow",
                "grpc": "grpcio", "google": "google-cloud-storage"}  # fmt: skip
-    extras = {"mlflow", "wandb"}  # asked for by name before they are imported
+    # Asked for by name before they are imported.
+    extras = {"mlflow", "wandb", "onnx", "onnxruntime", "safetensors", "tf2onnx", "torch"}
     ours = {*PACKAGES, "run", *sys.stdlib_module_names, *extras}
     missing = {}
     for path in [*_sources(*PACKAGES), REPOSITORY / "run.py"]:

@@ -215,21 +215,25 @@ class Run:
 
         Args:
             output: With one format the folder or file itself, else a folder with all of them.
-            formats: Some of `saved_model`, `hub` and `keras`.
+            formats: Some of `simclr_tf.export.writers.FORMATS`: `saved_model`, `serving`, `hub`,
+                `keras`, `onnx`, `tflite`, `tflite_float16`, `tflite_dynamic`, `tflite_int8`,
+                `safetensors`, `torch` and `huggingface`. `tflite_int8` is scaled by the run's
+                images.
             overwrite: Whether an older export is replaced.
 
         Returns:
             The paths that were written.
 
         Raises:
-            InputError: An unknown format, or the target exists.
+            InputError: An unknown format, one whose packages are missing, or the target exists.
         """
         from simclr_tf.export.bundle import export_checkpoint  # it stands on the library
 
+        images = self._source if "tflite_int8" in formats else None
         with keras_encoders.knowing(self._encoder):
-            return export_checkpoint(
-                self.folder, os.fspath(output), tuple(formats), overwrite=overwrite, say=self._say
-            )
+            return export_checkpoint(self.folder, os.fspath(output), tuple(formats),
+                                     overwrite=overwrite, calibration=images,
+                                     say=self._say)  # fmt: skip
 
     def show(self, open_browser: bool = True) -> str:
         """Writes the page of the run, and opens it in the browser.

@@ -151,6 +151,8 @@ def _open(path: str, image_size: int | None, allow_foreign_graph: bool) -> Froze
         if error.name != "checkpoint":
             raise
         return _open_saved_model(path, image_size, error, allow_foreign_graph)
+    for text in loaded.report.assumptions:
+        warnings.warn(f"{path}: {text}", stacklevel=2)
     for doubt in loaded.report.doubts:
         if doubt.name == SHORTCUTS:  # of the linear head no feature depends
             hint = "0 is assumed; `python -m export import --sk_ratio=...` makes weights that tell"

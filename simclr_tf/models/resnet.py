@@ -30,6 +30,7 @@ class Stem(keras.layers.Layer):
 
     `cifar`: one 3x3 convolution, no pooling. `imagenet`: 7x7 with stride 2 and 3x3 max pooling
     with stride 2; with `sk_ratio` above 0 three 3x3 convolutions instead of the 7x7 (ResNet-D).
+    How they pad depends on `resnet_variant`.
     """
 
     def __init__(self, config: EncoderConfig, layers: LayerFactory, name: str = "stem"):
@@ -37,6 +38,7 @@ class Stem(keras.layers.Layer):
         channels = int(GROUP_CHANNELS[0] * config.width_multiplier)
         self.pool = config.stem == "imagenet"
         self.deep = self.pool and config.sk_ratio > 0
+        self.pads_pool, self.pads_input = config.pads_pool, config.pads_input
         if self.deep:
             self.conv_1 = layers.conv(channels // 2, 3, 2, name="conv_1")
             self.bn_1 = layers.norm("bn_1")
@@ -51,13 +53,15 @@ class Stem(keras.layers.Layer):
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the last convolution's raw output and the input of the first block group."""
-        x = images  # (N, H, W, C)
+        x = pad_fixed(images, 3) if self.pads_input else images  # (N, H, W, C)
         if self.deep:
             x = tf.nn.relu(self.bn_1(self.conv_1(x), training=training))
             x = tf.nn.relu(self.bn_2(self.conv_2(x), training=training))
         initial_conv = self.conv(x)
         x = tf.nn.relu(self.bn(initial_conv, training=training))
-        if self.pool:
+        if self.pads_pool:  # zeros hide nothing: ReLU leaves nothing smaller
+            x = tf.nn.max_pool2d(pad_fixed(x, 3), 3, 2, "VALID")
+        elif self.pool:
             x = tf.nn.max_pool2d(x, 3, 2, "SAME")
         return initial_conv, x
 
@@ -183,7 +187,10 @@ class BottleneckBlock(ResidualBlock):
 
 
 class BlockGroup(keras.layers.Layer):
-    """Residual blocks of one width; the first one strides and projects its shortcut."""
+    """Residual blocks of one width; the first one strides and projects its shortcut.
+
+    With `project=False` no block does: the input has their width already.
+    """
 
     def __init__(
         self,
@@ -193,14 +200,16 @@ class BlockGroup(keras.layers.Layer):
         config: EncoderConfig,
         layers: LayerFactory,
         name: str,
+        project: bool = True,
     ):
         super().__init__(name=name, dtype=layers.dtype)
         self.recompute = False  # see `ResNet.recompute_blocks`
         block = BasicBlock if config.resnet_depth < 50 else BottleneckBlock
         self.blocks = [
-            block(filters, strides if i == 0 else 1, i == 0, config, layers, name=f"block_{i}")
+            block(filters, strides if i == 0 else 1, project and i == 0, config, layers,
+                  name=f"block_{i}")
             for i in range(num_blocks)
-        ]
+        ]  # fmt: skip
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Applies the blocks one after the other."""
@@ -250,6 +259,7 @@ class ResNet(keras.Model):
         layers = LayerFactory(self._norm_config, dtype)
         self.example_shape = (SMALLEST_IMAGE, SMALLEST_IMAGE, config.channels)
         self.frozen_after_block = -1
+        self.pixel_statistics = config.pixel_statistics
         self.stem = Stem(config, layers)
         self.groups = [
             BlockGroup(
@@ -259,6 +269,7 @@ class ResNet(keras.Model):
                 config,
                 layers,
                 name=f"block_group{k + 1}",
+                project=k > 0 or config.projects_first,
             )
             for k, (channels, num_blocks) in enumerate(
                 zip(GROUP_CHANNELS, BLOCKS_PER_GROUP[config.resnet_depth], strict=True)
@@ -324,7 +335,7 @@ class ResNet(keras.Model):
         """
         if not images.dtype.is_floating:  # Keras can only pass on errors made from one string
             raise ValueError(f"images must be floats in [0, 1]. Received: {images.dtype.name}")
-        x = tf.cast(images, self.compute_dtype)
+        x = tf.cast(self._normalized(images), self.compute_dtype)
         initial_conv, x = self.stem(x, training=training)
         x = self._cut(x, 0)
         endpoints = {"initial_conv": initial_conv, "initial_max_pool": x}
@@ -333,6 +344,12 @@ class ResNet(keras.Model):
             endpoints[f"block_group{k}"] = x
         endpoints["final_avg_pool"] = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])  # (N, D)
         return endpoints
+
+    def _normalized(self, images: tf.Tensor) -> tf.Tensor:
+        if self.pixel_statistics is None:
+            return images
+        mean, deviation = self.pixel_statistics
+        return (tf.cast(images, tf.float32) - tf.constant(mean)) / tf.constant(deviation)
 
     def _cut(self, x: tf.Tensor, part: int) -> tf.Tensor:
         return tf.stop_gradient(x) if part <= self.frozen_after_block else x

@@ -37,6 +37,7 @@ from simclr_tf.objectives.contrastive import loss_of_guessing
 from simclr_tf.progress import Progress
 from simclr_tf.report import page, views
 from simclr_tf.settings import by_name
+from simclr_tf.settings.model import EncoderConfig
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.training import checkpoints, estimate, loggers, loop, run_config
 from simclr_tf.training.callbacks import Callbacks
@@ -284,7 +285,10 @@ def _initialise(experiment: Experiment, model: Network, job: Job) -> None:
     run = experiment.run
     if run.checkpoint is None:
         return
-    for line in restore.restore_weights(model, run.checkpoint).lines():
+    encoder, usual = run.model.encoder, EncoderConfig()
+    names = ("resnet_variant", "input_norm")  # who sets them knows what weights of PyTorch need
+    chosen = [name for name in names if getattr(encoder, name) != getattr(usual, name)]
+    for line in restore.restore_weights(model, run.checkpoint, chosen).lines():
         job.say(f"{run.checkpoint}: {line}")
     if run.model.zero_init_logits_layer and model.linear_head is not None:
         for variable in model.linear_head.variables:

@@ -241,7 +241,8 @@ _CONTRASTIVE = ("objective", "temperature", "margin", "semi_hard", "negatives", 
                 "loss_block_size")  # fmt: skip
 _POLICY = ("augmentation", "transforms", "color_jitter_strength", "use_blur", "brightness")
 _DISTORTION = (*_POLICY, "views", "augment_on")
-_OF_RESNET = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem", "remat")
+_OF_RESNET = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem", "remat",
+              "resnet_variant", "input_norm")  # fmt: skip
 # What only `mode=eval` can do without: it trains nothing.
 _ONLY_TRAINING = frozenset(
     {*setting_names(AugmentConfig), *_CONTRASTIVE, *setting_names(DistillConfig),

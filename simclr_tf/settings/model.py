@@ -19,6 +19,12 @@ BLOCKS_PER_GROUP = {  # residual blocks of a ResNet's four groups, by depth
 RESNET_DEPTHS = tuple(BLOCKS_PER_GROUP)
 STEMS = ("auto", "cifar", "imagenet")
 PROJ_HEAD_MODES = ("none", "linear", "nonlinear")
+VARIANTS = ("simclr", "torchvision", "solo_learn")
+PIXEL_STATISTICS = {  # input_norm -> mean and standard deviation of its channels, of [0, 1]
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
+}
+NO_NORM = "none"
 TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
 PRECISIONS = ("float32", "bfloat16", "auto")
 RESNET = "resnet"
@@ -49,6 +55,12 @@ class EncoderConfig:
             model; or the path of a `.keras` file. `keras:NAME` is what a run records of a model
             that was handed over in Python: it lies in the run's folder.
         channels: Of the images.
+        resnet_variant: Whose ResNet, where they differ. `simclr`: the reference implementation's.
+            `torchvision`: max pooling pads on both sides, and the first block of a ResNet-18 or 34
+            has no projection in its shortcut. `solo_learn`: the same, and the CIFAR stem pads by 2.
+        input_norm: What is done to the images, in [0, 1], first: `none`, as in SimCLR, or mean and
+            standard deviation of each channel, `imagenet`, `cifar10` or numbers (`0.5/0.25`,
+            `0.4,0.5,0.6/0.2,0.2,0.3`).
     """
 
     resnet_depth: int = limited(50, Range(18, 200))
@@ -59,9 +71,13 @@ class EncoderConfig:
     stem: str = "auto"
     encoder: str = RESNET
     channels: int = limited(3, Range(1, 1024))
+    resnet_variant: str = "simclr"
+    input_norm: str = NO_NORM
 
     def __post_init__(self) -> None:
         check_settings(self)
+        require_choice("resnet_variant", self.resnet_variant, VARIANTS)
+        _read_norm(self.input_norm, self.channels)
         require_choice("resnet_depth", self.resnet_depth, RESNET_DEPTHS)
         require_choice("stem", self.stem, STEMS)
         name = self.encoder
@@ -73,6 +89,31 @@ class EncoderConfig:
     def is_resnet(self) -> bool:
         """Whether it is a network of this library."""
         return self.encoder == RESNET
+
+    @property
+    def projects_first(self) -> bool:
+        """Whether the shortcut of the first block of the first group has a convolution."""
+        return self.resnet_variant == "simclr" or self.resnet_depth >= 50
+
+    @property
+    def pads_pool(self) -> bool:
+        """Whether max pooling pads on both sides, rather than where it has to."""
+        return self.resnet_variant != "simclr" and self.stem == "imagenet"
+
+    @property
+    def pads_input(self) -> bool:
+        """Whether the first convolution pads by one more than its size asks for."""
+        return self.resnet_variant == "solo_learn" and self.stem == "cifar"
+
+    def computes_like(self, other: EncoderConfig) -> bool:
+        """Whether two encoders whose variables have the same shapes are the same function."""
+        names = ("projects_first", "pads_pool", "pads_input", "pixel_statistics")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    @property
+    def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation of each channel by `input_norm`, None for `none`."""
+        return _read_norm(self.input_norm, self.channels)
 
     @property
     def is_handed_over(self) -> bool:
@@ -103,6 +144,29 @@ class EncoderConfig:
             raise InputError("image_size", f"must be at least {smallest} with stem={stem}",
                              image_size)  # fmt: skip
         return dataclasses.replace(self, stem=stem)
+
+
+def _read_norm(text: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if text == NO_NORM:
+        return None
+    parts = PIXEL_STATISTICS.get(text) or [_numbers(part) for part in text.split("/")]
+    known = (
+        len(parts) == 2
+        and all(len(part) in (1, channels) for part in parts)
+        and all(-10 <= mean <= 10 for mean in parts[0])
+        and all(1e-3 <= deviation <= 10 for deviation in parts[1])
+    )
+    require(known, "input_norm", f"must be {NO_NORM}, {', '.join(PIXEL_STATISTICS)} or means and "
+            "deviations of the channels (0.5,0.5,0.5/0.2,0.2,0.2)", text)  # fmt: skip
+    mean, deviation = (tuple(part) * (channels if len(part) == 1 else 1) for part in parts)
+    return mean, deviation
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return ()
 
 
 def kept_layers(ft_proj_selector: int, depth: int) -> int:

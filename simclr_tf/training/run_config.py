@@ -40,7 +40,8 @@ _RESOLVED = ("stem", "precision", "jit_compile", "data_sharding", "augment_on", 
 # What a checkpoint's reader must agree on with its writer.
 MODEL_SETTINGS = frozenset(
     {"encoder", "channels", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem",
-     "proj_head_mode", "proj_out_dim", "num_proj_layers", "ft_proj_selector", "train_mode"}
+     "resnet_variant", "input_norm", "proj_head_mode", "proj_out_dim", "num_proj_layers",
+     "ft_proj_selector", "train_mode"}
 )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ def infer_encoder(convs: Sequence[Shape], gates: Sequence[Shape], prefix: str) -
     """Depth, width, selective kernels, squeeze and excitation, and stem.
 
     Ratios come out as one that gives the stored widths; different ratios can. Selective kernels of
-    a network of basic blocks with the CIFAR stem leave no trace in the shapes.
+    a network of basic blocks with the CIFAR stem leave no trace in the shapes; nor does
+    `resnet_variant` but in basic blocks, or `input_norm`.
 
     Args:
         convs: Shapes of the kernels without bias in order of creation, (k, k, in, out).
@@ -30,7 +31,8 @@ def infer_encoder(convs: Sequence[Shape], gates: Sequence[Shape], prefix: str) -
     """
     if not convs or any(len(shape) != 4 for shape in [*convs, *gates]):
         raise _unknown(prefix, "its convolutions are not two-dimensional")
-    deep = len(convs) > 1 and convs[1][:2] == (3, 3)  # else a 1x1 shortcut follows the stem
+    # Of a deep stem the third convolution widens; elsewhere none does without a shortcut beside it.
+    deep = len(convs) > 2 and all(k[0] == 3 for k in convs[:3]) and convs[2][3] > convs[2][2]
     stem_convs = 3 if deep else 1
     stem = "imagenet" if deep or convs[0][0] == 7 else "cifar"
     blocks = convs[stem_convs:]
@@ -40,7 +42,9 @@ def infer_encoder(convs: Sequence[Shape], gates: Sequence[Shape], prefix: str) -
     bottleneck = blocks[0][3] == BOTTLENECK_EXPANSION * channels
     selective = bottleneck and blocks[2][3] == 2 * channels
     per_block = (5 if selective else 3) if bottleneck else 2
-    num_blocks = (len(blocks) - len(GROUP_CHANNELS)) / per_block  # a shortcut in every group
+    # A shortcut in every group, in torchvision's basic blocks but for the first.
+    projects_first = bottleneck or blocks[0][0] == 1
+    num_blocks = (len(blocks) - len(GROUP_CHANNELS) + (not projects_first)) / per_block
     depths = [
         depth
         for depth, counts in BLOCKS_PER_GROUP.items()
@@ -53,8 +57,10 @@ def infer_encoder(convs: Sequence[Shape], gates: Sequence[Shape], prefix: str) -
         sk_ratio = _selective_ratio(blocks, prefix)
     width = _width(channels, blocks, bottleneck, prefix)
     se_ratio = _squeeze_ratio(gates, bottleneck, prefix)
+    variant = "simclr" if projects_first else "torchvision"
     try:
-        return EncoderConfig(depths[0], width, sk_ratio, se_ratio, stem, channels=convs[0][2])
+        return EncoderConfig(depths[0], width, sk_ratio, se_ratio, stem, channels=convs[0][2],
+                             resnet_variant=variant)  # fmt: skip
     except InputError as error:  # out of all limits
         raise _unknown(prefix, str(error)) from None
 

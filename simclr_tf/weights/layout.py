@@ -15,6 +15,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.settings.model import BLOCKS_PER_GROUP, EncoderConfig
 
 OURS, REFERENCE_TF2, REFERENCE_TF1 = "simclr_tf", "reference, TF2", "reference, TF1"
+TORCH = "PyTorch"
 _STYLES = {"encoder": OURS, "resnet": REFERENCE_TF2, "base_model": REFERENCE_TF1}
 
 _NUMBERED = re.compile(
@@ -139,7 +140,8 @@ def encoder_layers(config: EncoderConfig) -> tuple[list[str], list[str], list[st
     for group, num_blocks in enumerate(BLOCKS_PER_GROUP[config.resnet_depth], start=1):
         for index in range(num_blocks):
             block = f"encoder/block_group{group}/block_{index}"
-            convs += [f"{block}/{name}" for name in _block_convs(config, project=index == 0)]
+            project = index == 0 and (group > 1 or config.projects_first)
+            convs += [f"{block}/{name}" for name in _block_convs(config, project)]
             if config.se_ratio > 0:
                 gates += [f"{block}/squeeze_excite/{name}" for name in ("reduce", "expand")]
     norms = [_norm_of(name) for name in convs if not name.endswith("/expand")]

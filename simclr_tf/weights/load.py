@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -56,6 +56,8 @@ def load_model(
     ft_proj_selector: int | None = None,
     image_size: int | None = None,
     sk_ratio: float | None = None,
+    resnet_variant: str | None = None,
+    input_norm: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> LoadedModel:
     """Builds the network that a checkpoint holds, and reads its weights.
@@ -68,7 +70,9 @@ def load_model(
         path: A run, a checkpoint of ours, a SavedModel of ours, or a published TF2 checkpoint,
             SavedModel or TF1 checkpoint; a TF-Hub archive (`.tar.gz`) of a SavedModel, local or on
             an http server; the name of a published encoder (`simclr_tf.published`), or any of these
-            in a bucket (`gs://...`). See `locate.locate` and `locate.unpacked`.
+            in a bucket (`gs://...`); a `.safetensors` file or a state dict of PyTorch with the
+            ResNet of torchvision, lightly, solo-learn, VISSL or MoCo. See `locate.locate` and
+            `locate.unpacked`.
         ft_proj_selector: The layer of the projection head that the linear head of foreign weights
             reads, 0 for none of them, -1 for the last (SimCLRv2 fine-tunes from layer 1). Names and
             shapes do not tell; a graph or the optimizer's variables beside them often do, and
@@ -78,6 +82,10 @@ def load_model(
         sk_ratio: Whether the shortcuts of a foreign ResNet-18 or 34 with the CIFAR stem pool: 0 or
             above. Where nothing tells and this does not say, 0 is assumed, and the linear head is
             left out.
+        resnet_variant: For weights of PyTorch, which do not tell how a CIFAR stem pads: see
+            `EncoderConfig`. None takes `torchvision`, or `solo_learn` where the names are its.
+        input_norm: For weights of PyTorch, which do not tell how images were scaled: see
+            `EncoderConfig`. None takes `imagenet`, or `cifar10` with solo-learn's CIFAR stem.
         cache_dir: Folder for what is fetched, instead of `$TFHUB_CACHE_DIR` or
             `~/.cache/simclr_tf/tfhub`.
 
@@ -98,6 +106,9 @@ def load_model(
             depth = _depth(network, record)
             ft_proj_selector = kept_layers(ft_proj_selector, depth) if depth else ft_proj_selector
         given = _check_given(network, {HEAD: ft_proj_selector, SHORTCUTS: sk_ratio})
+        network, chosen = _with_choices(
+            network, {"resnet_variant": resnet_variant, "input_norm": input_norm}
+        )
         open_readings = [r for r in network.readings.values()
                          if r.is_open and r.setting not in given]  # fmt: skip
         with_head = network.num_classes is not None and not open_readings
@@ -110,7 +121,7 @@ def load_model(
         whole = config.train_mode == "finetune" and (record is None or record.whole_head)
         model = Network(config, network.num_classes if with_head else None, whole_head=whole)
         model.detach_linear_head = False  # who trains this model means to train the encoder
-        report = _without_head(restore_network(model, network, given), open_readings)
+        report = _without_head(restore_network(model, network, {*given, *chosen}), open_readings)
     _check_heads(report, model, path)
     stem = config.encoder.stem
     known_size = record.image_size if record else USUAL_IMAGE_SIZES[stem]
@@ -124,8 +135,34 @@ def load_model(
         report=report,
         source=network.source,
         run_dir=network.location.run_dir,
-        prefix=network.location.prefix if network.location.saved_model is None else None,
+        prefix=_checkpoint_of(network.location),
     )
+
+
+def _checkpoint_of(location: locate.Location) -> str | None:
+    """The prefix of a checkpoint; None for SavedModels and files of PyTorch."""
+    return None if location.torch or location.saved_model is not None else location.prefix
+
+
+def _with_choices(
+    network: StoredNetwork, choices: Mapping[str, str | None]
+) -> tuple[StoredNetwork, dict[str, str]]:
+    """The network as somebody says that it computes, where nothing beside the weights tells it.
+
+    Raises:
+        InputError: Something tells otherwise.
+    """
+    chosen = {name: value for name, value in choices.items() if value is not None}
+    for name, value in chosen.items():
+        known = getattr(network.encoder, name)
+        free = network.unknown or name in network.assumed
+        require(free or value == known, name, f"must be {known}, as the weights tell", value)
+    choice: dict[str, Any] = {**chosen}
+    encoder = dataclasses.replace(network.encoder, **choice)
+    require(encoder.projects_first == network.encoder.projects_first, "resnet_variant",
+            f"must be {network.encoder.resnet_variant}, as the weights tell",
+            encoder.resnet_variant)  # fmt: skip
+    return dataclasses.replace(network, encoder=encoder), chosen
 
 
 def _keras_model(
@@ -149,7 +186,7 @@ def _keras_model(
         report=report,
         source=report.source,
         run_dir=location.run_dir,
-        prefix=location.prefix if location.saved_model is None else None,
+        prefix=_checkpoint_of(location),
     )
 
 
@@ -164,7 +201,9 @@ def _check_heads(report: RestoreReport, model: Network, path: str) -> None:
 
 def _check_size(network: StoredNetwork, config: ModelConfig) -> None:
     """Refuses, before anything is built, weights that are not there or that nobody can hold."""
-    sizes = [tf.io.gfile.stat(path).length for path in integrity.files_of(network.location.prefix)]
+    prefix = network.location.prefix
+    paths = [prefix] if network.location.torch else integrity.files_of(prefix)
+    sizes = [tf.io.gfile.stat(path).length for path in paths]
     elements = sum(math.prod(shape) for shape in network.shapes.values())
     require(_LEAST_BYTES * elements <= sum(sizes), "checkpoint",
             f"must hold its weights: it names {elements} numbers in {sum(sizes)} bytes",

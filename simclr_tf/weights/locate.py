@@ -16,7 +16,7 @@ import tensorflow as tf
 from simclr_tf import run_folder
 from simclr_tf.errors import InputError, one_line, require
 from simclr_tf.files import check_reachable, is_remote
-from simclr_tf.weights import archives, buckets, integrity, published
+from simclr_tf.weights import archives, buckets, integrity, published, torch_files
 
 SAVED_MODEL_FILE = "saved_model.pb"
 _ARCHIVE = re.compile(r"\.(tar\.gz|tgz)(\?.*)?$")
@@ -29,11 +29,13 @@ class Location(NamedTuple):
         prefix: Path of the variables without `.index`.
         saved_model: The SavedModel folder they belong to, None for a checkpoint.
         run_dir: Folder of the run of ours that wrote the checkpoint, None for others.
+        torch: Whether `prefix` is a file of PyTorch.
     """
 
     prefix: str
     saved_model: str | None = None
     run_dir: str | None = None
+    torch: bool = False
 
 
 def checkpoint_step(prefix: str) -> int | None:
@@ -104,7 +106,8 @@ def locate(path: str) -> Location:
     Args:
         path: A checkpoint prefix or one of its files; a folder with checkpoints (the newest
             intact one counts), such as a run; a SavedModel folder or its `saved_model.pb`; the
-            folder that holds a run's exports.
+            folder that holds a run's exports; a `.safetensors` file, a folder with one, or a file
+            of `torch.save`.
 
     Raises:
         InputError: There is nothing of the kind, all checkpoints in the folder are damaged, or
@@ -121,6 +124,8 @@ def _locate(path: str, choose: Callable[[str], str | None]) -> Location:
     if prefix := choose(path):
         return _checkpoint(prefix)
     folder = _saved_model_in(path)
+    if folder is None and (file := torch_files.file_in(path)):
+        return Location(file, torch=True)
     if folder is None:
         hint = ", such as a run in the cells/ of this study" if is_study(path) else ""
         raise InputError("checkpoint", "must be a folder that holds a checkpoint or a SavedModel"
@@ -134,6 +139,8 @@ def _locate(path: str, choose: Callable[[str], str | None]) -> Location:
 def _locate_file(path: str, choose: Callable[[str], str | None]) -> Location:
     if os.path.basename(path) == SAVED_MODEL_FILE:
         return _locate(os.path.dirname(path) or ".", choose)
+    if torch_files.is_torch_file(path):
+        return Location(path, torch=True)
     require(not path.endswith(".keras"), "checkpoint", "must be a checkpoint or a SavedModel; a "
             ".keras file opens with keras.models.load_model", path)  # fmt: skip
     prefix = re.sub(r"\.(index|meta|manifest\.json|data-\d+-of-\d+)$", "", path)

@@ -20,7 +20,16 @@ from simclr_tf.settings import by_name
 from simclr_tf.settings.checks import IMAGE_SIZE
 from simclr_tf.settings.model import EncoderConfig, ModelConfig
 from simclr_tf.settings.run import RunConfig
-from simclr_tf.weights import graph, infer, layout, locate, readings, stored
+from simclr_tf.weights import (
+    graph,
+    infer,
+    layout,
+    locate,
+    readings,
+    stored,
+    torch_files,
+    torch_network,
+)
 
 # Written beside the graph of an exported SavedModel, where TensorFlow ignores it.
 EXPORT_RECORD = os.path.join("assets.extra", "simclr_tf.json")
@@ -38,6 +47,9 @@ class StoredNetwork:
         shapes: Shape by our name, without `:0`.
         others: Names of what is not the network's: optimizer slots, counters.
         readings: How it is read where the shapes allow more than one way; by setting.
+        assumed: Settings of `encoder` that nothing tells, with what was assumed, in words.
+        notes: What else is to be said, in words.
+        unknown: Whether nothing at all tells `resnet_variant` and `input_norm`.
     """
 
     location: locate.Location
@@ -46,12 +58,17 @@ class StoredNetwork:
     shapes: dict[str, tuple[int, ...]]
     others: tuple[str, ...]
     readings: dict[str, readings.Reading]
-    _variables: stored.StoredVariables
+    _variables: stored.StoredVariables | torch_network.TorchVariables
     _names: dict[str, str]
+    assumed: dict[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unknown: bool = False
 
     @property
     def source(self) -> str:
         """The format in words."""
+        if isinstance(self._variables, torch_network.TorchVariables):
+            return self._variables.source
         if self.location.saved_model is not None:
             kind = "SavedModel"
         else:
@@ -68,7 +85,8 @@ class StoredNetwork:
     @property
     def global_step(self) -> int:
         """Step of the weights, 0 where neither the name nor a record says."""
-        record = read_record(self.location) if self.location.saved_model else None
+        exported = self.location.saved_model or self.location.torch
+        record = read_record(self.location) if exported else None
         if record is not None and record.global_step is not None:
             return record.global_step
         folder = os.path.basename(self.location.saved_model or "")
@@ -114,6 +132,8 @@ def open_network(location: locate.Location) -> StoredNetwork:
     Raises:
         InputError: It can't be read, or holds no ResNet of this library.
     """
+    if location.torch:
+        return _open_torch(location)
     prefix = location.prefix
     variables = stored.open_variables(prefix)
     layers = layout.read_layout(variables.shapes, prefix)
@@ -126,17 +146,56 @@ def open_network(location: locate.Location) -> StoredNetwork:
         names = {**_encoder_names(layers, encoder, prefix), **layers.heads}
     shapes = {ours: variables.shapes[name] for ours, name in names.items()}
     found = _readings(location, layers.style, encoder, shapes, names, variables)
-    ratio = found[readings.SHORTCUTS].value
+    encoder = dataclasses.replace(encoder, sk_ratio=found[readings.SHORTCUTS].value)
+    record = read_record(location)
     return StoredNetwork(
         location=location,
         style=layers.style,
-        encoder=dataclasses.replace(encoder, sk_ratio=ratio),
+        encoder=encoder if record is None else _as_recorded(encoder, record),
         shapes=shapes,
         others=variables.others,
         readings=found,
         _variables=variables,
         _names=names,
+        unknown=record is None and layers.style == layout.OURS,
     )
+
+
+def _open_torch(location: locate.Location) -> StoredNetwork:
+    """The same for a file of PyTorch."""
+    variables = torch_network.open_variables(location.prefix)
+    layers = layout.read_layout(variables.shapes, location.prefix)
+    encoder = infer.infer_encoder(
+        _kernel_shapes(layers.convs, variables),
+        _kernel_shapes(layers.gates, variables),
+        location.prefix,
+    )
+    record = read_record(location)
+    if record is None:
+        encoder, assumed = variables.settle(encoder)
+        found = [readings.Reading(readings.SHORTCUTS, encoder.sk_ratio)]
+        found += [readings.Reading(readings.HEAD, 0)] * (readings.LINEAR_KERNEL in variables.shapes)
+    else:
+        encoder, assumed = _as_recorded(encoder, record), {}
+        found = list(readings.recorded(record.model))
+    return StoredNetwork(
+        location=location,
+        style=layout.TORCH,
+        encoder=encoder,
+        shapes=variables.shapes,
+        others=(),
+        readings={reading.setting: reading for reading in found},
+        notes=variables.note(),
+        _variables=variables,
+        _names={name: name for name in variables.shapes},
+        assumed=assumed,
+    )
+
+
+def _as_recorded(encoder: EncoderConfig, record: Record) -> EncoderConfig:
+    told = record.model.encoder
+    return dataclasses.replace(encoder, sk_ratio=told.sk_ratio, input_norm=told.input_norm,
+                               resnet_variant=told.resnet_variant)  # fmt: skip
 
 
 def _readings(
@@ -161,7 +220,7 @@ def _readings(
 
 
 def _kernel_shapes(
-    layers: list[layout.Leaves], variables: stored.StoredVariables
+    layers: list[layout.Leaves], variables: stored.StoredVariables | torch_network.TorchVariables
 ) -> list[tuple[int, ...]]:
     return [variables.shapes[leaves["kernel"]] for leaves in layers if "kernel" in leaves]
 
@@ -222,9 +281,12 @@ def read_record(location: locate.Location) -> Record | None:
     """
     if location.run_dir is not None:
         return _read_run(os.path.join(location.run_dir, run_folder.CONFIG))
+    if location.torch:
+        content = torch_files.read_record(location.prefix)
+        return None if content is None else _read_export(content, location.prefix)
     if location.saved_model is not None:
         path = os.path.join(location.saved_model, EXPORT_RECORD)
-        return _read_export(path) if tf.io.gfile.exists(path) else None
+        return _read_export(read_json(path), path) if tf.io.gfile.exists(path) else None
     return None
 
 
@@ -236,8 +298,7 @@ def _read_run(path: str) -> Record:
     return Record(run.model, run.data.image_size, names, path=path, whole_head=whole)
 
 
-def _read_export(path: str) -> Record:
-    content = read_json(path)
+def _read_export(content: dict[str, Any], path: str) -> Record:
     version, settings = field(content, "format", int, path), field(content, "model", dict, path)
     size, step = field(content, "image_size", int, path), field(content, "global_step", int, path)
     require(version == 1, path, "must have the format 1", version)

@@ -238,6 +238,8 @@ def read_shortcuts(
         beside: Gives the graph that lies beside it.
         by_reference: Whether the names are those of the reference implementation's TF2 code.
     """
+    if not encoder.projects_first:
+        return Reading(SHORTCUTS, encoder.sk_ratio)
     if encoder.sk_ratio > 0 or encoder.stem == "imagenet" or encoder.resnet_depth >= 50:
         return Reading(SHORTCUTS, encoder.sk_ratio)
     fitting = (0.0, infer.PUBLISHED_SK_RATIO)

@@ -22,6 +22,7 @@ class RestoreReport:
         left_out: Names of stored variables that are left out because nobody knows how to read them.
         global_step: Step of the weights, 0 where unknown.
         notes: What was read in one of several ways that fit the weights.
+        assumptions: How weights of PyTorch were taken to be computed, where nothing tells.
         doubts: Why the logits, or all outputs, can't be trusted: errors to raise where they are
             used, named after the setting that would settle it.
     """
@@ -34,6 +35,7 @@ class RestoreReport:
     global_step: int = 0
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
     doubts: tuple[InputError, ...] = ()
 
     def lines(self) -> list[str]:
@@ -45,7 +47,7 @@ class RestoreReport:
                 text.append(f"{title}: {', '.join(names)}")
         if self.others:
             text.append(f"left aside: {len(self.others)} of the optimizer and counters")
-        return [*text, *self.notes]
+        return [*text, *self.notes, *self.assumptions]
 
 
 def plain_name(variable: tf.Variable) -> str:

@@ -58,8 +58,13 @@ class Match(NamedTuple):
     unused: list[str]
 
 
-def match(model: Network, network: StoredNetwork) -> Match:
+def match(model: Network, network: StoredNetwork, given: Collection[str] = ()) -> Match:
     """Pairs a model with a checkpoint by name and shape; nothing is read or changed.
+
+    Args:
+        model: A built model.
+        network: The checkpoint.
+        given: See `restore_weights`.
 
     Raises:
         InputError: Their encoders differ.
@@ -85,6 +90,11 @@ def match(model: Network, network: StoredNetwork) -> Match:
     shortcuts = network.readings[readings.SHORTCUTS]
     if not (shortcuts.is_open or shortcuts.fits(model.config.encoder.sk_ratio)):
         problems.append(f"{shortcuts.setting} {shortcuts.constraint()}")
+    ours, theirs = model.config.encoder, network.encoder
+    chosen = {name: getattr(ours, name) for name in network.assumed if name in given}
+    theirs = dataclasses.replace(theirs, **chosen)
+    if not (network.unknown or ours.computes_like(theirs)):
+        problems.append("it pads, projects or scales images otherwise")
     if problems:
         _refuse_mismatch(problems, model.config.encoder, network)
     return Match(restored, new, unused)
@@ -94,7 +104,7 @@ def restore_network(
     model: Network, network: StoredNetwork, given: Collection[str] = ()
 ) -> RestoreReport:
     """As `restore_weights`, for a checkpoint that is open already."""
-    restored, new, unused = match(model, network)
+    restored, new, unused = match(model, network, given)
     network.check_complete()
     notes, doubts = _notes_and_doubts(model, network, restored, given)
     for variable in restored:  # one at a time: large networks fit in memory once
@@ -107,6 +117,7 @@ def restore_network(
         network.others,
         network.global_step,
         notes=notes,
+        assumptions=tuple(t for name, t in network.assumed.items() if name not in given),
         doubts=doubts,
     )
 
@@ -122,7 +133,7 @@ def _notes_and_doubts(
     if any(plain_name(variable) == readings.LINEAR_KERNEL for variable in restored):
         used[readings.HEAD] = model.config.linear_head_layer
     selector = model.config.projection.ft_proj_selector
-    notes: list[str] = []
+    notes = list(network.notes)
     doubts: list[InputError] = []
     for setting, value in used.items():
         if (reading := network.readings.get(setting)) is None:

@@ -1,11 +1,12 @@
 """Loads an exported model in every way there is, where this project can't be imported.
 
-    python loaders_program.py DIR ARCHIVE DATA.npz LOADER ...
+    python loaders_program.py DIR ARCHIVE SERVING DATA.npz LOADER ...
 
 prints one line of JSON: what each loader found. `deviation` is the largest absolute difference
 from the live model's outputs; the other keys are explained where they are set.
 """
 
+import base64
 import contextlib
 import functools
 import http.server
@@ -13,11 +14,13 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 import tarfile
 import tempfile
 import threading
 import traceback
+import urllib.request
 
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 sys.modules.update(dict.fromkeys(("simclr_tf", "export", "flags", "run")))  # importing them fails
@@ -25,7 +28,7 @@ sys.modules.update(dict.fromkeys(("simclr_tf", "export", "flags", "run")))  # im
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-DIR, ARCHIVE, DATA_FILE, *LOADERS = sys.argv[1:]
+DIR, ARCHIVE, SERVING, DATA_FILE, *LOADERS = sys.argv[1:]
 DATA = dict(np.load(DATA_FILE))
 IMAGES = tf.constant(DATA["images"])
 LABELS = DATA["labels"]
@@ -74,7 +77,7 @@ def check_module(module, trained: bool = True) -> dict:
         "deviation": max(largest(outputs[n], DATA[f"out/{n}"]) for n in outputs),
         "endpoints": sorted(outputs),
         "bytes_deviation": largest(
-            module.signatures["from_bytes"](tf.constant(list(DATA["files"])))["embedding"],
+            module.from_bytes(tf.constant(list(DATA["files"])))["embedding"],
             DATA["bytes/embedding"],
         ),
     }
@@ -302,8 +305,9 @@ def saved_model_cli() -> dict:
     np.save("images.npy", DATA["images"])
     np.save("files.npy", DATA["files"])
     call("run", *model, "serving_default", "--inputs", "images=images.npy", "--outdir", "a")
-    call("run", *model, "from_bytes", "--inputs", "image_bytes=files.npy", "--outdir", "b")
-    shown = call("show", "--dir", DIR, "--all")
+    server = [SERVING if word == DIR else word for word in model]
+    call("run", *server, "from_bytes", "--inputs", "image_bytes=files.npy", "--outdir", "b")
+    shown = call("show", "--dir", SERVING, "--all")
     return {
         "signatures": re.findall(r"signature_def\['(\w+)'\]", shown),
         "inputs": re.findall(r"inputs\['(\w+)'\]", shown),
@@ -314,6 +318,78 @@ def saved_model_cli() -> dict:
         ),
         "bytes_deviation": largest(np.load("b/embedding.npy"), DATA["bytes/embedding"]),
     }
+
+
+# What a server does with the body of a request.
+
+
+def rest() -> dict:
+    """`POST /v1/models/encoder:predict` by the rules of TensorFlow Serving's REST interface."""
+    signatures = tf.saved_model.load(SERVING).signatures
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = json.dumps(predict(signatures, request)).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+    files = [base64.b64encode(file).decode() for file in DATA["files"]]
+    body = {
+        "signature_name": "from_bytes",
+        "instances": [{"image_bytes": {"b64": file}} for file in files],
+    }
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/v1/models/encoder:predict"
+        with urllib.request.urlopen(address, json.dumps(body).encode()) as answer:
+            predictions = json.load(answer)["predictions"]
+        server.shutdown()
+    found = [row["embedding"] for row in predictions]
+    return {
+        "rows": len(predictions),
+        "outputs": sorted(predictions[0]),
+        "bytes_deviation": largest(found, DATA["bytes/embedding"]),
+    }
+
+
+def predict(signatures, request: dict) -> dict:
+    """The row format: instances are stacked by input, `{"b64": ...}` are bytes."""
+    signature = signatures[request["signature_name"]]
+    rows = request["instances"]
+    inputs = {
+        name: tf.constant([base64.b64decode(row[name]["b64"]) for row in rows]) for name in rows[0]
+    }
+    outputs = {name: value.numpy().tolist() for name, value in signature(**inputs).items()}
+    return {
+        "predictions": [
+            dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)
+        ]
+    }
+
+
+def converters() -> dict:
+    """The plain calls, without options: TFLite's, and tf2onnx' command line where it is there."""
+    content = tf.lite.TFLiteConverter.from_saved_model(DIR).convert()
+    run = tf.lite.Interpreter(model_content=content).get_signature_runner("serving_default")
+    images = DATA["images"]
+    result = {"tflite": largest(run(images=images)["embedding"], DATA["out/final_avg_pool"])}
+    try:
+        import onnxruntime
+        import tf2onnx  # noqa: F401
+    except ImportError:
+        return result
+    subprocess.run(
+        [sys.executable, "-m", "tf2onnx.convert", "--saved-model", DIR, "--output", "x.onnx"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession("x.onnx")
+    (embedding,) = session.run(["embedding"], {"images": images})
+    return {**result, "onnx": largest(embedding, DATA["out/final_avg_pool"])}
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     assert command.main(line.split()) == 2
     error = capsys.readouterr().err
     assert error.startswith("python -m export: error: --checkpoint must") and error.count("\n") == 1
-    assert command.main([*line.split(), "--format=onnx"]) == 2
+    assert command.main([*line.split(), "--format=onyx"]) == 2
     assert "--format must be one of saved_model, hub, keras" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError):

@@ -25,11 +25,20 @@ PROGRAM = pathlib.Path(__file__).with_name("keras_file_program.py")
 MAPS = ["initial_conv", "initial_max_pool", *(f"block_group{k}" for k in (1, 2, 3, 4))]
 STOCK = {
     "Activation", "Add", "AveragePooling2D", "BatchNormalization", "Conv2D", "Dense",
-    "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Multiply", "Subtract", "ZeroPadding2D",
+    "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Multiply", "Normalization", "Subtract",
+    "ZeroPadding2D",
 }  # fmt: skip
 ARCHITECTURES = {
     "basic": {"resnet_depth": 18, "stem": "cifar"},
     "basic_imagenet": {"resnet_depth": 18, "stem": "imagenet", "se_ratio": 0.5},
+    "torchvision": {
+        "resnet_depth": 18, "stem": "imagenet", "resnet_variant": "torchvision",
+        "input_norm": "imagenet",
+    },
+    "solo_learn": {
+        "resnet_depth": 18, "stem": "cifar", "resnet_variant": "solo_learn",
+        "input_norm": "0.5/0.25",
+    },
     "basic_resnet_d": {"resnet_depth": 18, "stem": "imagenet", "sk_ratio": 0.0625},
     "bottleneck": {"resnet_depth": 50, "stem": "imagenet"},
     "bottleneck_wide": {"resnet_depth": 50, "stem": "cifar", "width_multiplier": 0.1},

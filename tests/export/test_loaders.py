@@ -15,14 +15,17 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from simclr_tf.export.history import History
 from simclr_tf.export.hub import write_archive
+from simclr_tf.export.saved_model import write_saved_model
 from simclr_tf.export.serving import images_from_bytes
 
 pytestmark = pytest.mark.slow
 
 PROGRAM = pathlib.Path(__file__).with_name("loaders_program.py")
 MODULES = ["saved_model", "hub_folder", "hub_archive", "hub_http"]
-KERAS_2 = [*MODULES, "keras_layer_frozen", "keras_layer_trainable", "saved_model_cli"]
+KERAS_2 = [*MODULES, "keras_layer_frozen", "keras_layer_trainable", "saved_model_cli", "rest",
+           "converters"]  # fmt: skip
 TOLERANCE = 1e-5
 
 
@@ -54,7 +57,8 @@ def arguments(live, exported, images, tmp_path_factory) -> list[str]:
         **{"bytes/embedding": live(views)["final_avg_pool"].numpy()},
     )
     archive = write_archive(exported, str(folder / "encoder.tar.gz"))
-    return [exported, archive, str(folder / "data.npz")]
+    write_saved_model(live, str(folder / "serving" / "7"), History(image_size=40), for_server=True)
+    return [exported, archive, str(folder / "serving" / "7"), str(folder / "data.npz")]
 
 
 def _run(arguments: list[str], loaders: list[str], folder: pathlib.Path) -> dict:
@@ -157,3 +161,18 @@ def test_saved_model_cli(keras_2):
     assert {"images", "image_bytes"} <= set(result["inputs"])
     assert {"embedding", "logits"} <= set(result["outputs"])
     assert result["deviation"] < TOLERANCE and result["bytes_deviation"] < TOLERANCE
+
+
+def test_the_rest_form_of_from_bytes(keras_2):
+    """The body that docs/tutorials/serve.md shows, through an http server."""
+    result = _result(keras_2, "rest")
+    assert result["rows"] == 4 and result["outputs"] == ["embedding", "logits"]
+    assert result["bytes_deviation"] < TOLERANCE
+
+
+@pytest.mark.parametrize("converter", ["tflite", "onnx"])
+def test_converters_need_no_options(keras_2, converter):
+    result = _result(keras_2, "converters")
+    if converter not in result:
+        pytest.skip("tf2onnx or onnxruntime is not installed: pip install 'simclr_tf[onnx]'")
+    assert result[converter] < TOLERANCE

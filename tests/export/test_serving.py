@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from simclr_tf.export.module import plain_copy, trace_passes
-from simclr_tf.export.serving import build_signatures, images_from_bytes
+from simclr_tf.export.serving import build_functions, build_signatures, images_from_bytes
 
 from simclr_tf.augment.policy import eval_view
 
@@ -47,7 +47,8 @@ def test_jpeg_and_gif_are_decoded():
 
 @pytest.fixture(scope="module")
 def signatures(live):
-    return build_signatures(trace_passes(plain_copy(live)), 40)
+    passes = trace_passes(plain_copy(live))
+    return {**build_signatures(passes), **build_functions(passes, 40)}
 
 
 def test_from_bytes_equals_the_live_model_on_evaluation_views(signatures, live):
@@ -66,7 +67,8 @@ def test_what_is_no_image_is_refused(signatures):
 
 def test_training_default_moves_the_statistics(live, images):
     copy = plain_copy(live)
-    signatures = build_signatures(trace_passes(copy), 16)
+    passes = trace_passes(copy)
+    signatures = {**build_signatures(passes), **build_functions(passes, 16)}
     before = copy.encoder.stem.bn.moving_mean.numpy()
     signatures["serving_default"](images)
     np.testing.assert_array_equal(before, copy.encoder.stem.bn.moving_mean)
@@ -76,5 +78,5 @@ def test_training_default_moves_the_statistics(live, images):
 
 def test_without_a_linear_head_there_is_only_the_embedding(make_live, images):
     headless = plain_copy(make_live(num_classes=None, passes=1))
-    outputs = build_signatures(trace_passes(headless), 16)["serving_default"](images)
+    outputs = build_signatures(trace_passes(headless))["serving_default"](images)
     assert set(outputs) == {"embedding"}

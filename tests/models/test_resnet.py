@@ -217,3 +217,56 @@ def test_bad_input_is_refused():
         _encoder(stem="auto")
     with pytest.raises(ValueError, match=r"floats in \[0, 1\]"):
         _encoder()(tf.zeros([1, 32, 32, 3], tf.uint8))
+
+
+def test_a_variant_has_no_projection_where_shapes_agree():
+    names = {kind: {v.name for v in _encoder(resnet_variant=kind).variables}
+             for kind in ("simclr", "torchvision")}  # fmt: skip
+    first = "encoder/block_group1/block_0/shortcut/"
+    assert names["torchvision"] == {n for n in names["simclr"] if not n.startswith(first)}
+    deep = [{v.name for v in _encoder(50, resnet_variant=k).variables} for k in names]
+    assert deep[0] == deep[1]
+
+
+@pytest.mark.parametrize(("variant", "before"), [("simclr", 0), ("torchvision", 1)])
+@pytest.mark.parametrize("size", [64, 66, 70])
+def test_max_pooling_pads_as_the_variant_does(variant, before, size):
+    """By a loop over windows; `simclr` pads in front only where the side is odd, as TensorFlow."""
+    stem = _encoder(stem="imagenet", resnet_variant=variant).stem
+    raw, found = stem(_images(size, 1))
+    x = np.maximum(stem.bn(raw).numpy(), 0)
+    side = x.shape[1]
+    first = -1 if before or side % 2 else 0
+    assert found.shape[1] == -(-side // 2)
+    for i in range(found.shape[1]):
+        rows = slice(max(0, 2 * i + first), 2 * i + first + 3)
+        for j in range(found.shape[2]):
+            columns = slice(max(0, 2 * j + first), 2 * j + first + 3)
+            expected = x[0, rows, columns].max((0, 1))
+            np.testing.assert_allclose(found[0, i, j], expected, rtol=1e-6)
+
+
+def test_the_stem_of_solo_learn_pads_by_two():
+    encoder = _encoder(resnet_variant="solo_learn")
+    images = _images(8, 1)
+    padded = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)])
+    kernel = encoder.stem.conv.kernel
+    expected = tf.nn.conv2d(padded, kernel, 1, "VALID")
+    found = encoder(images)["initial_conv"]
+    assert found.shape[1:3] == (10, 10)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [("float32", 1e-5), ("mixed_bfloat16", 5e-3)])
+def test_images_are_normalised_first(dtype, atol):
+    config = EncoderConfig(18, TINY, stem="cifar", input_norm="0.1,0.2,0.3/0.5,0.25,2")
+    encoder = ResNet(config, dtype=dtype)
+    plain = ResNet(EncoderConfig(18, TINY, stem="cifar"), dtype=dtype)
+    plain.set_weights(encoder.get_weights())
+    images = _images(8)
+    scaled = (images - np.float32([0.1, 0.2, 0.3])) / np.float32([0.5, 0.25, 2])
+    np.testing.assert_allclose(
+        encoder(images)["final_avg_pool"], plain(scaled)["final_avg_pool"], atol=atol
+    )
+    again = ResNet.from_config(encoder.get_config())
+    assert again.pixel_statistics == encoder.pixel_statistics

@@ -138,3 +138,38 @@ def test_all_exports_may_be_kept():
     assert config.EvalConfig(keep_hub_module_max=0).keep_hub_module_max == 0
     with pytest.raises(InputError, match="keep_hub_module_max must be at least 0"):
         config.EvalConfig(keep_hub_module_max=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "statistics"),
+    [("none", None), ("imagenet", ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
+     ("0.5/0.25", ((0.5,) * 3, (0.25,) * 3)), ("0,0.1,0.2/1,2,3", ((0, 0.1, 0.2), (1, 2, 3)))],
+)  # fmt: skip
+def test_input_norm_is_mean_and_deviation_of_each_channel(text, statistics):
+    assert config.EncoderConfig(input_norm=text).pixel_statistics == statistics
+
+
+@pytest.mark.parametrize("text", ["", "imagenett", "0.5", "0.5/0", "0.5/-1", "1,2/1,2", "a/b",
+                                  "0.5/nan", "nan/1", "1/2/3"])  # fmt: skip
+def test_a_bad_input_norm_is_refused(text):
+    with pytest.raises(InputError, match="input_norm must be none, imagenet, cifar10 or means"):
+        config.EncoderConfig(input_norm=text)
+
+
+def test_a_bad_variant_is_refused():
+    with pytest.raises(InputError, match="resnet_variant must be one of"):
+        config.EncoderConfig(resnet_variant="keras")
+
+
+def test_which_encoders_of_the_same_shapes_are_the_same_function():
+    def encoder(depth, stem, variant, norm="none"):
+        return config.EncoderConfig(depth, stem=stem, resnet_variant=variant, input_norm=norm)
+
+    deep = encoder(50, "cifar", "simclr")
+    assert deep.computes_like(encoder(50, "cifar", "torchvision"))  # nothing to pool or to project
+    assert not deep.computes_like(encoder(50, "cifar", "solo_learn"))
+    assert not deep.computes_like(encoder(50, "cifar", "simclr", "imagenet"))
+    imagenet = encoder(50, "imagenet", "torchvision")
+    assert imagenet.computes_like(encoder(50, "imagenet", "solo_learn"))
+    assert not imagenet.computes_like(encoder(50, "imagenet", "simclr"))
+    assert not encoder(18, "cifar", "simclr").computes_like(encoder(18, "cifar", "torchvision"))
