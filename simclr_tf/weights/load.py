@@ -76,16 +76,15 @@ def load_model(
         ft_proj_selector: The layer of the projection head that the linear head of foreign weights
             reads, 0 for none of them, -1 for the last (SimCLRv2 fine-tunes from layer 1). Names and
             shapes do not tell; a graph or the optimizer's variables beside them often do, and
-            weights of ours know it. Where nothing tells, the linear head is left out unless this
-            says it.
+            weights of ours know it. Where nothing tells, the linear head is left out without this.
         image_size: Replaces the recorded or assumed size.
         sk_ratio: Whether the shortcuts of a foreign ResNet-18 or 34 with the CIFAR stem pool: 0 or
             above. Where nothing tells and this does not say, 0 is assumed, and the linear head is
             left out.
-        resnet_variant: For weights of PyTorch, which do not tell how a CIFAR stem pads: see
-            `EncoderConfig`. None takes `torchvision`, or `solo_learn` where the names are its.
-        input_norm: For weights of PyTorch, which do not tell how images were scaled: see
-            `EncoderConfig`. None takes `imagenet`, or `cifar10` with solo-learn's CIFAR stem.
+        resnet_variant: How the CIFAR stem of weights of PyTorch pads: see `EncoderConfig`. None
+            takes `torchvision`, or `solo_learn` where the names are its.
+        input_norm: How images were scaled for weights of PyTorch: see `EncoderConfig`. None takes
+            `imagenet`, or `cifar10` with solo-learn's CIFAR stem.
         cache_dir: Folder for what is fetched, instead of `$TFHUB_CACHE_DIR` or
             `~/.cache/simclr_tf/tfhub`.
 
@@ -118,25 +117,17 @@ def load_model(
                 f"must be as many as the linear head's {network.num_classes} classes",
                 names)  # fmt: skip
         _check_size(network, config)
+        size = _image_size(config, record, image_size)
         whole = config.train_mode == "finetune" and (record is None or record.whole_head)
         model = Network(config, network.num_classes if with_head else None, whole_head=whole)
         model.detach_linear_head = False  # who trains this model means to train the encoder
         report = _without_head(restore_network(model, network, {*given, *chosen}), open_readings)
     _check_heads(report, model, path)
-    stem = config.encoder.stem
-    known_size = record.image_size if record else USUAL_IMAGE_SIZES[stem]
-    size = image_size if image_size is not None else known_size
-    config.encoder.resolve_stem(size)  # refuses images that the network would shrink away
+    place = network.location
     return LoadedModel(
-        model=model,
-        image_size=size,
-        class_names=names,
-        global_step=report.global_step,
-        report=report,
-        source=network.source,
-        run_dir=network.location.run_dir,
-        prefix=_checkpoint_of(network.location),
-    )
+        model, size, names, report.global_step, report, network.source, place.run_dir,
+        _checkpoint_of(place),
+    )  # fmt: skip
 
 
 def _checkpoint_of(location: locate.Location) -> str | None:
@@ -197,6 +188,14 @@ def _check_heads(report: RestoreReport, model: Network, path: str) -> None:
         faults += [f"{name} has no place in the model" for name in report.unused]
     if faults:
         raise InputError("checkpoint", f"must hold complete heads ({'; '.join(faults[:5])})", path)
+
+
+def _image_size(config: ModelConfig, record: Record | None, given: int | None) -> int:
+    """Side of the images: as given, recorded, or usual; refuses what the network shrinks away."""
+    known = record.image_size if record else USUAL_IMAGE_SIZES[config.encoder.stem]
+    size = known if given is None else given
+    config.encoder.resolve_stem(size)
+    return size
 
 
 def _check_size(network: StoredNetwork, config: ModelConfig) -> None:
