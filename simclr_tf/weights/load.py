@@ -105,9 +105,7 @@ def load_model(
             depth = _depth(network, record)
             ft_proj_selector = kept_layers(ft_proj_selector, depth) if depth else ft_proj_selector
         given = _check_given(network, {HEAD: ft_proj_selector, SHORTCUTS: sk_ratio})
-        network, chosen = _with_choices(
-            network, {"resnet_variant": resnet_variant, "input_norm": input_norm}
-        )
+        network, chosen = _with_choices(network, resnet_variant, input_norm)
         open_readings = [r for r in network.readings.values()
                          if r.is_open and r.setting not in given]  # fmt: skip
         with_head = network.num_classes is not None and not open_readings
@@ -136,13 +134,14 @@ def _checkpoint_of(location: locate.Location) -> str | None:
 
 
 def _with_choices(
-    network: StoredNetwork, choices: Mapping[str, str | None]
+    network: StoredNetwork, variant: str | None, norm: str | None
 ) -> tuple[StoredNetwork, dict[str, str]]:
     """The network as somebody says that it computes, where nothing beside the weights tells it.
 
     Raises:
         InputError: Something tells otherwise.
     """
+    choices = {"resnet_variant": variant, "input_norm": norm}
     chosen = {name: value for name, value in choices.items() if value is not None}
     for name, value in chosen.items():
         known = getattr(network.encoder, name)

@@ -89,7 +89,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("python -m export: error: --checkpoint must") and error.count("\n") == 1
     assert command.main([*line.split(), "--format=onyx"]) == 2
-    assert "--format must be one of saved_model, hub, keras" in capsys.readouterr().err
+    assert (
+        "--format must be one of saved_model, serving, hub, keras, onnx" in capsys.readouterr().err
+    )
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError):
         command.main([*line.split(), "--debug"])
