@@ -302,12 +302,12 @@ def _run(folder: pathlib.Path, *words: str) -> dict:
 
 @pytest.fixture(scope="module")
 def written(shallow, tmp_path_factory) -> tuple[pathlib.Path, dict[str, int]]:
-    """Files of two architectures, each with images and the live model's endpoints beside it.
+    """Files of three architectures, each with images and the live model's endpoints beside it.
 
     Between them they have every kind of layer. The number of running statistics is in `counts`.
     """
     folder, counts = tmp_path_factory.mktemp("files"), {}
-    for name in ("basic_imagenet", "selective"):
+    for name in ("basic_imagenet", "selective", "torchvision"):
         live = _model(name)
         images = _images(2, 45, 38)
         write_keras_file(live, str(folder / f"{name}.keras"))
