@@ -71,7 +71,7 @@ _DATA = {
     "eval_split": "TFDS split expression for evaluation. Default: validation, test or else "
     "holdout.",
     "holdout": "Share of a folder's images that is never trained on, the split holdout. Default: "
-    "0.1 (0.25 of few), with at least 100 images and without a split for tests.",
+    "0.1 (more of few), with at least 200 images and without a split for tests.",
     "image_size": "Height and width of the images in pixels.",
     "train_image_size": "The same of the training views, where it differs: smaller ones cost less.",
     "cache_dataset": "Keep the encoded images in memory.",

@@ -181,7 +181,7 @@ def prepare(
     run_config.check_same_classes(run.model_dir, source.class_names)
     capacity.check_run(run, source.num_classes, job, trains)
     eval_split = choose_eval_split(run.data, source)
-    if trains and (held := holdout.note(whole)):
+    if trains and (held := holdout.note(whole, eval_split)):
         notes.append(held)
     notes += _label_notes(run, source, eval_split)
     notes += [labelled.note] if labelled.note else []

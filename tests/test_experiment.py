@@ -69,7 +69,7 @@ def test_bad_images_are_counted_and_left_out(tmp_path, photos):
     finally:
         bad.unlink()
     assert found.plan.num_examples == 10
-    assert any("1 undecodable images" in line and "bad.png" in line for line in said)
+    assert any("1 undecodable image is" in line and "bad.png" in line for line in said)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -325,6 +325,7 @@ def test_nothing_after_prepare_sees_auto(tmp_path, photos):
     assert record["resolved"] == {
         "stem": "cifar", "precision": found.run.model.precision, "jit_compile": "input",
         "data_sharding": "batch", "augment_on": "host", "antialias": "on",
+        "holdout": 0.0,
     }  # fmt: skip
     run_config.check_same_run(found.asked)
 

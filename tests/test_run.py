@@ -206,7 +206,7 @@ def test_a_truncated_image_is_named(photos, tmp_path, capsys):
     assert error.count("\n") == 1
     assert "broken/07.jpg must be a readable" in error
     assert run.main([*line.split(), "--skip_bad_images"]) == 0
-    assert "1 undecodable images are left out" in capsys.readouterr().out
+    assert "1 undecodable image is left out" in capsys.readouterr().out
 
 
 def test_a_finished_run_has_the_references_files(finished):

@@ -77,7 +77,8 @@ class ExcludingSource(WrappedSource):
             listed = ", ".join(printable_name(self.base.location(one))
                                for one in itertools.islice(found.values(), _SHOWN))  # fmt: skip
             more = ", ..." if len(found) > _SHOWN else ""
-            self.say(f"note: {len(found)} undecodable images are left out: {listed}{more}")
+            images = "image is" if len(found) == 1 else "images are"
+            self.say(f"note: {len(found)} undecodable {images} left out: {listed}{more}")
         return found
 
     def _search(self, name: str, first: int, end: int) -> dict[int, str]:

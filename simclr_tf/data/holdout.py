@@ -20,9 +20,9 @@ from simclr_tf.settings.data import DataConfig
 NAME = "holdout"  # the split
 SHARE = 0.1
 # Of few images, a larger share: what they tell without labels needs 50 (`evaluation.verdict`).
-_WANTED, _MOST_SHARE = 60, 0.25
+_WANTED = 60
 _TEST_SPLITS = ("validation", "test", NAME)
-FEWEST = 100  # images of a set of which some are held out unasked
+FEWEST = 200  # images of a set of which some are held out unasked
 _SPLIT = "train"
 _IDS_AT_ONCE = 4096
 
@@ -111,7 +111,7 @@ def share_of(source: Source, data: DataConfig = DataConfig()) -> float:
     Returns:
         `data.holdout`. Where that is None, `SHARE` of folders and arrays that have neither a
         validation nor a test split, unless `data.eval_split` is given; of fewer than 600 images as
-        much as makes 60, at most a quarter; 0 of fewer than `FEWEST`, and of others.
+        much as makes about 60; 0 of fewer than `FEWEST`, and of others.
     """
     if data.holdout is not None:
         return data.holdout
@@ -121,7 +121,7 @@ def share_of(source: Source, data: DataConfig = DataConfig()) -> float:
     count = source.splits[_SPLIT]
     if count < FEWEST:
         return 0.0
-    return round(min(max(SHARE, _WANTED / count), _MOST_SHARE), 3)
+    return round(max(SHARE, _WANTED / count), 3)
 
 
 def hold_out(source: Source, share: float) -> Source:
@@ -151,13 +151,21 @@ def hold_out(source: Source, share: float) -> Source:
     return held
 
 
-def note(source: Source) -> str | None:
-    """What the user should know, None where nothing is held out."""
+def note(source: Source, eval_split: str | None) -> str | None:
+    """What the user should know, None where nothing is held out.
+
+    Args:
+        source: Of the run.
+        eval_split: The images that it judges by.
+    """
     if NAME not in source.splits:
         return None
     held, kept = source.splits[NAME], source.splits[_SPLIT]
-    return (f"{held:,} of {held + kept:,} images are held out of training to judge by "
-            "(--holdout=0 trains on all)")  # fmt: skip
+    what = "to judge by"
+    if NAME not in str(eval_split):
+        what = f"and not looked at, since {eval_split} is what to judge by"
+    return (f"{held:,} of {held + kept:,} images are held out of training {what} (--holdout=0 "
+            "trains on all)")  # fmt: skip
 
 
 def _problem(source: Source) -> str | None:

@@ -332,6 +332,7 @@ class _Training:
     def run(self) -> dict[str, float]:
         """Takes the steps; returns the means of the last summary, if one was written."""
         if self._fit.global_step >= self._fit.plan.steps:
+            self._experiment.job.say("the run is finished: there is nothing left to train")
             return self._means
         if self._experiment.job.from_chief(int(self._early.stops)):
             self._experiment.job.say(self._early.why)

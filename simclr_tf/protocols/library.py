@@ -55,7 +55,7 @@ def evaluate(
         data_dir: Where the data set that `images` names is prepared.
         train_split: Split expression with the labelled training images; None takes `train`.
         test_split: Split expression that counts; None takes `validation`, `test`, or else
-            `holdout`: a tenth of the images, of fewer than 100 a fifth; see
+            `holdout`: a tenth of the images, of fewer than 200 a fifth; see
             `simclr_tf.data.holdout`.
         folder: For tables, pictures and predictions; None writes to a temporary folder that goes
             with the call.

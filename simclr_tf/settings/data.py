@@ -44,9 +44,9 @@ class DataConfig:
     Splits are TFDS split expressions (`train[:10%]`). `eval_split=None` takes `validation` as the
     reference does, `test` where there is no such split, or else `holdout`, and without any of these
     evaluates nothing and says so. `holdout` is the share of a folder or of arrays that no training
-    sees, by a hash of the ids: None is 0.1 where there are at least 100 images, no split for tests
-    and no `eval_split`, and else 0; of fewer than 600 images it is as much as makes 60, at most a
-    quarter (`simclr_tf.data.holdout`).
+    sees, by a hash of the ids: None is 0.1 where there are at least 200 images, no split for tests
+    and no `eval_split`, and else 0; of fewer than 600 images it is as much as makes about 60
+    (`simclr_tf.data.holdout`).
     `label_subset` trains on a class-balanced part of `train_split` (B.5): `1%`, `25_per_class`, or
     the path of a subset file.
 

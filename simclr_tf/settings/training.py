@@ -69,8 +69,8 @@ class TrainConfig:
         require(bool(plain), "keep_best", "must name a metric, train/NAME, eval/NAME or "
                 "quality/NAME", self.keep_best)  # fmt: skip
         ends = self.early_stop is None or _EARLY_STOP.fullmatch(self.early_stop)
-        require(bool(ends), "early_stop", "must name a metric, train/NAME or quality/NAME, and "
-                "after a colon a number of checkpoints, or none", self.early_stop)  # fmt: skip
+        require(bool(ends), "early_stop", "must be METRIC or METRIC:N, the metric train/NAME "
+                "or quality/NAME, N checkpoints, at least 1", self.early_stop)  # fmt: skip
         require_choice("jit_compile", self.jit_compile, JIT_COMPILE)
         require_choice("gradient_cache_bn", self.gradient_cache_bn, GRADIENT_CACHE_BN)
         chunk = self.gradient_cache_chunk

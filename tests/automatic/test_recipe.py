@@ -10,7 +10,7 @@ from simclr_tf.data.array_source import from_arrays
 from simclr_tf.errors import InputError
 from simclr_tf.experiment import Given
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (150, 16, 16, 3), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (220, 16, 16, 3), np.uint8)
 
 
 def tiny():
@@ -39,11 +39,11 @@ def settle(given=(), name="auto", budget="1m", say=lambda text: None, images=IMA
 def test_what_is_chosen_is_timed_and_said_as_flags(timed):
     said = []
     found = settle(say=said.append)
-    # 150 images, of which 0.25 by chance: about 110 are trained on, and half of those is 55.
-    assert (found["train_batch_size"], found["image_size"]) == (32, 32)
+    # About 60 of 220 images are held out: 160 are trained on, and half of those is 80.
+    assert (found["train_batch_size"], found["image_size"]) == (64, 32)
     assert found["train_steps"] == 120 and found["checkpoint_steps"] == 12
     (run,) = timed
-    assert run.train.train_batch_size == 32 and run.data.image_size == 32
+    assert run.train.train_batch_size == 64 and run.data.image_size == 32
     text = " ".join(said)
     for name, value in found.items():
         assert f"--{name}={value}" in text
@@ -91,7 +91,7 @@ def test_a_run_from_python(tmp_path, timed):
         IMAGES, encoder=tiny(), recipe="auto", budget="10s", model_dir=tmp_path / "run",
         report=False, say=said.append,
     )  # fmt: skip
-    assert run.step == 20 and run.config["train_batch_size"] == 32
+    assert run.step == 20 and run.config["train_batch_size"] == 64
     assert timed[0].data.image_size == 16  # the encoder's own
     assert any("--recipe=auto" in line for line in said)
     again = simclr_tf.pretrain(

@@ -69,7 +69,7 @@ def test_every_image_is_looked_at_once_and_only_when_it_is_asked_for(folder, mon
     for split in ("train[2:5]", "train[3:5]", "test", "test[1:]", "test"):
         source.num_examples(split)
     assert looked == [3, 4]
-    assert said[-1].startswith("note: 1 undecodable images are left out: ")
+    assert said[-1].startswith("note: 1 undecodable image is left out: ")
     assert said[-1].endswith("test/cat/3.png")
 
 
