@@ -32,7 +32,7 @@ from simclr_tf.weights import archives, buckets, published
 from . import definitions, flagfile, foreign, wording
 
 # Modes that take any encoder instead of a run.
-_ENCODER_MODES = ("evaluate", "embed", "neighbors", "explore")
+ENCODER_MODES = ("evaluate", "embed", "neighbors", "explore")
 # Commands that find the images of a file of embeddings, whose folder may have moved.
 _SEARCHING = (commands.Neighbors, commands.Explore)
 # Modes that serve others and have no run.
@@ -192,7 +192,7 @@ def _foundation(given: flags.FlagValues, settles: bool = True) -> tuple[str, lis
     """
     if given.mode in SERVICE_MODES:
         return given.mode, []
-    if given.mode in _ENCODER_MODES:
+    if given.mode in ENCODER_MODES:
         recipe = recipes.recipe_lines(given.recipe) if given.recipe else []
         words = _words_for_protocols(given) if given.mode == "evaluate" else []
         return given.mode, [*words, *recipe]
@@ -300,7 +300,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
         for unused_name in unused:  # a record of the run shall not name what it does not use
             values[unused_name].value = None
     several = strategy.is_multi_worker(os.environ)
-    require(not several or values.mode not in (*_ENCODER_MODES, "study"), "strategy",
+    require(not several or values.mode not in (*ENCODER_MODES, "study"), "strategy",
             f"must not be multi_worker with --mode={values.mode}, which runs on one machine",
             "multi_worker")  # fmt: skip
     if not values.model_dir:

@@ -29,7 +29,7 @@ def _dispatch(command: parsing.CommandLine) -> None:
     startup.load_tensorflow(command.verbosity)
     if command.mode in parsing.SERVICE_MODES:
         _serve(command)
-    elif command.mode in ("evaluate", "embed", "neighbors", "explore"):
+    elif command.mode in parsing.ENCODER_MODES:
         _use_encoder(command)
     elif command.mode == "study":
         from simclr_tf.studies import study

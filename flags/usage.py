@@ -120,8 +120,7 @@ force; `--help=data` shows one area, `--help=all` everything. Flags can stand in
 recipe's.
 """
 
-# Modes in which these settings follow from the encoder, or have to be given.
-_OF_ENCODER = ("evaluate", "embed", "neighbors", "explore")
+# Settings that follow from the encoder, or have to be given, in the modes that take any.
 _ENCODERS_OWN = ("dataset", "image_size")
 _LONGEST_DEFAULT = 40
 _AREA_WORDS = {area.split()[0].lower().rstrip(":"): area
@@ -188,7 +187,11 @@ def _basics(words: Sequence[str], program: str) -> str:
     command = f"{program} {example.partition(' ')[2]}" if installed else f"python run.py {example}"
     lines = [what, f"  {command}", "", f"In brackets: {origin}."]
     for name in names.split():
-        default = None if (mode in _OF_ENCODER and name in _ENCODERS_OWN) else values[name].value
+        default = (
+            None
+            if (mode in parsing.ENCODER_MODES and name in _ENCODERS_OWN)
+            else values[name].value
+        )
         text = _SHORT.get(name) or (values[name].help or "").partition(". ")[0].rstrip(".") + "."
         lines.append(_entry(name, default, text))
     areas = textwrap.fill(f"--help=AREA for all flags of one: {', '.join(_AREA_WORDS)}.", _WIDTH)

@@ -24,7 +24,7 @@ _MEMORY_SHARE = 0.5
 _CPU_BATCH, _LARGEST_BATCH, _SMALLEST_BATCH = 128, 4096, 2
 _MOST_EPOCHS = 1000  # as long as the paper trains
 _WARMUP_SHARE, _CHECKPOINTS = 0.05, 10
-_CPU_RATE, _RATE = 2.0, 0.075  # with LARS: of a short run; times sqrt(batch), as in B.1
+_CPU_RATE, _RATE = 4.0, 0.075  # with LARS: per 256 images; times sqrt(batch), as in B.1
 _SMALL = 64  # px up to which crops are larger, colours milder, and nothing is blurred
 # What a choice may set.
 NAMES = ("resnet_depth", "width_multiplier", "image_size", "train_batch_size", "precision",
@@ -66,8 +66,7 @@ def choose(pictures: Pictures, machine: Machine, seconds: float) -> Choice:
     size = max(one for one in _SIZES if one <= max(min(largest, pictures.side), _SIZES[0]))
     batch, limit = _batch(pictures.images, machine, depth, size)
     small = size <= _SMALL
-    rate = _CPU_RATE * _CPU_BATCH / batch if on_cpu and batch >= _CPU_BATCH else _RATE
-    by_square_root = rate == _RATE
+    short = on_cpu and batch == _CPU_BATCH  # the run that the rate of the recipes for CPUs is of
     settings: dict[str, Any] = {
         "resnet_depth": depth,
         "width_multiplier": width,
@@ -75,8 +74,8 @@ def choose(pictures: Pictures, machine: Machine, seconds: float) -> Choice:
         "train_batch_size": batch,
         "precision": "auto",
         "optimizer": "lars",
-        "learning_rate": 2 * rate if on_cpu and not by_square_root else rate,
-        "learning_rate_scaling": "sqrt" if by_square_root else "linear",
+        "learning_rate": _CPU_RATE if short else _RATE,
+        "learning_rate_scaling": "linear" if short else "sqrt",
         "weight_decay": 1e-4,
         "temperature": 0.2 if batch <= 512 else 0.1,
         "num_proj_layers": 2,
@@ -134,11 +133,10 @@ def around(total: int, per_epoch: int) -> dict[str, Any]:
 def _batch(count: int, machine: Machine, depth: int, size: int) -> tuple[int, str]:
     """The images of a step, and what limits them: a power of two for each device."""
     few = "at most half of the images"
+    devices = machine.devices
     if machine.kind == "CPU":
         wanted, reason = _CPU_BATCH, "larger ones take longer on a CPU and teach no more"
-        devices = machine.devices
     else:
-        devices = machine.devices
         of_view = _BYTES_PER_VIEW[depth] * (size / _FULL_SIZE) ** 2
         of_view /= 2 if machine.bfloat16 else 1
         fitting = _power_of_two(_MEMORY_SHARE * machine.memory / (2 * of_view)) * devices

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import subprocess
 from typing import NamedTuple
 
@@ -13,6 +11,7 @@ from simclr_tf import capacity, precision
 from simclr_tf.data import decode
 from simclr_tf.data.sources import Source
 from simclr_tf.job import Job
+from simclr_tf.report.machine import cores
 
 _SAMPLE = 16  # images
 _GIB = 2**30
@@ -70,7 +69,7 @@ def pictures_of(source: Source, split: str) -> Pictures:
         with decode.naming_bad_image(source, split):
             sides = [
                 min(decode.decode_image(example["image"], source.reading).shape[:2])
-                for example in itertools.islice(source.examples(split), _SAMPLE)
+                for example in source.examples(split).take(_SAMPLE)
             ]
         return Pictures(count, int(np.median(sides)), source.channels)
     return Pictures(count, min(shape), source.channels)
@@ -78,7 +77,6 @@ def pictures_of(source: Source, split: str) -> Pictures:
 
 def machine_of(job: Job) -> Machine:
     """What a job computes on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     low = precision.choose(job.strategy).precision == "bfloat16"
     memory = _UNKNOWN_GPU_BYTES
     if job.kind == "GPU":
@@ -87,7 +85,7 @@ def machine_of(job: Job) -> Machine:
         memory = _TPU_BYTES
     else:
         memory = capacity.physical_bytes() or memory
-    return Machine(job.kind, job.replicas, cores or 1, memory, low)
+    return Machine(job.kind, job.replicas, cores() or 1, memory, low)
 
 
 def _gpu_bytes() -> int | None:

@@ -111,8 +111,7 @@ def _timed(
 ) -> float:
     say("a few steps are taken to time them ...")
     values = {**by_name.setting_defaults(RunConfig), "model_dir": "unused", **settings, **given}
-    known = by_name.setting_names(RunConfig)
-    run = by_name.build_config(RunConfig, {key: values[key] for key in known if key in values})
+    run = _part(RunConfig, values)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         return pace.seconds_per_step(run, objects)
 

@@ -30,7 +30,7 @@ def hardware() -> dict[str, Any]:
     ]
     return {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "memory_gib": _memory(),
         "gpus": gpus,
         "system": f"{platform.system()} {platform.release()}",
@@ -47,7 +47,8 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _cores() -> int | None:
+def cores() -> int | None:
+    """How many this process may use, None where the system does not say."""
     if hasattr(os, "sched_getaffinity"):  # absent on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
