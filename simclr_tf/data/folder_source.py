@@ -159,13 +159,13 @@ def open_folder(
         for name, split in arranged.items()
     }
     for line in _remarks(found, arranged, left_out, path):
-        _say_once(line)
+        _say_once(path, line)
     if reading.value_range is None:
         used = own_range.own_range(own_range.sample_of(root, files))
         reading = dataclasses.replace(reading, value_range=used)
         if used is not None:
-            _say_once(f"the images of 16 bits in {path} use fewer, by a sample: taken as "
-                      f"--value_range={used[0]:.0f}:{used[1]:.0f}")  # fmt: skip
+            _say_once(path, f"the images of 16 bits in {path} use fewer, by a sample: taken as "
+                            f"--value_range={used[0]:.0f}:{used[1]:.0f}")  # fmt: skip
     reading = dataclasses.replace(reading, kinds=folder_scan.rare_kinds(files))
     return FolderSource(root, content, _class_names(content, setting), reading=reading)
 
@@ -205,8 +205,8 @@ def _remarks(
 
 
 @functools.cache
-def _say_once(line: str) -> None:
-    """A run opens its folder several times."""
+def _say_once(path: str, line: str) -> None:
+    """Says a line of one folder: a run opens its folder several times, a notebook several folders."""
     console.say(f"note: {line}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -140,5 +141,15 @@ def test_ranges(write_images):
 def test_many_folders_of_one_image_are_no_classes(write_images, capsys):
     names = [f"{number}/x.png" for number in range(12)]
     assert _open(write_images(names)).class_names is None
-    assert "train has no labels: every folder of a class holds one image" in capsys.readouterr().out
+    said = "train has no labels: every folder of a class holds one image"
+    assert said in capsys.readouterr().out
     assert _open(write_images([*names, "3/y.png"])).num_classes == 12
+    assert said not in capsys.readouterr().out
+
+
+def test_what_is_said_of_a_folder_is_said_once_of_each(write_images, tmp_path, capsys):
+    first = write_images([f"{number}/x.png" for number in range(12)])
+    second = shutil.copytree(first, tmp_path / "others")
+    for folder in (first, first, second, second):
+        _open(folder)
+    assert capsys.readouterr().out.count("train has no labels") == 2
