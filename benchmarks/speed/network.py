@@ -35,6 +35,7 @@ def build_training(
     image_size: int = 32,
     precision: str = "float32",
     remat: bool = False,
+    jit_compile: bool = False,
 ) -> Training:
     """The step of a ResNet with a linear head alongside; call it in the strategy's scope."""
     keras.utils.set_random_seed(0)
@@ -47,7 +48,7 @@ def build_training(
     optimizer.build(model.trainable_variables)
     means = Means(metric_names(model, "pretrain"))
     losses = pretrain_losses(model, ObjectiveConfig(), decay)
-    step = UpdateStep(losses, model.trainable_variables, optimizer, means)
+    step = UpdateStep(losses, model.trainable_variables, optimizer, means, jit_compile=jit_compile)
     return Training(model, optimizer, means, step)
 
 

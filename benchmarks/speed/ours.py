@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.speed.protocol import UnavailableError
 from benchmarks.speed.timing import (
     Round,
+    largest,
     peak_after_steps,
     step_rates,
     stream_rates,
@@ -22,13 +23,19 @@ from simclr_tf import startup
 
 
 def _stepper(
-    depth: int, image_size: int, pairs: int, precision: str, width: float = 1.0, remat: bool = False
+    depth: int,
+    image_size: int,
+    pairs: int,
+    precision: str,
+    width: float = 1.0,
+    remat: bool = False,
+    jit_compile: bool = False,
 ) -> Callable[[int], None]:
     """Takes a number of pretraining steps on the same batch, and waits for them."""
     startup.load_tensorflow()
     from benchmarks.speed import network
 
-    training = network.build_training(depth, width, image_size, precision, remat)
+    training = network.build_training(depth, width, image_size, precision, remat, jit_compile)
     return network.stepper(training, iter(network.same_batch(pairs, image_size)))
 
 
@@ -37,6 +44,26 @@ def step(
 ) -> Round:
     """Pairs per second of the training step alone."""
     return step_rates(_stepper(depth, image_size, pairs, precision), steps, pairs, samples)
+
+
+def largest_step(
+    *,
+    depth: int,
+    image_size: int,
+    batches: Sequence[int],
+    precision: str,
+    jit_compile: bool,
+    steps: int,
+    samples: int,
+) -> Round:
+    """Pairs per second of the step with the largest batch that fits, and that batch."""
+    startup.load_tensorflow()
+    import tensorflow as tf
+
+    def make_stepper(pairs: int) -> Callable[[int], None]:
+        return _stepper(depth, image_size, pairs, precision, jit_compile=jit_compile)
+
+    return largest(make_stepper, batches, steps, samples, tf.errors.ResourceExhaustedError)
 
 
 def start(*, depth: int, image_size: int, pairs: int, precision: str = "float32") -> Round:

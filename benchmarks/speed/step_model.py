@@ -249,9 +249,10 @@ def network_of(settings: Settings) -> communication.Network:
 def norm_bytes(item: int, replicas: int, kernels: str) -> int:
     """Memory traffic of batch norm for each number that it normalises, both directions.
 
-    A kernel of its own reads the input twice and writes the output; backward it reads input and
-    gradient twice and writes one. Op by op over several replicas everything is float32 in between,
-    see `_normalize_globally` and `_moments` in simclr_tf/models/batch_norm.py.
+    The kernel of one device reads the input twice and writes the output; backward it reads input
+    and gradient twice and writes one. Over several replicas the statistics come from such a kernel,
+    whose output nobody reads, and kernels in inference mode do the rest, see `_normalize_globally`
+    in simclr_tf/models/batch_norm.py.
 
     Args:
         item: Bytes of an activation.
@@ -260,11 +261,9 @@ def norm_bytes(item: int, replicas: int, kernels: str) -> int:
     """
     if replicas == 1 or kernels == "fused":
         return (3 + 5) * item
-    casts = 5 * (item + FLOAT) if item != FLOAT else 0  # to float32 thrice, from it twice
-    moments = 1 + 2 + 1  # mean, squared difference, its mean
-    forward = 2 + 2 + 2  # less the mean, times the scale, plus the offset
-    backward = 2 + 1 + 3 + 1 + 2 + 2 + 3 + 2  # centre; sum; product; sum; four operations of dx
-    return casts + FLOAT * (moments + forward + backward)
+    forward = 3 + 2  # statistics; output
+    backward = 3 + 2 + 3  # through the input; through the statistics; their sum
+    return (forward + backward) * item
 
 
 def other_bytes(layers: list[flops.Convolution], item: int, kernels: str) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.memory import status
@@ -74,6 +75,35 @@ def step_rates(take: Callable[[int], None], steps: int, pairs: int, samples: int
     """Pairs per second of calls of some steps each, after two that warm up."""
     take(2)
     return lambda: {"pairs/s": rates(lambda: take(steps), steps * pairs, samples)}
+
+
+def largest(
+    make_stepper: Callable[[int], Callable[[int], None]],
+    batches: Sequence[int],
+    steps: int,
+    samples: int,
+    full: type[Exception] | tuple[type[Exception], ...],
+) -> Round:
+    """Pairs per second with the first of the batches that fits, and which that is.
+
+    Args:
+        make_stepper: From the pairs of a batch to what takes a number of steps.
+        batches: The largest first.
+        steps: Of a sample.
+        samples: How many.
+        full: What is raised where memory does not suffice.
+
+    Raises:
+        UnavailableError: None of them fits.
+    """
+    for pairs in batches:
+        try:
+            measure = step_rates(make_stepper(pairs), steps, pairs, samples)
+        except full:
+            gc.collect()
+        else:
+            return lambda pairs=pairs: {**measure(), "pairs": [float(pairs)]}
+    raise UnavailableError(f"not even {batches[-1]} pairs fit into the memory")
 
 
 def until_first_step(make_stepper: Callable[[], Callable[[int], None]]) -> Round:

@@ -206,7 +206,7 @@ def _remarks(
 
 @functools.cache
 def _say_once(path: str, line: str) -> None:
-    """Says a line of one folder: a run opens its folder several times, a notebook several folders."""
+    """Of a folder once: a run opens its folder several times, a notebook several folders."""
     console.say(f"note: {line}")
 
 

@@ -85,7 +85,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         if not self._get_training_value(training):
             if not self.fused:  # 2-D inputs
                 return super().call(inputs, training=False)
-            return self._fused(inputs, self.moving_mean, self.moving_variance, training=False)[0]
+            scale_and_offset = self._scale_and_offset()
+            inputs = tf.cast(inputs, self.compute_dtype)
+            return _fused(inputs, *scale_and_offset, self.moving_mean, self.moving_variance).y
         replicas = self._other_replicas()
         if replicas is not None:
             return self._normalize_globally(inputs, replicas)
@@ -99,12 +101,10 @@ class BatchNorm(keras.layers.BatchNormalization):
         return context
 
     def _normalize_fused(self, inputs: tf.Tensor) -> tf.Tensor:
-        nothing = tf.constant([], tf.float32)
-        outputs, mean, variance = self._fused(inputs, nothing, nothing, training=True)
-        count = _count(inputs, tf.float32)
-        self._move(self.moving_mean, mean)
-        self._move(self.moving_variance, variance * (count - 1) / count)  # the kernel's is N - 1
-        return outputs
+        found = _fused(tf.cast(inputs, self.compute_dtype), *self._scale_and_offset())
+        self._move(self.moving_mean, found.batch_mean)
+        self._move(self.moving_variance, _population_variance(found, inputs))
+        return found.y
 
     def _normalize(self, inputs: tf.Tensor) -> tf.Tensor:
         gamma, beta = self._scale_and_offset()
@@ -119,14 +119,15 @@ class BatchNorm(keras.layers.BatchNormalization):
         self, inputs: tf.Tensor, replicas: tf.distribute.ReplicaContext
     ) -> tf.Tensor:
         gamma, beta = self._scale_and_offset()
-        inputs = tf.cast(inputs, self.compute_dtype)
-        own = tf.stack(_moments(tf.stop_gradient(tf.cast(inputs, gamma.dtype))))  # (2, C)
+        x = _as_images(tf.cast(inputs, self.compute_dtype))
+        found = _fused(tf.stop_gradient(x), tf.ones_like(gamma), tf.zeros_like(gamma))
+        own = tf.stack([found.batch_mean, _population_variance(found, x)])  # (2, C)
         gathered = replicas.all_gather(own[tf.newaxis], axis=0)  # (replicas, 2, C)
         mean, variance = _combine(gathered[:, 0], gathered[:, 1])
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
-        inverse_std = tf.math.rsqrt(variance + self.epsilon)  # (C,)
-        return _normalize_globally(inputs, gamma, beta, mean, inverse_std, replicas)
+        outputs = _normalize_globally(x, gamma, beta, mean, variance, replicas)
+        return outputs if inputs.shape.rank == 4 else tf.reshape(outputs, tf.shape(inputs))
 
     def _scale_and_offset(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(C,) each, of this replica."""
@@ -140,20 +141,35 @@ class BatchNorm(keras.layers.BatchNormalization):
         step = (variable - value) * (1.0 - self.momentum ** (1 / calls))
         variable.assign_sub(tf.where(tf.math.is_finite(step), step, tf.zeros_like(step)))
 
-    def _fused(
-        self, inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        beta = self.beta if self.center else tf.zeros_like(self.gamma)
-        results = tf.raw_ops.FusedBatchNormV3(
-            x=tf.cast(inputs, self.compute_dtype),
-            scale=self.gamma,
-            offset=beta,
-            mean=mean,
-            variance=variance,
-            epsilon=self.epsilon,
-            is_training=training,
-        )
-        return results.y, results.batch_mean, results.batch_variance
+
+def _as_images(x: tf.Tensor) -> tf.Tensor:
+    """(b, ..., C) as (N, H, W, C), which the fused kernel takes."""
+    return x if x.shape.rank == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
+
+
+def _fused(
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    mean: tf.Tensor | None = None,
+    variance: tf.Tensor | None = None,
+) -> Any:
+    """The fused kernel: `x` (N, H, W, C) by `mean` and `variance` (C,), or else by its own.
+
+    Reads and writes `x` in its dtype; statistics and sums are float32.
+    """
+    nothing = tf.constant([], tf.float32)
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=scale, offset=offset, mean=nothing if mean is None else mean,
+        variance=nothing if variance is None else variance, epsilon=EPSILON,
+        is_training=mean is None,
+    )  # fmt: skip
+
+
+def _population_variance(found: Any, x: tf.Tensor) -> tf.Tensor:
+    """(C,) with the divisor N, of what `_fused` found in `x`; the kernel's is N - 1."""
+    count = _count(x, tf.float32)
+    return found.batch_variance * (count - 1) / count
 
 
 def _moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -180,36 +196,43 @@ def _normalize_globally(
     gamma: tf.Tensor,
     beta: tf.Tensor,
     mean: tf.Tensor,
-    inverse_std: tf.Tensor,
+    variance: tf.Tensor,
     replicas: tf.distribute.ReplicaContext,
 ) -> tf.Tensor:
-    """`x` (b, ..., C) normalised, in its dtype, with a gradient of its own.
+    """`x` (N, H, W, C) normalised, in its dtype, with a gradient of its own.
 
-    The gradient with respect to `x` accounts for `mean` and `inverse_std` (C,) being those of `x`
-    on all replicas, and takes one exchange of 2C numbers. Pass them behind a stop-gradient.
+    The gradient with respect to `x` accounts for `mean` and `variance` (C,) being those of `x` on
+    all replicas, and takes one exchange of 2C numbers. Pass them behind a stop-gradient.
+
+    Everything is a fused kernel in inference mode. With x_hat = (x - mean) / std and the means B
+    and G, over all replicas, of dy and of dy * x_hat,
+
+        dx = gamma / std * (dy - B - x_hat * G)
+
+    is the gradient of such a kernel, gamma / std * dy, plus the output of another whose scale is
+    -gamma / std * G and whose offset is -gamma / std * B.
     """
 
     @tf.custom_gradient
     def normalize(
-        x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, inverse_std: tf.Tensor
+        x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
     ) -> Any:
-        scale = gamma * inverse_std  # (C,)
-
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
-            dy = tf.cast(dy, mean.dtype)
-            # Computed again, and behind `dy`, so that only `x` waits in memory for it.
-            with tf.control_dependencies([dy]):
-                centred = tf.cast(x, mean.dtype) - mean  # (b, ..., C)
-            # Gradients of beta and gamma: the sums of dy and of dy * x_hat.
-            own = tf.stack([_sum(dy), _sum(dy * centred) * inverse_std])  # (2, C)
-            summed = replicas.all_reduce(tf.distribute.ReduceOp.SUM, own)  # (2, C)
-            means = summed / (_count(x, mean.dtype) * replicas.num_replicas_in_sync)
-            dx = scale * (dy - means[0] - centred * (inverse_std * means[1]))
-            return tf.cast(dx, x.dtype), own[1], own[0], None, None
+            through_x, of_gamma, of_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=dy, x=x, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
+                reserve_space_3=tf.constant([], tf.float32), epsilon=EPSILON, is_training=False,
+            )  # fmt: skip
+            own = tf.stack([of_gamma, of_beta])  # (2, C)
+            summed = replicas.all_reduce(tf.distribute.ReduceOp.SUM, own)
+            means = summed / (_count(x, tf.float32) * replicas.num_replicas_in_sync)
+            through_statistics = -gamma * tf.math.rsqrt(variance + EPSILON) * means  # (2, C)
+            scale, offset = tf.unstack(through_statistics)
+            dx = through_x + _fused(x, scale, offset, mean, variance).y
+            return dx, of_gamma, of_beta, None, None
 
-        return tf.cast((tf.cast(x, mean.dtype) - mean) * scale + beta, x.dtype), gradient
+        return _fused(x, gamma, beta, mean, variance).y, gradient
 
-    return normalize(x, gamma, beta, mean, inverse_std)
+    return normalize(x, gamma, beta, mean, variance)
 
 
 def _count(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
@@ -217,11 +240,6 @@ def _count(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
     if x.shape[:-1].is_fully_defined():
         return float(x.shape[:-1].num_elements())  # no operations
     return tf.reduce_prod(tf.cast(tf.shape(x)[:-1], dtype))
-
-
-def _sum(x: tf.Tensor) -> tf.Tensor:
-    """(b, ..., C) -> (C,), image by image as in `_moments`."""
-    return tf.reduce_sum(tf.reduce_sum(x, list(range(1, x.shape.rank - 1))), axis=0)
 
 
 @contextlib.contextmanager

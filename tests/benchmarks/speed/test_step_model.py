@@ -105,6 +105,8 @@ def _moved(graph: tf.Graph, size: int, since: int) -> int:
         seen.add(key)
         for one in (*inputs, *operation.outputs):
             total += one.dtype.size * (one.shape.num_elements() == size)
+        if operation.type == "FusedBatchNormV3" and operation.get_attr("is_training"):
+            total += inputs[0].dtype.size  # its input twice: statistics first
     return total
 
 
@@ -125,7 +127,7 @@ def test_batch_norm_moves_what_its_operations_read_and_write(precision):
 
 def test_one_gpu_takes_the_fused_kernel():
     assert _part("batch norm", gpus=1) == _part("batch norm", "fused", gpus=1)
-    assert _part("batch norm").seconds > 5 * _part("batch norm", "fused").seconds
+    assert _part("batch norm").seconds > 1.5 * _part("batch norm", "fused").seconds
 
 
 def test_faster_parts_never_make_a_step_slower():
