@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.models import kernel_gradient
+from simclr_tf.models import cpu_conv
 from simclr_tf.models.batch_norm import BatchNorm
 from simclr_tf.settings.model import BatchNormConfig
 
@@ -52,19 +52,18 @@ class FixedPaddingConv(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves (N, H, W, C) to (N, ceil(H / strides), ceil(W / strides), filters)."""
-        if self.strides[0] > 1 and self.kernel_size == (1, 1):
+        size, strides = self.kernel_size[0], self.strides[0]
+        if strides > 1 and size == 1:
             # oneDNN's gradient of such a kernel is wrong with AVX2 and can crash with AVX-512
             # where it has few input channels (docs/performance.md).
-            return self._unstrided(_sampled(inputs, self.strides[0]))
-        if self.strides[0] > 1:
-            return super().call(pad_fixed(inputs, self.kernel_size[0]))
-        return self._unstrided(inputs)
-
-    def _unstrided(self, inputs: tf.Tensor) -> tf.Tensor:
-        if kernel_gradient.applies(inputs, self.kernel):
-            outputs = kernel_gradient.convolve(inputs, tf.convert_to_tensor(self.kernel))
+            inputs, strides = _sampled(inputs, strides), 1
+        elif strides > 1:
+            inputs = pad_fixed(inputs, size)
+        if cpu_conv.applies(inputs, self.kernel, strides):
+            outputs = cpu_conv.convolve(inputs, tf.convert_to_tensor(self.kernel), strides)
         else:
-            outputs = tf.nn.conv2d(inputs, self.kernel, strides=1, padding="SAME")
+            padding = "SAME" if strides == 1 else "VALID"
+            outputs = tf.nn.conv2d(inputs, self.kernel, strides=strides, padding=padding)
         return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
 
 

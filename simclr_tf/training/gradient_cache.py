@@ -22,7 +22,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from simclr_tf.models import batch_norm, kernel_gradient
+from simclr_tf.models import batch_norm, cpu_conv
 from simclr_tf.models.endpoints import PROJECTED_ENDPOINT
 from simclr_tf.models.network import Network
 from simclr_tf.training.compilation import compiled
@@ -146,7 +146,7 @@ class CachedStep(OptimizerStep):
             if self._frozen_bn
             else batch_norm.statistics_moved_in(self._chunks)
         )
-        with kernel_gradient.by_products(self._by_products):
+        with cpu_conv.preferred(self._cpu_conv):
             with moving, tf.GradientTape() as tape:
                 projected = self._forward(batch, index)[PROJECTED_ENDPOINT]  # (2c, P)
             towards = tf.reshape(self._projected_gradient.read_value()[index], tf.shape(projected))

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from simclr_tf.distribution import device_kind
-from simclr_tf.models import kernel_gradient
+from simclr_tf.models import cpu_conv
 from simclr_tf.training.compilation import compiled
 from simclr_tf.training.losses import Batch, Losses, LossFunction
 from simclr_tf.training.means import Means
@@ -92,7 +92,7 @@ class OptimizerStep:
         strategy = tf.distribute.get_strategy()
         self._replicas = strategy.num_replicas_in_sync
         # XLA has gradients of its own.
-        self._by_products = device_kind(strategy) == "CPU" and not jit_compile
+        self._cpu_conv = device_kind(strategy) == "CPU" and not jit_compile
 
     def compute(self, strategy: tf.distribute.Strategy, batch: Any) -> Computed:
         """See `Step`."""
@@ -165,7 +165,7 @@ class UpdateStep(OptimizerStep):
 
     @not_converted
     def _compute(self, batch: Batch) -> Computed:
-        with kernel_gradient.by_products(self._by_products):
+        with cpu_conv.preferred(self._cpu_conv):
             with tf.GradientTape() as tape:
                 losses = self._losses(batch)
                 replica_loss = losses.total / self._replicas
