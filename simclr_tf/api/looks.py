@@ -11,7 +11,7 @@ from simclr_tf.data.images import Images
 from simclr_tf.data.sources import Source
 from simclr_tf.evaluation.encoders import FrozenEncoder, from_model
 from simclr_tf.evaluation.quality import Quality
-from simclr_tf.evaluation.unlabelled import measure
+from simclr_tf.evaluation.unlabelled import Shown, measure
 from simclr_tf.evaluation.verdict import Verdict, judge
 from simclr_tf.experiment import choose_eval_split
 from simclr_tf.models.endpoints import FINAL_ENDPOINT, PROJECTED_ENDPOINT
@@ -75,10 +75,11 @@ def run_quality(
     split = held_out or str(config["train_split"])
     count = min(_MOST_IMAGES, source.num_examples(split, "eval_split"))
     images = Images(source, encoder.image_size, _BATCH)
+    shown = Shown(images, split, count)
     found, before = (
-        measure(one.extractor(images.job, FINAL_ENDPOINT, (PROJECTED_ENDPOINT,)), images, split,
-                count) for one in (encoder, untrained)
-    )  # fmt: skip
+        measure(one.extractor(images.job, FINAL_ENDPOINT, (PROJECTED_ENDPOINT,)), shown)
+        for one in (encoder, untrained)
+    )
     return RunQuality(found["h"], before["h"], found.get("z"), count)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 
 from simclr_tf.data import samples
-from simclr_tf.data.images import Images
+from simclr_tf.data.images import Batches, Images
 from simclr_tf.data.views import ViewRecipe
 from simclr_tf.errors import require
 from simclr_tf.evaluation.features import Extractor
@@ -16,6 +17,7 @@ from simclr_tf.settings.augment import AugmentConfig
 # The same views for every run, whatever it is trained with, so that runs can be compared: crops of
 # 30 % of the area or more, mirrored at random, and the paper's colour distortion of full strength.
 _CROP_AREA_MIN, _STRENGTH, _COLOR_CHANNELS = 0.3, 1.0, 3
+_KEPT_BYTES = 2**28
 _SYMBOLS = {"h": FINAL_ENDPOINT, "z": PROJECTED_ENDPOINT}  # of the paper
 
 
@@ -24,32 +26,54 @@ def fewest_images(images: Images) -> int:
     return max(2, images.job.replicas)
 
 
-def measure(encoder: Extractor, images: Images, split: str, count: int) -> dict[str, Quality]:
-    """The figures of an encoder on images of a split.
+class Shown:
+    """Some images of a split and views of them, to be looked at by one encoder after another.
+
+    The pipelines are made once, and what they give is kept where it is small: making it takes
+    longer than a small encoder takes to look at it.
+
+    Args:
+        images: Whose they are, with the job of the encoders.
+        split: A split expression.
+        count: So many images, spread over the split.
+
+    Attributes:
+        plain: The images as an evaluation sees them.
+        pairs: Two views of each, with colour distortion and without.
+
+    Raises:
+        InputError: Fewer images than replicas, or than two.
+    """
+
+    def __init__(self, images: Images, split: str, count: int):
+        count = min(count, images.source.num_examples(split, "eval_split"))
+        fewest = fewest_images(images)
+        require(count >= fewest, "eval_split", f"must have at least {fewest} images for figures "
+                "without labels", count)  # fmt: skip
+        colored = _STRENGTH if images.channels == _COLOR_CHANNELS else 0.0
+        plain = samples.example_batches(images, split, count)
+        pairs = [_views(images, split, count, strength) for strength in (colored, 0.0)]
+        numbers = count * (1 + 2 * len(pairs)) * images.image_size**2 * images.channels
+        remembered = _kept if 4 * numbers <= _KEPT_BYTES else _as_it_is
+        self.plain = remembered(plain)
+        self.pairs = [[remembered(view) for view in pair] for pair in pairs]
+
+
+def measure(encoder: Extractor, shown: Shown) -> dict[str, Quality]:
+    """The figures of an encoder.
 
     All workers of a job call it together.
 
     Args:
         encoder: Gives `final_avg_pool`, and `projection` where there is a projection head.
-        images: Whose they are, with the job of `encoder`.
-        split: A split expression.
-        count: Look at so many images, spread over the split.
+        shown: What it looks at.
 
     Returns:
         Of h, what an encoder returns, and of z, what the contrastive loss compares, if there is a
         head.
-
-    Raises:
-        InputError: Fewer images than replicas, or than two.
     """
-    count = min(count, images.source.num_examples(split, "eval_split"))
-    fewest = fewest_images(images)
-    require(count >= fewest, "eval_split", f"must have at least {fewest} images for figures "
-            "without labels", count)  # fmt: skip
-    plain = encoder.features(samples.example_batches(images, split, count)).endpoints
-    colored = _STRENGTH if images.channels == _COLOR_CHANNELS else 0.0
-    pairs = [_pair(encoder, images, split, count, strength) for strength in (colored, 0.0)]
-    views, crops = pairs
+    plain = encoder.features(shown.plain).endpoints
+    views, crops = (_pair(encoder, pair) for pair in shown.pairs)
     return {
         symbol: quality(plain[name], views[name], crops[name])
         for symbol, name in _SYMBOLS.items()
@@ -57,15 +81,24 @@ def measure(encoder: Extractor, images: Images, split: str, count: int) -> dict[
     }
 
 
-def _pair(
-    encoder: Extractor, images: Images, split: str, count: int, strength: float
-) -> Mapping[str, Pair]:
-    """Both views of the images, by endpoint."""
+def _views(images: Images, split: str, count: int, strength: float) -> list[Batches]:
+    """Both views of the images."""
     policy = AugmentConfig(crop_area_min=_CROP_AREA_MIN, color_jitter_strength=strength,
                            use_blur=False, augment_on="host")  # fmt: skip
     recipe = ViewRecipe(policy, images.image_size, count=2, distorted=True)
-    first, second = (
-        encoder.features(batches).endpoints
-        for batches in samples.view_batches(images, split, count, recipe)
-    )
+    return samples.view_batches(images, split, count, recipe)
+
+
+def _pair(encoder: Extractor, pair: Iterable[Batches]) -> Mapping[str, Pair]:
+    """What an encoder makes of both views, by endpoint."""
+    first, second = (encoder.features(view).endpoints for view in pair)
     return {name: (first[name], second[name]) for name in first}
+
+
+def _kept(batches: Batches) -> Batches:
+    """The same batches, made once for each host's part and kept in memory."""
+    return functools.cache(lambda part: batches(part).cache())
+
+
+def _as_it_is(batches: Batches) -> Batches:
+    return batches

@@ -63,9 +63,7 @@ def applies(inputs: tf.Tensor, kernel: tf.Tensor, strides: int = 1) -> bool:
         return strides == 1
     if strides > 1:
         height, width = (_taken(size, rows, strides) for size in (height, width))
-    if filters >= 256:
-        return height * width <= 14 * 14
-    return height * width <= (8 * 8 if strides > 1 else 7 * 7)
+    return height * width <= (8 * 8 if strides > 1 or filters >= 256 else 7 * 7)
 
 
 def convolve(inputs: tf.Tensor, kernel: tf.Tensor, strides: int = 1) -> tf.Tensor:

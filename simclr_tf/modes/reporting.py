@@ -22,7 +22,7 @@ from simclr_tf.evaluation import results, verdict
 from simclr_tf.evaluation.evaluate import Evaluation
 from simclr_tf.evaluation.features import Extractor, Features
 from simclr_tf.evaluation.quality import Quality
-from simclr_tf.evaluation.unlabelled import fewest_images, measure
+from simclr_tf.evaluation.unlabelled import Shown, fewest_images, measure
 from simclr_tf.experiment import Experiment
 from simclr_tf.files import is_remote, remove_leftovers, write_json
 from simclr_tf.json_files import find_or_set_aside
@@ -31,7 +31,7 @@ from simclr_tf.report.embedding_map import embedding_map
 
 # Shares of the time that training takes, and guesses of the first time in seconds: looking at
 # the encoder, and writing the page.
-_LOOKING, _WRITING = (0.03, 3.0), (0.05, 1.0)
+_LOOKING, _WRITING = (0.015, 3.0), (0.01, 1.0)
 _MOST_STARTS = 20
 _MAP_ITERATIONS = 500
 _FEWEST = 2  # dimensions and examples of a projector
@@ -82,6 +82,7 @@ class Reporter:
         self._chief = self._job.is_chief
         self._folder = experiment.run.model_dir
         self._before: Features | None = None
+        self._shown: Shown | None = None
         self._quality_before: Quality | None = None
         self._last: tuple[int, dict[str, float]] | None = None  # step of the last look, and figures
         self._images: np.ndarray | None = None
@@ -215,9 +216,10 @@ class Reporter:
             return {}
         seen = 2 * self._last_step * run.train.train_batch_size
         most = max(_FEWEST_LOOKED_AT, seen // _VIEWS_PER_IMAGE)
-        if self._quality_before is None:
-            self._quality_before = _measured(self._experiment, self._first(), most)["h"]
-        now = _measured(self._experiment, self._encoder, most)
+        if self._shown is None or self._quality_before is None:
+            self._shown = _shown(self._experiment, most)
+            self._quality_before = _measured(self._experiment, self._first(), self._shown)["h"]
+        now = _measured(self._experiment, self._encoder, self._shown)
         return verdict.figures({**now, "untrained": self._quality_before})
 
 
@@ -232,8 +234,9 @@ def judge(
         first: Untrained.
         step: Of the checkpoint.
     """
-    found = _measured(experiment, encoder)
-    figures = verdict.figures({**found, "untrained": _measured(experiment, first)["h"]})
+    shown = _shown(experiment)
+    found, before = (_measured(experiment, one, shown) for one in (encoder, first))
+    figures = verdict.figures({**found, "untrained": before["h"]})
     if experiment.job.is_chief:
         results.add_figures(experiment.run.model_dir, figures, step, experiment.job.say)
         if experiment.run.page.report:
@@ -241,15 +244,18 @@ def judge(
     return figures
 
 
-def _measured(
-    experiment: Experiment, encoder: Extractor, most: int | None = None
-) -> dict[str, Quality]:
-    """The figures of an encoder on the images that are looked at, at most so many."""
+def _shown(experiment: Experiment, most: int | None = None) -> Shown:
+    """The images that are looked at, at most so many."""
     images, split = experiment.images_with_labels, _split(experiment)
     asked = experiment.run.page.quality_images
-    count = min(asked, images.source.num_examples(split, "eval_split"), most or asked)
-    with images.naming_bad_image(split, "eval_split"):
-        return measure(encoder, images, split, count)
+    return Shown(images, split, min(asked, most or asked))
+
+
+def _measured(experiment: Experiment, encoder: Extractor, shown: Shown) -> dict[str, Quality]:
+    """The figures of an encoder."""
+    split = _split(experiment)
+    with experiment.images_with_labels.naming_bad_image(split, "eval_split"):
+        return measure(encoder, shown)
 
 
 def without_quality(experiment: Experiment, trains: bool = True) -> str | None:

@@ -8,7 +8,7 @@ from simclr_tf.data import any_source
 from simclr_tf.data.images import Images
 from simclr_tf.errors import InputError
 from simclr_tf.evaluation.features import Extractor
-from simclr_tf.evaluation.unlabelled import measure
+from simclr_tf.evaluation.unlabelled import Shown, measure
 from simclr_tf.models.endpoints import FINAL_ENDPOINT, PROJECTED_ENDPOINT
 
 
@@ -28,7 +28,7 @@ def _measured(encode, pixels, count=300, **optional):
     source = any_source.as_source(pixels, channels=pixels.shape[-1])
     images = Images(source, image_size=16, eval_batch_size=64)
     extractor = Extractor(encode, endpoints=(FINAL_ENDPOINT,), **optional)
-    return measure(extractor, images, "train", count)
+    return measure(extractor, Shown(images, "train", count))
 
 
 def test_colours_alone_are_found_again_only_where_they_stay():

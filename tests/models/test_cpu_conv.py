@@ -130,10 +130,9 @@ def test_the_gradient_has_a_gradient():
         ("float32", False, 3, 7, 1, 64, False), ("float32", True, 3, 4, 2, 64, False),
         ("float32", True, 3, 7, 1, 32, False), ("float32", True, 1, 8, 1, 64, False),
         ("bfloat16", True, 1, 32, 1, 64, True), ("bfloat16", True, 1, 32, 2, 64, True),
-        ("bfloat16", True, 3, 8, 1, 64, False), ("bfloat16", True, 3, 14, 1, 256, True),
-        ("bfloat16", True, 3, 15, 1, 256, False), ("bfloat16", True, 3, 16, 2, 64, True),
-        ("bfloat16", True, 3, 18, 2, 64, False), ("bfloat16", True, 3, 28, 2, 256, True),
-        ("bfloat16", False, 3, 14, 1, 256, False),
+        ("bfloat16", True, 3, 8, 1, 64, False), ("bfloat16", True, 3, 8, 1, 256, True),
+        ("bfloat16", True, 3, 9, 1, 256, False), ("bfloat16", True, 3, 16, 2, 64, True),
+        ("bfloat16", True, 3, 18, 2, 256, False), ("bfloat16", False, 3, 8, 1, 256, False),
     ],
 )  # fmt: skip
 def test_where_products_are_taken(dtype, wanted, size, side, strides, filters, taken):
