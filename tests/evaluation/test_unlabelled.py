@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.data import any_source
+from simclr_tf.data import any_source, pipeline
 from simclr_tf.data.images import Images
 from simclr_tf.errors import InputError
+from simclr_tf.evaluation import unlabelled
 from simclr_tf.evaluation.features import Extractor
 from simclr_tf.evaluation.unlabelled import Shown, measure
 from simclr_tf.models.endpoints import FINAL_ENDPOINT, PROJECTED_ENDPOINT
@@ -38,6 +39,23 @@ def test_colours_alone_are_found_again_only_where_they_stay():
     assert found["h"].retrieval < 0.2
     assert found["h"].effective_rank < 2.05 and found["z"].rank_share > 0.6
     assert found == _measured(_mean_color, _squares(), optional=(PROJECTED_ENDPOINT,))
+
+
+@pytest.mark.parametrize(("most", "made"), [(2**28, 4), (0, 8)])
+def test_views_that_are_small_are_made_once(most, made, monkeypatch):
+    calls = []
+    make = pipeline.train_batches
+    monkeypatch.setattr(unlabelled, "_KEPT_BYTES", most)
+    monkeypatch.setattr(
+        pipeline,
+        "train_batches",
+        lambda *given, **named: calls.append(given) or make(*given, **named),
+    )
+    images = Images(any_source.as_source(_squares(60)), image_size=16, eval_batch_size=64)
+    shown = Shown(images, "train", 60)
+    first, second = (measure(Extractor(_mean_color), shown) for _ in range(2))
+    assert first == second
+    assert len(calls) == made
 
 
 def test_without_a_head_and_with_images_in_gray():
