@@ -226,7 +226,7 @@ _RETRIEVAL = {
     "(.html: STEM.explore.html; its table has the same name with .csv).",
     "embeddings": "File of embeddings to search.",
     "query": "Image file, or id in --embeddings. Default: near-duplicates of the whole file.",
-    "num_neighbors": "Neighbours to show.",
+    "num_neighbors": "Neighbours of --query to show.",
     "similarity": "cosine, or centred: seen from the mean of at least 50 images.",
     "duplicate_similarity": "Similarity of near-duplicates; chosen by the file itself by default.",
 }

@@ -274,12 +274,14 @@ def modes_that_read(name: str) -> list[str]:
 
 
 def idle(mode: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings that a training of these values does not read, by name, each with the reason.
+    """Settings that a command of these values does not read, by name, each with the reason.
 
     Args:
         mode: One of `COMMANDS`.
         settings: Values by setting name.
     """
+    if mode == "neighbors" and not settings.get("query"):
+        return {"num_neighbors": "mode=neighbors without --query"}
     if mode not in (*TRAINING_MODES, "study"):
         return {}
     found: dict[str, str] = {}
