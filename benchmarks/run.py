@@ -37,7 +37,7 @@ from benchmarks.speed.sides import ROOT, Process, SideError, measure, worker_sid
 from simclr_tf.files import write_json
 
 ROUNDS = {"smoke": 1, "short": 2, "full": 3}
-TIMEOUT_SECONDS = {"smoke": 120, "short": 600, "full": 1800}
+TIMEOUT_SECONDS = {"smoke": 300, "short": 600, "full": 1800}
 INTERRUPTED = 130
 
 
