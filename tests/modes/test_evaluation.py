@@ -91,6 +91,6 @@ def test_checkpoints_without_labels_get_the_figures_that_need_none(
     images_of_run = experiment.prepare(run, trains=False, say=quiet).images
     wanted = unlabelled.measure(
         evaluation.inference(experiment.prepare(run, trains=False, say=quiet), network),
-        images_of_run, "train", 70,
-    )["h"]  # fmt: skip
+        unlabelled.Shown(images_of_run, "train", 70),
+    )["h"]
     assert result["quality/h_effective_rank"] == pytest.approx(wanted.effective_rank, rel=1e-4)
