@@ -173,12 +173,12 @@ def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, mo
 
     monkeypatch.setattr(report, "_look", takes(10, looks))
     monkeypatch.setattr(reporting, "write_page", takes(2, pages))
-    for step, passed in enumerate((10, 22, 50, 101, 150, 500, 700), start=1):
+    for step, passed in enumerate((50, 101, 150, 201, 320, 650, 1400), start=1):
         now = report._started + passed
         report.checkpoint(step)
-    # Guesses of 3 and 1 s against 3 and 5 %: after 100 and 20 s. Then 10 and 2 s each time.
+    # Guesses of 3 and 1 s against 1.5 and 1 %: after 200 and 100 s. Then 10 and 2 s each time.
     assert looks == [4, 7]
-    assert pages == [2, 4, 5, 6, 7]
+    assert pages == [2, 4, 6, 7]
 
 
 def test_a_remote_folder_has_a_page_too(module_settings):
