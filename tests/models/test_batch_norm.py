@@ -134,8 +134,8 @@ def _error(got, wanted):
     return np.abs(got - wanted).max() / np.abs(wanted).max()
 
 
-def _assert_constant_gives_beta(x, y, roundings=4):
-    channel = program.CONSTANT_CHANNEL  # the kernel's sum of equal numbers rounds a few times
+def _assert_constant_gives_beta(x, y, roundings=2):
+    channel = program.CONSTANT_CHANNEL
     gamma, beta = (values[channel] for values in program.parameters())
     rounding = np.spacing(np.abs(x[..., channel]).max())
     assert np.abs(y[..., channel] - beta).max() <= roundings * rounding * gamma / np.sqrt(1e-5)
@@ -410,7 +410,8 @@ def test_replicas_equal_one_device_with_the_whole_batch(replicas, case, mode):
     # float32 holds a mean of 100 to 4e-6, which is 4e-5 standard deviations of 0.1.
     assert max(errors.values()) < (5e-4 if case.startswith("hard") else 1e-6)
     assert errors["moving_variance"] < 1e-6
-    _assert_constant_gives_beta(x, merged["y"])
+    # The kernel's sum of a replica's equal numbers rounds once or twice more.
+    _assert_constant_gives_beta(x, merged["y"], roundings=4)
 
 
 @pytest.mark.slow
