@@ -68,6 +68,25 @@ class _Cost(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+def accuracies(
+    path: str, dataset: str, data_dir: str | None, judged: tuple[str, str] = ("train", "test")
+) -> tuple[float, float]:
+    """Of kNN (k = 20) and logistic regression with the encoder of a run or checkpoint.
+
+    Args:
+        path: A run's folder, or a checkpoint.
+        dataset: The images.
+        data_dir: Where they lie.
+        judged: As in `train`.
+    """
+    found = simclr_tf.evaluate(
+        open_encoder(path), dataset, "knn,logreg", train_split=judged[0], test_split=judged[1],
+        data_dir=data_dir, say=console.silent,
+    )  # fmt: skip
+    return (found["knn"].metrics["weighted"]["k_20"],
+            found["logreg"].metrics["top_1_accuracy"])  # fmt: skip
+
+
 def train(name: str, folder: str, settings: dict[str, Any], judged: tuple[str, str]) -> Result:
     """Trains a run of CIFAR-10 and evaluates its encoder.
 
@@ -80,12 +99,8 @@ def train(name: str, folder: str, settings: dict[str, Any], judged: tuple[str, s
     processor, wall = time.process_time(), time.monotonic()
     run = simclr_tf.pretrain("cifar10", model_dir=folder, report=False, **settings)
     processor, wall = time.process_time() - processor, time.monotonic() - wall
-    found = simclr_tf.evaluate(
-        open_encoder(run.folder), "cifar10", "knn,logreg", train_split=judged[0],
-        test_split=judged[1], data_dir=settings["data_dir"], say=console.silent,
-    )  # fmt: skip
-    return Result(name, run.step, processor, wall, found["knn"].metrics["weighted"]["k_20"],
-                  found["logreg"].metrics["top_1_accuracy"])  # fmt: skip
+    found = accuracies(run.folder, "cifar10", settings["data_dir"], judged)
+    return Result(name, run.step, processor, wall, *found)
 
 
 def search(given: Any) -> None:

@@ -29,8 +29,8 @@ def fewest_images(images: Images) -> int:
 class Shown:
     """Some images of a split and views of them, to be looked at by one encoder after another.
 
-    The pipelines are made once, and what they give is kept where it is small: making it takes
-    longer than a small encoder takes to look at it.
+    Where they are small they are made once and kept: making them takes longer than a small encoder
+    takes to look at them.
 
     Args:
         images: Whose they are, with the job of the encoders.

@@ -83,11 +83,9 @@ def convolve(inputs: tf.Tensor, kernel: tf.Tensor, strides: int = 1) -> tf.Tenso
     @tf.custom_gradient
     def forward(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
         def backward(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            lain = _side_by_side(dy, abreast)
-            sizes = tf.concat([tf.shape(lain)[:3], tf.shape(inputs)[3:]], 0)
             d_inputs = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=sizes if strides == 1 else tf.shape(inputs), filter=kernel,
-                out_backprop=lain, **options,
+                input_sizes=tf.shape(lain), filter=kernel,
+                out_backprop=_side_by_side(dy, abreast), **options,
             )  # fmt: skip
             columns = tf.reshape(dy, [-1, kernel.shape[-1]])  # (N h w, F)
             products = [
@@ -97,8 +95,9 @@ def convolve(inputs: tf.Tensor, kernel: tf.Tensor, strides: int = 1) -> tf.Tenso
             gradient = tf.reshape(tf.stack(products), kernel.shape)
             return _one_by_one(d_inputs, abreast, inputs.shape[2]), gradient
 
-        lain = tf.raw_ops.Conv2D(input=_side_by_side(inputs, abreast), filter=kernel, **options)
-        return _one_by_one(lain, abreast, inputs.shape[2]), backward
+        lain = _side_by_side(inputs, abreast)
+        outputs = tf.raw_ops.Conv2D(input=lain, filter=kernel, **options)
+        return _one_by_one(outputs, abreast, inputs.shape[2]), backward
 
     return forward(inputs, kernel)
 
