@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tf_keras as keras
@@ -100,10 +100,7 @@ class Run:
     @property
     def architecture(self) -> dict[str, Any]:
         """The settings of the encoder, and of the projection head, by name."""
-        names = by_name.setting_names(ProjectionConfig)
-        is_resnet = self.config.get("encoder", RESNET) == RESNET
-        names += by_name.setting_names(EncoderConfig) if is_resnet else ["encoder", "channels"]
-        return {name: self.config[name] for name in names if name in self.config}
+        return architecture(self.config)
 
     @functools.cached_property
     def encoder(self) -> keras.Model:
@@ -301,6 +298,14 @@ def open_run(
     if images is not None:
         source = as_source(images, labels, channels=int(run.config.get("channels", 3)))
     return Run(folder, encoder=encoder, source=source)
+
+
+def architecture(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a run's settings that say what the encoder and the projection head are."""
+    names = by_name.setting_names(ProjectionConfig)
+    is_resnet = settings.get("encoder", RESNET) == RESNET
+    names += by_name.setting_names(EncoderConfig) if is_resnet else ["encoder", "channels"]
+    return {name: settings[name] for name in names if name in settings}
 
 
 def as_path(place: Any, name: str = "run") -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import tf_keras as keras
 
 from simclr_tf import console
-from simclr_tf.api.run import Run, as_path
+from simclr_tf.api.run import Run, architecture, as_path
 from simclr_tf.automatic.recipe import settle
 from simclr_tf.console import Say
 from simclr_tf.data import holdout
@@ -31,6 +31,7 @@ from simclr_tf.settings.model import OWN
 from simclr_tf.settings.operations import Step
 from simclr_tf.settings.run import RunConfig
 from simclr_tf.settings.view_text import Views, as_views
+from simclr_tf.weights.load import read_model_config
 
 _LARGEST_DEFAULT = 224  # px
 _WARMUP_SHARE = 0.1  # of a run, at most, where nobody says how long
@@ -128,11 +129,12 @@ def finetune(
         ...                            learning_rate=0.05)  # doctest: +SKIP
 
     Args:
-        checkpoint: The encoder to start from, a run of ours.
+        checkpoint: The encoder to start from: a run, or whatever else `load_model` reads, the name
+            of a published encoder among it.
         images: As in `pretrain`.
         labels: As in `pretrain`; None for a data set that has its own.
         **settings: As in `pretrain`, `label_subset` and `fine_tune_after_block` among them. The
-            architecture is that of the run.
+            architecture is that of the checkpoint.
 
     Returns:
         The run.
@@ -140,8 +142,8 @@ def finetune(
     Raises:
         InputError: As in `pretrain`.
     """
-    path = as_path(checkpoint)
-    known = Run(path).architecture
+    path = as_path(checkpoint, "checkpoint")
+    known = architecture(by_name.flatten(read_model_config(path)))
     return pretrain(
         images,
         labels=labels,

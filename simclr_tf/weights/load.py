@@ -128,6 +128,23 @@ def load_model(
     )  # fmt: skip
 
 
+def read_model_config(path: str | os.PathLike[str]) -> ModelConfig:
+    """The architecture that a checkpoint holds, without reading its weights.
+
+    Args:
+        path: As in `load_model`.
+
+    Raises:
+        InputError: As in `load_model`.
+    """
+    with locate.unpacked(os.path.expanduser(os.fspath(path))) as unpacked:
+        location = locate.locate(unpacked)
+        record = read_record(location)
+        if record is not None:
+            return record.model
+        return _model_config(open_network(location), None, {}, with_head=False)
+
+
 def _checkpoint_of(location: locate.Location) -> str | None:
     """The prefix of a checkpoint; None for SavedModels and files of PyTorch."""
     return None if location.torch or location.saved_model is not None else location.prefix

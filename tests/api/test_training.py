@@ -12,7 +12,11 @@ import tf_keras as keras
 
 import simclr_tf
 from simclr_tf import views
+from simclr_tf.config import ModelConfig
 from simclr_tf.errors import InputError
+from simclr_tf.models.network import Network
+from simclr_tf.modes import training
+from simclr_tf.settings import by_name
 
 SIZE = 16
 RNG = np.random.default_rng(0)
@@ -219,6 +223,25 @@ def test_fine_tuning_starts_from_the_run(run, tmp_path):
     assert simclr_tf.load_model(tuned.folder).model.num_classes == 2
 
 
+def test_fine_tuning_takes_the_network_of_any_checkpoint(monkeypatch, tmp_path):
+    settings = {"width_multiplier": 1 / 16, "se_ratio": 0.25, "stem": "cifar", "proj_out_dim": 5}
+    model = Network(by_name.build_config(ModelConfig, {"resnet_depth": 18, **settings}), None)
+    model(UNIT[:1, ..., :3])
+    prefix = tf.train.Checkpoint(model=model).write(str(tmp_path / "weights"))
+    begun = []
+
+    def begin(run, *_):
+        begun.append(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", begin)
+    with pytest.raises(KeyboardInterrupt):
+        simclr_tf.finetune(prefix, IMAGES[..., :3], LABELS, batch_size=8, say=quiet)
+    found = by_name.flatten(begun[0])
+    assert {name: found[name] for name in settings} == settings
+    assert (found["checkpoint"], found["train_mode"]) == (prefix, "finetune")
+
+
 class Recorder(keras.callbacks.Callback):
     """Notes what it hears, and ends the run after its second epoch."""
 
@@ -358,7 +381,7 @@ def test_a_run_of_arrays_gets_its_images_again(run):
         (lambda: simclr_tf.open_run(3), "folder must be a folder or a run"),
         (lambda: simclr_tf.embed(tiny(), IMAGES), "encoder must be a run, a path, or a FrozenEn"),
         (lambda: simclr_tf.evaluate(None, IMAGES), "encoder must be a run, a path, or a FrozenEn"),
-        (lambda: simclr_tf.finetune(tiny(), IMAGES), "run must be a folder or a run"),
+        (lambda: simclr_tf.finetune(tiny(), IMAGES), "checkpoint must be a folder or a run"),
     ],
 )
 def test_other_things_in_the_place_of_a_run(call, text):

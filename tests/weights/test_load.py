@@ -75,6 +75,11 @@ def test_a_checkpoint_without_settings(tmp_path, settings):
     prefix = tf.train.Checkpoint(model=model).write(str(tmp_path / "weights"))
     loaded = load_model(prefix, sk_ratio=model.config.encoder.sk_ratio)
     assert loaded.model.config.encoder.stem == model.config.encoder.stem
+    told = load.read_model_config(prefix)
+    assert told.projection == loaded.model.config.projection
+    assert dataclasses.replace(told.encoder, sk_ratio=0) == dataclasses.replace(
+        loaded.model.config.encoder, sk_ratio=0
+    )
     assert loaded.image_size == {"cifar": 32, "imagenet": 224}[model.config.encoder.stem]
     assert (loaded.class_names, loaded.global_step, loaded.run_dir) == (None, 0, None)
     assert_same(loaded.model, model)
