@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,15 @@ def pytest_runtest_setup(item):
     place = item.path.relative_to(REPOSITORY / "tests").parts[0]
     whole = item.get_closest_marker("whole") is not None
     shallow.install(shallow.WHOLE if whole else SHALLOW.get(place, shallow.WHOLE))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_as_traced():
+    """No test's few steps are worth the time of optimizing their graphs."""
+    if "tensorflow" in sys.modules:
+        from tests.eager import as_traced
+
+        as_traced()
 
 
 @pytest.fixture(scope="session")

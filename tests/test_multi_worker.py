@@ -55,7 +55,7 @@ def log(folder, index):
     return pathlib.Path(f"{folder}.{index}.log").read_text()
 
 
-def wait_for_progress(folder, processes, text="pairs/s"):
+def wait_for_progress(folder, processes, text=", loss "):
     end = time.monotonic() + 300
     while text not in log(folder, 0):
         assert time.monotonic() < end and all(p.poll() is None for p in processes), log(folder, 0)
@@ -65,7 +65,7 @@ def wait_for_progress(folder, processes, text="pairs/s"):
 def test_a_run_of_two_workers_is_one_run(tmp_path, capsys):
     """One writer; the evaluation counts each of 355 images once, in batches of 100."""
     folder = tmp_path / "run"
-    flags = ("--mode=train_then_eval", "--train_steps=6", "--train_split=train[:300]",
+    flags = ("--mode=train_then_eval", "--train_steps=6", "--train_split=train[:300]", "--color_jitter_strength=0",
              "--report", "--report_examples=50")  # fmt: skip
     assert finish(start(folder, *flags)) == [0, 0], log(folder, 0) + log(folder, 1)
     assert "6 steps on 2 CPU replicas of 2 workers" in log(folder, 0)
@@ -104,7 +104,7 @@ def test_a_job_survives_the_end_of_any_worker(tmp_path):
     assert finish(processes) == [console.PREEMPTED] * 2, log(folder, 0) + log(folder, 1)
     assert "stopped by SIGTERM" in log(folder, 0)
     step = checkpoint_step(newest_intact(str(folder)))
-    assert step is not None and step > 1
+    assert step is not None and step >= 1
     # SIGKILL of one worker: the other one does not wait for it.
     processes = start(folder, *flags)
     wait_for_progress(folder, processes)

@@ -316,6 +316,7 @@ def _preload() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+    importlib.import_module("tests.eager")
     gc.collect()
     gc.freeze()  # else the first collection of a program copies all memory
 
@@ -335,6 +336,7 @@ def _become(request: dict[str, Any]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    sys.modules["tests.eager"].as_traced()
     kind, *words = request["words"]
     first = os.path.dirname(os.path.abspath(kind)) if kind not in ("-c", "-m") else os.getcwd()
     added = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 
@@ -120,10 +119,9 @@ def _command(*words: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_its_processes(number):
-    # An environment variable is what all processes of the run have in common.
-    environment = {**os.environ, "BENCHMARK_TEST": f"{os.getpid()}-{number}"}
+def test_a_run_that_is_asked_to_end_ends_its_processes():
+    # An environment variable is what all of them have in common. (Ctrl-C: test_sides.py.)
+    environment = {**os.environ, "BENCHMARK_TEST": str(os.getpid())}
     running = subprocess.Popen(
         _command("lars", "--size=smoke", "--rounds=500"), cwd=REPOSITORY, env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -131,7 +129,7 @@ def test_an_interrupted_run_ends_its_processes(number):
     try:
         assert "round 1 of 500" in running.stderr.readline()
         assert len(_processes_with(environment["BENCHMARK_TEST"])) == 2
-        running.send_signal(number)
+        running.terminate()
         _, said = running.communicate(timeout=60)
     finally:
         running.kill()
@@ -152,18 +150,22 @@ def _processes_with(value: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_smoke_size_runs_every_case(tmp_path, monkeypatch, capsys):
-    """In float32 and with a shallow network; bfloat16 is another word for the same programs."""
+def test_the_smoke_size_runs_every_case_but_whole_runs(tmp_path, monkeypatch, capsys):
+    """In float32 and with a shallow network; bfloat16 is another word for the same programs.
+
+    Runs of whole programs are those of tests/benchmarks/speed/test_programs.py.
+    """
     path = tmp_path / "smoke.json"
     monkeypatch.delenv("TFDS_DATA_DIR")
     monkeypatch.setattr(sides, "Popen", warm.Program)
     shallow.install(shallow.ONE)
     monkeypatch.setattr(run.signal, "signal", lambda number, handler: None)
-    words = ["--size=smoke", f"--json={path}", "--precisions", "float32"]
+    cases = [name for name in CASES if name not in ("whole_run", "memory")]
+    words = [*cases, "--size=smoke", f"--json={path}", "--precisions", "float32"]
     assert run.main(words) == 0, capsys.readouterr()
     series = json.loads(path.read_text())["series"]
-    assert {one["case"] for one in series} == set(CASES)
+    assert {one["case"] for one in series} == set(cases)
     assert not [one["problem"] for one in series if one["failed"]]
     measured = [one for one in series if not one["problem"]]
-    assert {one["case"] for one in measured} == set(CASES)
+    assert {one["case"] for one in measured} == set(cases)
     assert all(min(one["rounds"][0]) > 0 for one in measured)
