@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -79,12 +80,12 @@ def view_batches(images: Images, split: str, count: int, recipe: ViewRecipe) -> 
     batch = count // batches_in_all // replicas * replicas
     stream, maker = pipeline.Stream(split, batch), recipe.maker(compiled=False)
 
-    def of_view(name: str) -> Batches:
-        def batches(part: Part) -> tf.data.Dataset:
-            made = pipeline.train_batches(images.source, stream, maker, part=part)
-            steps = batches_in_all * (part.replicas // part.count)
-            return made.take(steps).map(lambda shown: {"image": shown[name]})
+    @functools.cache  # traced once for all views
+    def of_all_views(part: Part) -> tf.data.Dataset:
+        made = pipeline.train_batches(images.source, stream, maker, part=part)
+        return made.take(batches_in_all * (part.replicas // part.count))
 
-        return batches
+    def of_view(name: str) -> Batches:
+        return lambda part: of_all_views(part).map(lambda shown: {"image": shown[name]})
 
     return [of_view(f"view_{index}") for index in range(recipe.count)]

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from simclr_tf import experiment
+from simclr_tf.data import sources
+from simclr_tf.data.array_source import from_arrays
 from simclr_tf.errors import InputError, RunError
 from simclr_tf.evaluation import unlabelled
 from simclr_tf.modes import evaluation, training
@@ -69,16 +70,12 @@ def test_foreign_weights_that_fit_several_networks_need_flags(
 
 
 def test_checkpoints_without_labels_get_the_figures_that_need_none(
-    tmp_path, settings, fake_export, quiet
+    tmp_path, settings, fake_export, quiet, monkeypatch
 ):
-    generator = np.random.default_rng(0)
-    (tmp_path / "photos").mkdir()
-    for number in range(70):
-        pixels = generator.integers(0, 256, (8, 8, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
-    images = {"dataset": f"folder:{tmp_path / 'photos'}", "eval_split": None, "train_steps": 1,
-              "color_jitter_strength": 1.0}  # fmt: skip
-    run = settings(tmp_path / "run", **images)
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 3), np.uint8)
+    source = from_arrays(pixels)
+    monkeypatch.setattr(sources, "open_source", lambda *_: source)
+    run = settings(tmp_path / "run", eval_split=None, train_steps=1, color_jitter_strength=1.0)
     training.train(run, None, say=quiet)
     said = []
     fake_export.write = lambda *given: None
@@ -88,9 +85,10 @@ def test_checkpoints_without_labels_get_the_figures_that_need_none(
     assert said[-1] == f"without labels: {result['quality/verdict']}"
     # The same figures as by the function, of the same weights.
     network = load_model(str(tmp_path / "run")).model
-    images_of_run = experiment.prepare(run, trains=False, say=quiet).images
+    prepared = experiment.prepare(run, trains=False, say=quiet)
     wanted = unlabelled.measure(
-        evaluation.inference(experiment.prepare(run, trains=False, say=quiet), network),
-        unlabelled.Shown(images_of_run, "train", 70),
+        evaluation.inference(prepared, network), unlabelled.Shown(prepared.images, "train", 70)
     )["h"]
     assert result["quality/h_effective_rank"] == pytest.approx(wanted.effective_rank, rel=1e-4)
+    assert result["quality/h_retrieval"] == pytest.approx(wanted.retrieval)
+    assert result["quality/h_crop_retrieval"] == pytest.approx(wanted.crop_retrieval)
