@@ -110,6 +110,11 @@ def test_a_notebook_is_short(path):
     assert written - docstrings <= MOST_LINES
 
 
+def test_what_is_shortened_is_there():
+    sources = "\n".join(cell for path in NOTEBOOKS for cell in code_cells(path))
+    assert [whole for whole in SHORTER if whole not in sources] == []
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_no_path_of_somebody_is_in_it(path):
     folders = "home|root|tmp|work|Users|mnt|content|usr|var|opt|data"
@@ -197,13 +202,8 @@ def check_load_encoder(found):
 
 
 def check_finetune(found):
-    assert len(found) == 5  # chance, and what SHORTER left of it
-    for share in ("1%", "100%"):
-        tuned = found[f"pretrained, then fine-tuned, {share}"]
-        assert tuned > found[f"from scratch, {share}"] + 0.1
-    few, all_labels = (found[f"pretrained, then fine-tuned, {s}"] for s in ("1%", "100%"))
-    assert few > found["from scratch, 1%"] + 0.25
-    assert all_labels > few
+    assert len(found) == 3  # chance, and what SHORTER left of it
+    assert found["pretrained, then fine-tuned, 1%"] > found["from scratch, 1%"] + 0.2
 
 
 def check_import_published(found):
@@ -229,7 +229,12 @@ def check_cells(found):
     assert found["loaded, cells"] == found["trained, cells"]
 
 
-SHORTER = ('{"1%": 40, "10%": 80, "100%": 150} if', '{"1%": 30, "100%": 80} if')
+# What takes most time, and how much of it shows that a notebook works.
+SHORTER = {
+    '{"1%": 40, "10%": 80, "100%": 150} if': '{"1%": 30} if',
+    '"batch_size": 64, "steps": 130}': '"batch_size": 64, "steps": 80}',
+    "epochs = 12 if": "epochs = 5 if",
+}
 CHECKS = {
     "quickstart": check_quickstart,
     "load_encoder": check_load_encoder,
@@ -248,11 +253,12 @@ def outputs(tmp_path_factory):
 
 
 def _shortened(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """With a network of half the blocks, and fewer fine-tunings."""
+    """With a network of half the blocks, and fewer and shorter trainings."""
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source += "\nfrom tests import shallow\n\nshallow.install()"
     for cell in notebook.cells:
-        cell.source = cell.source.replace(*SHORTER)
+        for whole, part in SHORTER.items():
+            cell.source = cell.source.replace(whole, part)
     return notebook
 
 
