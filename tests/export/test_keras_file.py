@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import zipfile
 
@@ -20,6 +19,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.export import keras_file
 from simclr_tf.models import resnet
 from simclr_tf.models.network import Network
+from tests import warm
 
 PROGRAM = pathlib.Path(__file__).with_name("keras_file_program.py")
 MAPS = ["initial_conv", "initial_max_pool", *(f"block_group{k}" for k in (1, 2, 3, 4))]
@@ -294,7 +294,7 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
 
 def _run(folder: pathlib.Path, *words: str) -> dict:
     command = [sys.executable, str(PROGRAM), *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    done = warm.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "doesn't match the expected structure" not in done.stderr
     return json.loads(done.stdout.splitlines()[-1])
