@@ -20,7 +20,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.models.network import build_model
 from tests import shallow
 
-shallow.install()
+shallow.install(shallow.EVERY_KIND)
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 encoder = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16)
