@@ -72,7 +72,7 @@ def test_every_image_is_used_over_epochs(source):
 def test_epochs_differ_and_follow_from_the_seed(source):
     order = _order(source)
     assert order[:STEPS] != order[STEPS:]
-    assert order == _order(source) == _order(source, cache=True)
+    assert order == _order(source, cache=True)
     assert order != _order(source, seed=4)
     assert _flat(order[:STEPS]) != sorted(_flat(order[:STEPS]))
 
@@ -80,19 +80,22 @@ def test_epochs_differ_and_follow_from_the_seed(source):
 def test_process_wide_seed_changes_nothing(source):
     order = _order(source)
     try:
-        for process_seed in (1, 2):
-            tf.random.set_seed(process_seed)
-            assert _order(source) == order
+        tf.random.set_seed(1)
+        assert _order(source) == order
     finally:
         tf.random.set_seed(0)
 
 
-@pytest.mark.parametrize("start_step", [1, STEPS - 1, STEPS, STEPS + 2, 3 * STEPS])
-@pytest.mark.parametrize("cache", [False, True])
-def test_resume(source, start_step, cache):
-    straight = _batches(source, 3 * STEPS + 3)
-    resumed = _batches(source, 3 * STEPS + 3 - start_step, start_step=start_step, cache=cache)
-    _assert_equal(straight[start_step:], resumed)
+@pytest.mark.parametrize(
+    ("cache", "start_steps"),
+    [(False, (1, STEPS - 1, STEPS, STEPS + 2, 3 * STEPS)), (True, (1, STEPS, 3 * STEPS))],
+)
+def test_resume(source, cache, start_steps):
+    steps = 3 * STEPS + 3
+    straight = _batches(source, steps)
+    for start_step in start_steps:
+        resumed = _batches(source, steps - start_step, start_step=start_step, cache=cache)
+        _assert_equal(straight[start_step:], resumed)
 
 
 def test_resume_does_not_decode_what_it_skips(source):
@@ -151,12 +154,6 @@ def test_excluded_images_never_come(source):
                for i in range(0, 5 * steps, steps))  # fmt: skip
 
 
-def test_parts_add_up_to_the_global_batch(source):
-    whole = _order(source, 7, batch_size=6)
-    parts = [_order(source, 7, batch_size=6, shard=(i, 3)) for i in range(3)]
-    assert whole == [_flat(part) for part in zip(*parts, strict=True)]
-
-
 def test_batch_of_all_images(source):
     order = _order(source, 3, batch_size=N)
     assert all(sorted(batch) == list(range(N)) for batch in order) and order[0] != order[1]
@@ -186,7 +183,7 @@ def _resized(image, image_size):
     return tf.image.resize(tf.cast(image, tf.float32), (image_size, image_size))
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 22, 23, 24, 64])
+@pytest.mark.parametrize("batch_size", [1, 22, 23, 64])
 def test_evaluation_counts_every_image_once(source, batch_size):
     dataset = streams.evaluation(
         source, "train", batch_size=batch_size, image_size=6, view_fn=_resized
@@ -240,7 +237,7 @@ def test_large_splits_go_through_a_bounded_buffer(source, monkeypatch):
     assert len(set(_flat(order[:STEPS]))) == STEPS * BATCH
 
 
-@pytest.mark.parametrize("max_examples", [None, 1, 7, 100])
+@pytest.mark.parametrize("max_examples", [None, 7, 100])
 def test_example_ids_are_those_of_the_evaluation(source, max_examples):
     excluded = ["a/00.png", "b/05.png"]
     options = {"excluded_ids": excluded, "max_examples": max_examples}
@@ -340,7 +337,7 @@ def test_pixels_in_the_cache_give_the_same_batches(embedded_dir, monkeypatch, im
         monkeypatch.setattr(pipeline, "DECODED_BYTES", limit)
         dataset = streams.training(
             source, "train[:100]", batch_size=40, seed=0,
-            views=views.PolicyViews(2, image_size, AugmentConfig(use_blur=False)),
+            views=views.PolicyViews(2, image_size, AugmentConfig(use_blur=False), compiled=False),
         )  # fmt: skip
         made.append(list(itertools.islice(dataset.as_numpy_iterator(), 5)))
     assert len(decoded) == 1  # traced with the cache of pixels alone

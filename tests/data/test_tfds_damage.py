@@ -363,9 +363,6 @@ def test_records(readers, name):
     if name in _EVERYWHERE:
         _check(_outcome(of.batches["training"], of.source), expected)
         _check(_embed(of.config), expected)
-    else:  # a search of the files takes a second
-        with pytest.raises((tf.errors.OpError, UnicodeDecodeError)):
-            list(of.batches["training"])
 
 
 @pytest.mark.parametrize("name", OF_DESCRIPTIONS)
