@@ -192,12 +192,12 @@ def measure_all(strategy):
         if name.startswith("hard"):
             continue
         found[f"{name}, eager"] = measure(strategy, x, dy, graph=False)
-        found[f"{name}, loop"] = in_a_loop(strategy, x, dy)
-        found[f"{name}, without numbers"] = without_numbers(strategy, x)
-        found[f"{name}, synchronised"] = synchronised(strategy, x)
-    found["2-D, bfloat16"] = measure(strategy, *cases()["2-D"], True, dtype="mixed_bfloat16")
-    found["4-D, bfloat16"] = measure(strategy, *cases()["4-D"], True, dtype="mixed_bfloat16")
-    found["4-D, in parts"] = in_parts(strategy, cases()["4-D"][0])
+    flat, maps = cases()["2-D"], cases()["4-D"]
+    found["2-D, without numbers"] = without_numbers(strategy, flat[0])
+    found["2-D, synchronised"] = synchronised(strategy, flat[0])
+    found["4-D, loop"] = in_a_loop(strategy, *maps)
+    found["4-D, bfloat16"] = measure(strategy, *maps, True, dtype="mixed_bfloat16")
+    found["4-D, in parts"] = in_parts(strategy, maps[0])
     return found
 
 

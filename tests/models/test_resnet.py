@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.config import BatchNormConfig, EncoderConfig, ModelConfig
+from simclr_tf.config import BLOCKS_PER_GROUP, BatchNormConfig, EncoderConfig, ModelConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.batch_norm import BatchNorm
 from simclr_tf.models.conv import LayerFactory
@@ -20,12 +20,18 @@ TINY = 1 / 16
 ARCHITECTURES = [
     "r18_cifar",
     "r34_imagenet",
-    "r50_1x",
     *(
         pytest.param(name, marks=pytest.mark.slow)
-        for name in ["r50_2x", "r50_1x_sk", "r50_1x_se", "r101_1x", "r152_3x_sk"]
+        for name in ["r50_1x_se", "r101_1x", "r152_3x_sk"]
     ),
 ]
+
+
+@pytest.fixture
+def few_blocks(monkeypatch):
+    """Networks with every kind of block, but not as many."""
+    for depth in (18, 50):
+        monkeypatch.setitem(BLOCKS_PER_GROUP, depth, (2, 1, 1, 1))
 
 
 def _encoder(depth: int = 18, stem: str = "cifar", **settings) -> ResNet:
@@ -85,12 +91,13 @@ def test_variables_are_created_in_the_reference_order(fixtures_dir, listing, set
 
 
 @pytest.mark.parametrize(
-    ("stem", "size", "sizes"),
-    [("cifar", 32, [32, 32, 32, 16, 8, 4]), ("imagenet", 64, [32, 16, 16, 8, 4, 2])],
-)
-@pytest.mark.parametrize(("depth", "widest"), [(18, 32), (50, 128)])
-@pytest.mark.parametrize("sk_ratio", [0.0, 0.0625])
-def test_endpoint_shapes(stem, size, sizes, depth, widest, sk_ratio):
+    ("depth", "stem", "sk_ratio", "widest"),
+    [(18, "cifar", 0.0, 32), (18, "imagenet", 0.0625, 32), (50, "cifar", 0.0625, 128),
+     (50, "imagenet", 0.0, 128)],
+)  # fmt: skip
+def test_endpoint_shapes(few_blocks, depth, stem, sk_ratio, widest):
+    size, sizes = {"cifar": (32, [32, 32, 32, 16, 8, 4]),
+                   "imagenet": (64, [32, 16, 16, 8, 4, 2])}[stem]  # fmt: skip
     endpoints = _encoder(depth, stem, sk_ratio=sk_ratio, se_ratio=0.25)(_images(size))
     names = ["initial_conv", "initial_max_pool", *(f"block_group{k}" for k in (1, 2, 3, 4))]
     assert list(endpoints) == [*names, "final_avg_pool"]
@@ -177,7 +184,7 @@ def test_resnet_d_shortcut_pools_before_projecting():
     np.testing.assert_allclose(block.shortcut(x), expected, atol=1e-5)
 
 
-def test_names_are_unique_and_equal_in_every_instance():
+def test_names_are_unique_and_equal_in_every_instance(few_blocks):
     names = []
     for _ in range(2):
         encoder = _encoder(50, "imagenet", sk_ratio=0.0625, se_ratio=0.25)
@@ -195,7 +202,7 @@ def test_any_image_size_and_batch_in_one_graph():
         assert call(_images(size, batch))["final_avg_pool"].shape == (batch, 32)
 
 
-def test_bfloat16_is_close_to_float32():
+def test_bfloat16_is_close_to_float32(few_blocks):
     config = EncoderConfig(resnet_depth=18, width_multiplier=TINY, stem="cifar")
     exact = ResNet(config)
     rounded = ResNet(config, BatchNormConfig(), dtype="mixed_bfloat16")
@@ -219,7 +226,7 @@ def test_bad_input_is_refused():
         _encoder()(tf.zeros([1, 32, 32, 3], tf.uint8))
 
 
-def test_a_variant_has_no_projection_where_shapes_agree():
+def test_a_variant_has_no_projection_where_shapes_agree(few_blocks):
     names = {kind: {v.name for v in _encoder(resnet_variant=kind).variables}
              for kind in ("simclr", "torchvision")}  # fmt: skip
     first = "encoder/block_group1/block_0/shortcut/"
@@ -229,10 +236,10 @@ def test_a_variant_has_no_projection_where_shapes_agree():
 
 
 @pytest.mark.parametrize(("variant", "before"), [("simclr", 0), ("torchvision", 1)])
-@pytest.mark.parametrize("size", [64, 66, 70])
+@pytest.mark.parametrize("size", [16, 18, 22])
 def test_max_pooling_pads_as_the_variant_does(variant, before, size):
     """By a loop over windows; `simclr` pads in front only where the side is odd, as TensorFlow."""
-    stem = _encoder(stem="imagenet", resnet_variant=variant).stem
+    stem = _stem(resnet_variant=variant)
     raw, found = stem(_images(size, 1))
     x = np.maximum(stem.bn(raw).numpy(), 0)
     side = x.shape[1]
@@ -258,7 +265,7 @@ def test_the_stem_of_solo_learn_pads_by_two():
 
 
 @pytest.mark.parametrize(("dtype", "atol"), [("float32", 1e-5), ("mixed_bfloat16", 5e-3)])
-def test_images_are_normalised_first(dtype, atol):
+def test_images_are_normalised_first(few_blocks, dtype, atol):
     config = EncoderConfig(18, TINY, stem="cifar", input_norm="0.1,0.2,0.3/0.5,0.25,2")
     encoder = ResNet(config, dtype=dtype)
     plain = ResNet(EncoderConfig(18, TINY, stem="cifar"), dtype=dtype)

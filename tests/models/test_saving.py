@@ -205,7 +205,8 @@ np.savez(f"{folder}/found.npz", found=found, classified=classified)
 def test_another_process_reads_them(tmp_path):
     """Keras imports the class of a model by itself, and gets those of layers handed over."""
     model = randomized(network())
-    classifier = keras.Sequential([MAKE["encoder"](), keras.layers.Dense(3)])
+    encoder = Encoder(of_keras(), 16, "final_avg_pool", heads=False)
+    classifier = keras.Sequential([encoder, keras.layers.Dense(3)])
     classifier.compile("adam", "mse")
     classifier.fit(IMAGES, np.zeros((2, 3)), verbose=0)
     model.save(tmp_path / "model.keras")
