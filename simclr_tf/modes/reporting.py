@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from simclr_tf import run_folder
 from simclr_tf.augment.description import in_words
 from simclr_tf.console import Say
 from simclr_tf.data import holdout
+from simclr_tf.data.images import Batches
 from simclr_tf.data.samples import SampleViews, example_batches
 from simclr_tf.distribution import Part
 from simclr_tf.errors import one_line
@@ -82,6 +84,7 @@ class Reporter:
         self._chief = self._job.is_chief
         self._folder = experiment.run.model_dir
         self._before: Features | None = None
+        self._examples: Batches | None = None
         self._shown: Shown | None = None
         self._quality_before: Quality | None = None
         self._last: tuple[int, dict[str, float]] | None = None  # step of the last look, and figures
@@ -172,16 +175,18 @@ class Reporter:
     def _look(self, step: int) -> None:
         """What the encoder makes of a few images."""
         experiment = self._experiment
+        if self._examples is None:
+            self._examples = _examples(experiment)
         if self._before is None:
-            self._before = _extract(experiment, self._first())
-        found = _extract(experiment, self._encoder)
+            self._before = _extract(experiment, self._examples, self._first())
+        found = _extract(experiment, self._examples, self._encoder)
         self._last = step, self._quality(step)
         if not self._chief:
             return
         labels = found.labels
         one_label = labels is not None and labels.ndim == 1
         if self._images is None:
-            self._images = _thumbnails(experiment, len(found.features))
+            self._images = _thumbnails(self._examples, len(found.features))
         images = self._images
         points, _ = embedding_map(
             found.features, experiment.run.train.seed, iterations=_MAP_ITERATIONS
@@ -329,16 +334,21 @@ def _split(experiment: Experiment) -> str:
     return experiment.eval_split or experiment.run.data.train_split
 
 
-def _extract(experiment: Experiment, encoder: Extractor) -> Features:
-    images, split = experiment.images_with_labels, _split(experiment)
-    with images.naming_bad_image(split, "eval_split"):
-        return encoder.features(example_batches(images, split, experiment.run.page.report_examples))
-
-
-def _thumbnails(experiment: Experiment, count: int) -> np.ndarray:
-    """The images of `_extract`, uint8 of thumbnail size."""
+def _examples(experiment: Experiment) -> Batches:
+    """A few images of the split, by a pipeline that is traced once for all looks at the encoder."""
     asked = experiment.run.page.report_examples
-    batches = example_batches(experiment.images_with_labels, _split(experiment), asked)
+    return functools.cache(
+        example_batches(experiment.images_with_labels, _split(experiment), asked)
+    )
+
+
+def _extract(experiment: Experiment, examples: Batches, encoder: Extractor) -> Features:
+    with experiment.images_with_labels.naming_bad_image(_split(experiment), "eval_split"):
+        return encoder.features(examples)
+
+
+def _thumbnails(batches: Batches, count: int) -> np.ndarray:
+    """The images of `_extract`, uint8 of thumbnail size."""
     images = [
         pictures.thumbnails(batch["image"], pictures.EXAMPLE_SIDE)
         for batch in batches(Part()).as_numpy_iterator()

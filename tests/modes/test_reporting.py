@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, module_settings):
-    """A run of three steps with its page brought up to date at every checkpoint."""
+    """A run of two steps with its page brought up to date at every checkpoint."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch, eagerly():
         patch.setattr(reporting, "_LOOKING", (1e9, 3.0))
@@ -34,19 +34,19 @@ def trained(tmp_path_factory, module_settings):
         patch.setattr(reporting.Reporter, "_look",
                       lambda self, step: (looks.append(step), look(self, step)))  # fmt: skip
         said = []
-        run = module_settings(folder, report_examples=40, report=True)
+        run = module_settings(folder, report_examples=40, report=True, train_steps=2)
         training.train(run, None, {"mode": "train"}, said.append)
     return folder, looks, said
 
 
 def test_it_is_written_at_checkpoints_and_at_the_end(trained):
     folder, looks, said = trained
-    assert looks == [1, 2, 3]
+    assert looks == [1, 2]
     page = (folder / "report.html").read_text()
-    assert "finished, 3 steps" in page and "--mode=train" in page
+    assert "finished, 2 steps" in page and "--mode=train" in page
     assert not any("could not be written" in line for line in said)
     about = json.loads((folder / "report" / "about.json").read_text())
-    assert about["step"] == about["total_steps"] == 3
+    assert about["step"] == about["total_steps"] == 2
     assert [start["step"] for start in about["starts"]] == [0]
     assert about["starts"][0]["devices"] == "one CPU"
     assert (folder / "projector_config.pbtxt").is_file()
@@ -65,9 +65,9 @@ def test_the_command_of_the_page_can_be_typed(trained):
 def test_examples_are_of_the_untrained_and_the_trained_encoder(trained, module_settings):
     folder, _, _ = trained
     examples = kept.read_examples(str(folder))
-    assert examples.images.shape[1:] == (8, 8, 3) and examples.step == 3
+    assert examples.images.shape[1:] == (8, 8, 3) and examples.step == 2
     assert 40 <= len(examples.images) < 60  # the stride is a whole number
-    experiment = experiment_lib.prepare(module_settings(folder), trains=True)
+    experiment = experiment_lib.prepare(module_settings(folder, train_steps=2), trains=True)
     model = experiment_lib.make_model(experiment)
     images = examples.images.astype(np.float32) / 255
     untrained = model(images, training=False)["final_avg_pool"].numpy()
@@ -82,9 +82,9 @@ def test_figures_without_labels_are_kept_at_every_look(trained):
     events = {(one.tag, one.folder): one for one in curves.read_scalars(folder)}
     for name in ("h_retrieval", "z_retrieval", "h_effective_rank", "untrained_retrieval"):
         series = events[f"quality/{name}", "."]
-        assert series.steps.tolist() == [1, 2, 3]
+        assert series.steps.tolist() == [1, 2]
         assert series.values[-1] == pytest.approx(result[f"quality/{name}"])
-    assert result["global_step"] == 3
+    assert result["global_step"] == 2
     judged = verdict.of_metrics(result)
     assert f"without labels: {judged}" in said
     page = (folder / "report.html").read_text()
@@ -98,10 +98,11 @@ def test_views_tell_what_was_done(trained):
 
 
 def test_the_report_changes_no_weight(trained, tmp_path, module_settings):
-    training.train(module_settings(tmp_path, report=False), None, None, lambda line: None)
+    run = module_settings(tmp_path, report=False, train_steps=2)
+    training.train(run, None, None, lambda line: None)
     assert not (tmp_path / "report.html").exists() and not (tmp_path / "report").exists()
     with_page, without = (
-        stored.open_variables(os.path.join(folder, "ckpt-3")) for folder in (trained[0], tmp_path)
+        stored.open_variables(os.path.join(folder, "ckpt-2")) for folder in (trained[0], tmp_path)
     )
     assert with_page.shapes == without.shapes
     for name in without.shapes:
@@ -111,7 +112,9 @@ def test_the_report_changes_no_weight(trained, tmp_path, module_settings):
 def test_an_evaluation_adds_its_classes(trained, module_settings):
     folder, _, _ = trained
     evaluation.evaluate(
-        module_settings(folder, linear_probe=True, report=True), None, lambda line: None
+        module_settings(folder, linear_probe=True, report=True, train_steps=2),
+        None,
+        lambda line: None,
     )
     predictions = kept.read_predictions(str(folder))
     result = json.loads((folder / "result.json").read_text())
@@ -123,40 +126,37 @@ def test_an_evaluation_adds_its_classes(trained, module_settings):
     assert "Confusion" in (folder / "report.html").read_text()
 
 
-def test_a_page_that_fails_stops_nothing(tmp_path, module_settings, monkeypatch):
-    def fail(folder):
-        raise OSError("no space left")
+def test_what_fails_for_the_page_stops_nothing(tmp_path, module_settings, monkeypatch):
+    """Such as a test image that can't be decoded, which training never reads, and a full disk."""
 
-    monkeypatch.setattr(run_page, "write_report", fail)
-    said = []
-    done = training.train(
-        module_settings(tmp_path, report=True, train_steps=1), None, None, said.append
-    )
-    assert done.global_step == 1
-    assert [line for line in said if "report.html could not be written: OSError: no space" in line]
-
-
-def test_an_encoder_that_can_not_be_looked_at_stops_nothing(tmp_path, module_settings, monkeypatch):
-    """Such as with a test image that can't be decoded, which training never reads."""
-
-    def fail(*args, **options):
+    def fail_to_look(*args, **options):
         raise InputError("eval_split", "must hold\nimages", "x.png")
 
-    monkeypatch.setattr(reporting, "example_batches", fail)
+    def fail_to_write(folder):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(reporting, "example_batches", fail_to_look)
     monkeypatch.setattr(reporting, "_LOOKING", (1e9, 3.0))
     said = []
-    done = training.train(
-        module_settings(tmp_path, report=True, train_steps=1), None, None, said.append
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr(run_page, "write_report", fail_to_write)
+        done = training.train(
+            module_settings(tmp_path, report=True, train_steps=1), None, None, said.append
+        )
     assert done.global_step == 1
+    assert [line for line in said if "report.html could not be written: OSError: no space" in line]
     told = [line for line in said if "what the encoder makes of test images could not" in line]
     assert len(told) == 1 and r"eval_split must hold\nimages" in told[0]
+    assert not (tmp_path / "report.html").exists()
+    reporting.write_page(str(tmp_path), pytest.fail)
     page = (tmp_path / "report.html").read_text()
     assert "finished, 1 step" in page and "There is no report/examples.npz" in page
 
 
 def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, monkeypatch):
-    experiment = experiment_lib.prepare(module_settings(trained[0], report=True), trains=True)
+    experiment = experiment_lib.prepare(
+        module_settings(trained[0], report=True, train_steps=2), trains=True
+    )
     report = reporting.Reporter(experiment, None, lambda: None)
     monkeypatch.setattr(reporting.Reporter, "_last_step", 1000)
     looks, pages = [], []
@@ -183,7 +183,7 @@ def test_a_checkpoint_only_counts_where_it_is_cheap(trained, module_settings, mo
 
 def test_a_remote_folder_has_a_page_too(module_settings):
     folder = "ram://bucket/a run"
-    run = module_settings(folder, report=True, report_examples=40, train_steps=1)
+    run = module_settings(folder, report=True, report_examples=4, quality_images=0, train_steps=1)
     said = []
     training.train(run, None, {"mode": "train"}, said.append)
     reporting.draw_curves(folder, said.append)
@@ -191,7 +191,9 @@ def test_a_remote_folder_has_a_page_too(module_settings):
     with tf.io.gfile.GFile(f"{folder}/report.html") as file:
         page = file.read()
     assert "finished, 1 step" in page and 'id="curves"' in page and "crop" in page
-    assert "can&#39;t be read" not in page and page.count("(yet)") == 1  # no predictions
+    assert (
+        "can&#39;t be read" not in page and page.count("(yet)") == 2
+    )  # no predictions, no figures without labels
     with tf.io.gfile.GFile(f"{folder}/curves.png", "rb") as file:
         assert file.read(4) == b"\x89PNG"
     assert not os.path.exists("ram:")

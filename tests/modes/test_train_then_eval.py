@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
 def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path, settings, fake_export):
     said = []
     train_then_eval.train_then_eval(
-        settings(tmp_path, linear_probe=True, report=True, train_steps=1),
+        settings(tmp_path, linear_probe=True, report=True, quality_images=0, train_steps=1),
         fake_export,
         {"seed": 0},
         said.append,

@@ -14,7 +14,6 @@ from simclr_tf.errors import InputError
 from simclr_tf.experiment import Given
 from simclr_tf.models.network import Network
 from simclr_tf.modes import evaluation, training
-from simclr_tf.settings import by_name
 from simclr_tf.training import run_config
 from simclr_tf.weights import restore
 from tests.eager import eagerly
@@ -114,11 +113,14 @@ def without_last_checkpoint(folder, step):
 
 
 def test_supervised_runs_resume_evaluate_and_start_others(tmp_path, settings, fake_export, quiet):
-    run = settings(tmp_path / "a", train_mode="supervised", train_steps=2, knn=False)
+    run = settings(tmp_path / "a", train_mode="supervised", label_subset="4_per_class",
+                   train_steps=2, knn=False)  # fmt: skip
     _, model, step, means, *_ = training.train(run, fake_export, say=quiet)
     assert (step, fake_export.written, model.projection_head) == (2, [2], None)
     assert set(means) == {"train/supervised_loss", "train/supervised_acc", "train/weight_decay",
                           "train/total_loss"}  # fmt: skip
+    written = json.loads((tmp_path / "a" / "label_subset.json").read_text())
+    assert written["class_counts"] == [4] * 10 and written["rule"] == "4_per_class"
     without_last_checkpoint(tmp_path / "a", 2)
     said = []
     assert training.train(run, None, say=said.append).global_step == 2
@@ -168,30 +170,16 @@ def test_a_student_learns_from_a_larger_teacher(tmp_path, settings, fake_export,
 
 
 def test_unlabeled_images_do_for_a_student(tmp_path, settings, quiet):
-    photos = tmp_path / "photos"
-    photos.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
-    for index, image in enumerate(pixels):
-        (photos / f"{index}.png").write_bytes(tf.io.encode_png(image).numpy())
     save_teacher(settings(tmp_path / "teacher", train_mode="supervised"))
     run = settings(
-        tmp_path / "student", dataset=f"folder:{photos}", eval_split=None, train_batch_size=4,
+        tmp_path / "student", dataset="arrays", eval_split=None, train_batch_size=4,
         train_mode="distill", teacher=str(tmp_path / "teacher"), train_steps=1,
     )  # fmt: skip
-    trained = training.train(run, None, say=quiet)
+    trained = training.train(run, None, say=quiet, given=Given(source=from_arrays(pixels)))
     assert "train/distill_loss" in trained.means and "train/supervised_loss" not in trained.means
     recorded = json.loads((tmp_path / "student" / "config.json").read_text())
     assert recorded["class_names"] == [str(k) for k in range(10)]
-
-
-def test_the_labels_that_were_used_are_written_down(tmp_path, settings, quiet):
-    run = settings(
-        tmp_path, train_mode="supervised", label_subset="4_per_class", train_steps=1,
-        checkpoint_steps=1,
-    )  # fmt: skip
-    training.train(run, None, say=quiet)
-    written = json.loads((tmp_path / "label_subset.json").read_text())
-    assert written["class_counts"] == [4] * 10 and written["rule"] == "4_per_class"
 
 
 @pytest.mark.whole
@@ -217,10 +205,11 @@ def test_a_figure_without_labels_keeps_the_best_checkpoint_and_ends_the_run(
     """The figures are set here; what measures them has its own tests."""
     found = iter([0.2, 0.5, 0.4, 0.3, 0.2, 0.1])
 
-    def quality(reporter, step):
-        return {"quality/h_retrieval": next(found)}
+    def look(reporter, step):
+        reporter._last = step, {"quality/h_retrieval": next(found)}
 
-    monkeypatch.setattr(training.reporting.Reporter, "_quality", quality)
+    monkeypatch.setattr(training.reporting.Reporter, "_look", look)
+    monkeypatch.setattr(training.reporting, "write_page", lambda *_: None)
     asked = {"train_steps": 6, "keep_checkpoint_max": 1, "report": True, "report_examples": 4,
              "keep_best": "quality/h_retrieval",
              "early_stop": "quality/h_retrieval:2"}  # fmt: skip
@@ -254,13 +243,10 @@ def test_figures_that_decide_have_to_be_measured(tmp_path, settings, quiet, chan
     assert not (tmp_path / "run").exists()
 
 
-def test_images_that_show_nothing_are_said_before_the_first_step(tmp_path):
+def test_images_that_show_nothing_are_said_before_the_first_step(tmp_path, settings):
     said = []
     black = from_arrays(np.zeros((40, 8, 8, 3), np.uint8))
-    run = by_name.build_run_config({
-        "model_dir": str(tmp_path), "dataset": "arrays", "image_size": 8, "resnet_depth": 18,
-        "width_multiplier": 1 / 16, "train_batch_size": 32, "train_steps": 1, "report": False,
-    })  # fmt: skip
+    run = settings(tmp_path, dataset="arrays", eval_split=None, train_steps=1)
     training.train(run, None, say=said.append, given=Given(source=black))
     notes = [line for line in said if "are black" in line]
     assert len(notes) == 1
@@ -268,7 +254,7 @@ def test_images_that_show_nothing_are_said_before_the_first_step(tmp_path):
 
 def test_views_may_be_smaller_than_the_images_that_the_encoder_is_for(tmp_path, settings, quiet):
     run = settings(tmp_path, image_size=16, train_image_size=8, train_steps=1, report=True,
-                   report_examples=4)  # fmt: skip
+                   report_examples=4, quality_images=0)  # fmt: skip
     trained = training.train(run, None, say=quiet)
     maker = trained.experiment.recipe.maker(compiled=False)
     batch = next(iter(trained.experiment.images.train_batches(trained.experiment.stream, maker)))
