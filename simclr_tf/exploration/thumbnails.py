@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import io
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,6 +129,9 @@ def _batches(
 def _of_folder(
     folder: pathlib.Path, ids: Sequence[str], rows: np.ndarray, side: int, reading: Reading
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if not len(rows):
+        return
+
     def files() -> Iterator[tuple[int, bytes]]:
         for row in rows.tolist():
             path = images.path_below(folder, ids[row])
@@ -163,13 +167,20 @@ def _decoded(
     dataset: tf.data.Dataset, side: int, reading: Reading
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Keys with images (b, S, S, C) of (key, content of a file or pixels)."""
-
-    def small(key: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return key, reduced.eval_image(content, policy.transfer_view, side, reading)
-
+    picture = _picture(side, reading)
     with tf.device("CPU:0"):
-        made = dataset.map(small, num_parallel_calls=_PARALLEL).ignore_errors()
+        made = dataset.map(
+            lambda key, content: (key, picture(content)), num_parallel_calls=_PARALLEL
+        ).ignore_errors()
         try:
             yield from made.batch(_AT_ONCE).prefetch(1).as_numpy_iterator()
         except tf.errors.OpError:  # the records themselves are damaged
             return
+
+
+@functools.cache  # traced once for all folders
+def _picture(side: int, reading: Reading) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From the content of a file, or pixels, to the picture (S, S, C)."""
+    return tf.function(
+        lambda content: reduced.eval_image(content, policy.transfer_view, side, reading)
+    )
