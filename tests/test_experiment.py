@@ -24,7 +24,8 @@ def settings(folder, photos, **changes):
         {
             "model_dir": str(folder), "dataset": f"folder:{photos}", "image_size": 8,
             "resnet_depth": 18, "width_multiplier": 1 / 16, "train_batch_size": 4,
-            "train_epochs": 2, "warmup_epochs": 0, **changes,
+            "train_epochs": 2, "warmup_epochs": 0, "color_jitter_strength": 0,
+            "use_blur": False, **changes,
         }
     )  # fmt: skip
 
@@ -100,13 +101,13 @@ def test_initial_weights_depend_on_the_seed_alone(tmp_path, photos):
 @pytest.mark.parametrize(
     "augment",
     [
-        {},
-        {"augmentation": "one_branch", "transforms": "crop,color"},
+        {"color_jitter_strength": 0.5, "use_blur": True},
+        {"augmentation": "one_branch", "color_jitter_strength": 0.5, "transforms": "crop,color"},
         {"augmentation": "autoaugment"},
         {"transforms": "sobel,motion_blur"},
         {"views": "crop flip color(0.5) | crop rot90"},
     ],
-    ids=lambda augment: " ".join(augment.values()) or "simclr",
+    ids=lambda augment: " ".join(str(value) for value in augment.values()),
 )
 def test_sampled_views_are_those_of_training(tmp_path, photos, augment):
     """Every sampled view of epoch 1 occurs in the batches of epoch 1."""
