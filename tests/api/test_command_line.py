@@ -14,6 +14,7 @@ WORDS = [
     "--encoder=tests.api.nets:tiny", "--views=crop(0.3,1) rot90 tests.api.nets:dimmer",
     "--train_steps=2", "--train_batch_size=16", "--eval_steps=1", "--eval_batch_size=32",
     "--warmup_epochs=0", "--linear_probe=False", "--knn_bank_size=64",
+    "--quality_images=0",
 ]  # fmt: skip
 
 

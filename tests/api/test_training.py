@@ -17,6 +17,7 @@ from simclr_tf.errors import InputError
 from simclr_tf.models.network import Network
 from simclr_tf.modes import training
 from simclr_tf.settings import by_name
+from tests import shallow
 
 SIZE = 16
 RNG = np.random.default_rng(0)
@@ -132,7 +133,7 @@ def test_the_quality_of_the_features_beside_the_untrained_ones(run):
     assert len(lines) == 11 and lines[-1] == str(found.verdict)
 
 
-def test_a_batch_norm_too_slow_for_the_run_is_said(tmp_path):
+def test_a_batch_norm_too_slow_for_the_run_is_said(tmp_path, eager):
     said = []
     for momentum, name in ((0.999, "slow"), (0.9, "fast")):
         model = tiny(name)
@@ -257,7 +258,7 @@ class Recorder(keras.callbacks.Callback):
         self.heard.append("end")
 
 
-def test_callbacks_hear_of_epochs_and_end_the_run(tmp_path):
+def test_callbacks_hear_of_epochs_and_end_the_run(tmp_path, eager):
     recorder = Recorder()
     lines = []
     run = simclr_tf.pretrain(IMAGES, encoder=tiny(), views="crop flip", callbacks=[recorder],
@@ -272,7 +273,8 @@ def test_callbacks_hear_of_epochs_and_end_the_run(tmp_path):
                            callbacks=[keras.callbacks.ReduceLROnPlateau()])  # fmt: skip
 
 
-def test_the_network_of_the_settings_takes_any_channels(tmp_path):
+def test_the_network_of_the_settings_takes_any_channels(tmp_path, eager):
+    shallow.install()
     run = simclr_tf.pretrain(
         IMAGES, views="crop(0.3,1) flip blur", resnet_depth=18, width_multiplier=0.0625, steps=1,
         batch_size=8, report=False, model_dir=tmp_path / "run", say=quiet,
@@ -359,7 +361,7 @@ class Raiser(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("of the user's")])
-def test_what_a_callback_raises_loses_nothing(error, tmp_path):
+def test_what_a_callback_raises_loses_nothing(error, tmp_path, eager):
     with pytest.raises(type(error)):
         simclr_tf.pretrain(IMAGES, encoder=tiny(), views="crop flip", say=quiet,
                            callbacks=Raiser(error), model_dir=tmp_path / "run",

@@ -1,5 +1,8 @@
+import functools
+
 import tensorflow as tf
 
+from simclr_tf.evaluation import attributes as measured
 from simclr_tf.evaluation.encoders import from_model
 from simclr_tf.protocols import attributes
 
@@ -21,7 +24,11 @@ def test_h_knows_what_z_has_lost(make_context):
     assert "g(h)" in section.rows[0].result and "chance 25.0 %" in section.rows[1].how
 
 
-def test_without_a_projection_head_only_h_is_asked(make_context):
+def test_without_a_projection_head_only_h_is_asked(make_context, monkeypatch):
+    color = measured.ATTRIBUTES[:1]
+    table_of_color = functools.partial(measured.attribute_table, attributes=color)
+    monkeypatch.setattr(measured, "ATTRIBUTES", color)
+    monkeypatch.setattr(measured, "attribute_table", table_of_color)
     encoder = from_model(lambda images: tf.reduce_mean(images, axis=(1, 2)), 8)
     section = attributes.run(make_context(encoder, attribute_images=24))
     assert "z" not in section.metrics["color"]

@@ -34,8 +34,26 @@ def mean_color():
     return from_model(lambda images: tf.reduce_mean(images, axis=(1, 2)), 8)
 
 
-def test_present_sets_are_scored_and_absent_ones_are_listed(make_context, mean_color, data_dir):
-    context = make_context(mean_color, data_dir=data_dir, logreg_values=5)
+def test_present_sets_are_scored_and_absent_ones_are_listed(
+    make_context, mean_color, data_dir, monkeypatch
+):
+    """Fine-tuning uses the data set's metric and splits."""
+    calls = []
+
+    def grid(context, parts, name, metric):
+        calls.append((context.train_split, context.test_split, parts, name, metric))
+
+        class Found:
+            def row(self, what, metric):
+                return transfer.Row(what, metric)
+
+            def metrics(self):
+                return {}
+
+        return Found()
+
+    monkeypatch.setattr(transfer, "finetune_grid", grid)
+    context = make_context(mean_color, data_dir=data_dir, transfer_finetune=True, logreg_values=5)
     section = transfer.run(context)
     found = section.metrics["fgvc_aircraft"]
     assert found["metric"] == suite.MEAN_PER_CLASS
@@ -43,6 +61,9 @@ def test_present_sets_are_scored_and_absent_ones_are_listed(make_context, mean_c
     assert "cifar10" in section.metrics["absent"] and "CIFAR-10" in section.notes[0]
     assert section.rows[0].what == "Aircraft, linear" and section.rows[0].result == "100.0 %"
     json.dumps(section.metrics)
+    ((train, test, parts, name, metric),) = calls
+    assert (train, test, name) == ("train", "test", "transfer_fgvc_aircraft_finetune")
+    assert metric == "mean_per_class" and parts[0].startswith("train[")
 
 
 def test_the_score_is_the_data_sets_metric(make_context, data_dir):
@@ -84,32 +105,6 @@ def test_voc_from_its_records_to_its_score(make_context, tmp_path):
     assert labels.shape == scores.shape == (6, 3) and -1 in labels
     expected = metrics.mean_average_precision_11_point(scores, labels)
     assert found["linear"]["score"] == pytest.approx(expected)
-
-
-def test_fine_tuning_uses_the_data_sets_metric_and_splits(
-    make_context, mean_color, data_dir, monkeypatch
-):
-    calls = []
-
-    def grid(context, parts, name, metric):
-        calls.append((context.train_split, context.test_split, parts, name, metric))
-
-        class Found:
-            def row(self, what, metric):
-                return transfer.Row(what, metric)
-
-            def metrics(self):
-                return {}
-
-        return Found()
-
-    monkeypatch.setattr(transfer, "finetune_grid", grid)
-    transfer.run(
-        make_context(mean_color, data_dir=data_dir, transfer_finetune=True, logreg_values=1)
-    )
-    ((train, test, parts, name, metric),) = calls
-    assert (train, test, name) == ("train", "test", "transfer_fgvc_aircraft_finetune")
-    assert metric == "mean_per_class" and parts[0].startswith("train[")
 
 
 def test_unknown_names_are_refused_at_once(make_context, mean_color, data_dir):
