@@ -4,6 +4,7 @@ test_network.py.
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -39,6 +40,12 @@ def save_run(model, folder, image_size=48, class_names=("a", "b", "c"), step=7):
     record_config(run, class_names)
     tf.train.Checkpoint(model=model).write(str(folder / f"ckpt-{step}"))
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def sound_run(tmp_path_factory):
+    """A run that tests copy."""
+    return save_run(build(), tmp_path_factory.mktemp("sound") / "run")
 
 
 def assert_same(loaded, model):
@@ -144,8 +151,8 @@ def test_foreign_settings_of_a_later_version_are_passed_over(tmp_path):
         {"temperature": None},
     ],
 )
-def test_a_record_that_cannot_be_right_is_refused(tmp_path, change, monkeypatch):
-    folder = save_run(build(), tmp_path / "run")
+def test_a_record_that_cannot_be_right_is_refused(sound_run, tmp_path, change, monkeypatch):
+    folder = shutil.copytree(sound_run, str(tmp_path / "run"))
     path = tmp_path / "run" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     said = "class_names must be|config.json must (be the record|have a list of texts)"
