@@ -10,6 +10,7 @@ import simclr_tf
 from simclr_tf import views
 from simclr_tf.config import AugmentConfig
 from simclr_tf.data import pipeline
+from simclr_tf.data import views as data_views
 from simclr_tf.data.views import ViewRecipe
 from simclr_tf.errors import InputError
 
@@ -30,7 +31,8 @@ def bright(image):
 
 
 @pytest.mark.parametrize("text", ["", "crop flip rot90 | tone(0.5)"])
-def test_the_batches_are_those_of_a_run(text):
+def test_the_batches_are_those_of_a_run(text, monkeypatch):
+    monkeypatch.setattr(data_views, "compiles", lambda: False)  # XLA takes longer than all else
     images, labels = images_of(), np.arange(20)
     source = simclr_tf.from_arrays(images, labels)
     maker = ViewRecipe(AugmentConfig(views=text), SIZE, 2, distorted=True).maker()
