@@ -66,7 +66,7 @@ def classifier(encoder, functional):
 
 
 @pytest.mark.parametrize("functional", [False, True])
-def test_fit_trains_every_variable(source, functional):
+def test_fit_trains_every_variable(source, functional, eager):
     encoder = simclr_tf.load_encoder(source[1], "final_avg_pool", heads=False, sk_ratio=0)
     before = [variable.numpy() for variable in encoder.variables]
     model = classifier(encoder, functional)

@@ -7,7 +7,7 @@ from simclr_tf.experiment import Given
 from simclr_tf.settings import by_name
 
 
-def test_steps_are_timed_and_leave_nothing(tmp_path, monkeypatch):
+def test_steps_are_timed_and_leave_nothing(tmp_path, monkeypatch, eager):
     monkeypatch.setattr(pace, "_SECONDS", 0.0)
     images = keras.Input((16, 16, 3))
     encoder = keras.Model(images, keras.layers.Conv2D(8, 3, strides=2)(images), name="tiny")
@@ -15,6 +15,7 @@ def test_steps_are_timed_and_leave_nothing(tmp_path, monkeypatch):
     run = by_name.build_run_config({
         "model_dir": str(tmp_path / "run"), "dataset": "arrays", "image_size": 16,
         "encoder": "keras:tiny", "train_batch_size": 8, "warmup_epochs": 0.01,
+        "color_jitter_strength": 0, "use_blur": False,
     })  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
     found = pace.seconds_per_step(run, Given(source=from_arrays(pixels), encoder=encoder))

@@ -85,7 +85,7 @@ def test_a_run_that_was_begun_goes_on_with_what_was_chosen(tmp_path, timed):
         settle(given, budget="1h")
 
 
-def test_a_run_from_python(tmp_path, timed):
+def test_a_run_from_python(tmp_path, timed, eager):
     said = []
     run = simclr_tf.pretrain(
         IMAGES, encoder=tiny(), recipe="auto", budget="10s", model_dir=tmp_path / "run",

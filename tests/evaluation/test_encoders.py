@@ -189,8 +189,15 @@ def test_a_callable_saved_model(keyword, tmp_path):
     assert len(encoder.variables) == 1
 
 
-@pytest.mark.parametrize("key", ["serving_default", "default"])
-@pytest.mark.parametrize("output", ["bare", "default", "embedding", "pooler_output"])
+@pytest.mark.parametrize(
+    ("key", "output"),
+    [
+        ("serving_default", "bare"),
+        ("default", "default"),
+        ("serving_default", "embedding"),
+        ("default", "pooler_output"),
+    ],
+)
 def test_a_signature(key, output, tmp_path):
     encoder = open_foreign(save_signature(Foreign(output), tmp_path / "m", key), SIZE)
     assert_same_features(encoder, expected_features())
