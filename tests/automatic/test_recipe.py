@@ -87,22 +87,13 @@ def test_a_run_that_was_begun_goes_on_with_what_was_chosen(tmp_path, timed):
 
 def test_a_run_from_python(tmp_path, timed, eager):
     said = []
-    run = simclr_tf.pretrain(
-        IMAGES, encoder=tiny(), recipe="auto", budget="10s", model_dir=tmp_path / "run",
-        report=False, say=said.append,
-    )  # fmt: skip
+    asked = {"recipe": "auto", "budget": "10s", "views": "crop flip", "report": False,
+             "model_dir": tmp_path / "run", "say": said.append}  # fmt: skip
+    run = simclr_tf.pretrain(IMAGES, encoder=tiny(), **asked)
     assert run.step == 20 and run.config["train_batch_size"] == 64
     assert timed[0].data.image_size == 16  # the encoder's own
     assert any("--recipe=auto" in line for line in said)
-    again = simclr_tf.pretrain(
-        IMAGES,
-        encoder=tiny(),
-        recipe="auto",
-        budget="10s",
-        model_dir=tmp_path / "run",
-        report=False,
-        say=said.append,
-    )
+    again = simclr_tf.pretrain(IMAGES, encoder=tiny(), **asked)
     assert again.step == 20 and len(timed) == 1
 
 
