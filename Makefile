@@ -45,7 +45,7 @@ demo: $(STAMP)  ## Train and evaluate on the embedded data set (ARGS="--flag=val
 test: $(DEV_STAMP)  ## Run all tests (ARGS="tests/models -x", WORKERS=0 for one process).
 	$(BIN)/python -m pytest $(PARALLEL) --budget=$(BUDGET) $(ARGS)
 
-test-fast: $(DEV_STAMP)  ## Run the tests that are not marked slow.
+test-fast: $(DEV_STAMP)  ## Run the tests that are not in tests/slow.txt.
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 lint: $(DEV_STAMP)  ## Check style, format and types.

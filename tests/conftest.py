@@ -82,8 +82,10 @@ def shared_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[pathli
 @pytest.fixture(scope="session", autouse=True)
 def prepared_data(tmp_path_factory):
     """The embedded data sets are prepared in a folder of the test session, not of the user."""
+    with shared_folder(tmp_path_factory, "tfds") as folder:
+        pass  # nobody holds it: workers may prepare a set at the same time
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("tfds")))
+        patch.setenv("TFDS_DATA_DIR", str(folder))
         yield
 
 

@@ -2,7 +2,8 @@
 
 Every test is measured with its fixtures and the processes that it starts and waits for. At the end
 the total, the slowest tests and the number of processes are shown; a whole run (`make test`) fails
-beyond `LIMIT` times the budget that the Makefile records.
+beyond `LIMIT` times the budget that the Makefile records. Functions that cost more than `SLOW` are
+marked `slow`, which `make test-fast` leaves out: `--record` writes to `slow.txt` which they are.
 
 A minute of one machine is not that of another: the same tests took 45 minutes of a processor and
 124 of one that is older and shared. So a fixed piece of work, the yardstick, is measured all
@@ -16,6 +17,7 @@ import argparse
 import collections
 import gc
 import inspect
+import pathlib
 import resource
 import statistics
 import sys
@@ -29,6 +31,8 @@ from tests import warm
 
 LIMIT = 1.5
 SHOWN = 10
+SLOW = 0.6  # seconds on the machine of the budget, of a test function with all its cases
+RECORD = pathlib.Path(__file__).with_name("slow.txt")
 YARDSTICK = 0.0115  # seconds, while two processes ran tests on the machine of the budget
 _BETWEEN = 25  # tests from one measurement to the next
 _STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
@@ -44,11 +48,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
     group.addoption("--slowest", type=int, default=SHOWN, metavar="N",
                     help=f"show the N tests that cost most [{SHOWN}]")  # fmt: skip
+    group.addoption("--record", action="store_true",
+                    help=f"write to {RECORD.name} which tests of this run are slow")  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Meter(config), "processor_time_meter")
     warm.listen()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = set(RECORD.read_text().splitlines())
+    for item in items:
+        if _function(item.nodeid) in slow:
+            item.add_marker("slow")
+
+
+def _function(test: str) -> str:
+    return test.partition("[")[0]
 
 
 def processor_seconds() -> float:
@@ -159,3 +177,14 @@ class _Meter:
             budget = self._config.getoption("--budget")
             text = f"FAILED: over {LIMIT} times the budget of {budget:g} minutes: make what grew "
             write(f"{text}cheaper, or record another budget and say why", red=True)
+        if self._config.getoption("--record"):
+            self._record()
+
+    def _record(self) -> None:
+        """What did not run this time stays as it was."""
+        costs: dict[str, float] = collections.defaultdict(float)
+        for name, seconds in self._costs.items():
+            costs[_function(name)] += seconds / self._slowness()
+        known = set(RECORD.read_text().splitlines()) - costs.keys()
+        slow = known | {name for name, seconds in costs.items() if seconds > SLOW}
+        RECORD.write_text("".join(f"{name}\n" for name in sorted(slow)))

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -242,11 +243,12 @@ def have_a_run(request) -> None:
 def capabilities(command: str) -> set[tuple[str, ...]]:
     """What a command of run.py shows to work: its mode, and where its weights come from.
 
-    That each flag does what it says is shown where it is at home, and that the lines can be read in
-    `test_command_can_be_read`.
+    That each flag does what it says is shown where it is at home, other ways to train among them
+    (tests/modes/test_training.py), and that the lines can be read in `test_command_can_be_read`.
     """
     given = dict(word.lstrip("-").partition("=")[::2] for word in shlex.split(command)[2:])
     mode, trains = given.get("mode", "train"), given.get("train_mode", "pretrain")
+    trains = "finetune" if trains == "finetune" else "pretrain"
     weights = given.get("checkpoint", "")
     origin = "of others" if weights.startswith(PUBLISHED) else weights and "run"
     return {("mode", "train" if mode == "train_then_eval" else mode, trains),
@@ -276,7 +278,6 @@ def test_command_can_be_read(command, tmp_path, monkeypatch):
         parsing.parse_command_line(words)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", commands_that_run())
 def test_command(command, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
@@ -286,7 +287,6 @@ def test_command(command, workplace, monkeypatch, request):
     run_command(command, request)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", export_commands())
 def test_export_command(command, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
@@ -300,7 +300,6 @@ def test_export_command(command, workplace, monkeypatch, request):
         assert export_main(shlex.split(command)[3:]) == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", report_commands())
 def test_report_command(command, workplace, monkeypatch, request):
     monkeypatch.chdir(workplace)
@@ -325,7 +324,6 @@ def commands_with(part: str) -> list[str]:
     return [command for command in all_commands() if part in command]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", commands_with("--num_logical_cpus="))
 def test_command_in_a_process_of_its_own(command, tmp_path):
     done = warm.run(small(command, tmp_path / "run"), capture_output=True, text=True)
@@ -346,7 +344,6 @@ def test_two_workers_by_hand():
     assert jobs[0] == jobs[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("status, requeued", [(0, False), (1, False), (143, True)])
 def test_the_slurm_script(tmp_path, status, requeued):
     """With stand-ins for Slurm's programs: what is started, and what follows from its status."""
@@ -376,7 +373,6 @@ def test_a_tpu_that_is_not_there(command, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_the_processes_of_a_data_service(tmp_path):
     """The dispatcher and both kinds of workers start, and stop when they are asked to."""
     commands = commands_with("--mode=data_")
@@ -398,18 +394,15 @@ def test_the_processes_of_a_data_service(tmp_path):
     assert [process.wait(60) for process in processes] == [0] * 3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", commands_with("tensorboard --logdir"))
-def test_tensorboard(command, workplace, monkeypatch, request):
+def test_tensorboard(workplace, monkeypatch, request):
     """`--inspect` lists what it finds instead of serving it."""
     monkeypatch.chdir(workplace)
     have_a_run(request)
-    words = shlex.split(command)
+    asked = {tuple(word for word in shlex.split(command) if "RUN" not in word)
+             for command in commands_with("tensorboard --logdir")}  # fmt: skip
+    (words,) = {words if len(words) > 2 else (*words, "runs") for words in asked}
     program = pathlib.Path(sys.executable).with_name(words[0])
-    words = [word for word in words if "RUN" not in word][1:]
-    if len(words) == 1:
-        words.append("runs")
-    done = subprocess.run([program, "--inspect", *words], capture_output=True, text=True)
+    done = subprocess.run([program, "--inspect", *words[1:]], capture_output=True, text=True)
     assert done.returncode == 0 and "train/contrast_loss" in done.stdout
 
 
@@ -419,7 +412,6 @@ def test_targets_of_make(command):
     assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", commands_with("python -m benchmarks."))
 def test_benchmarks_know_their_flags(command):
     """They take minutes to hours, some of them the reference or PyTorch: only flags are read."""
@@ -440,7 +432,6 @@ def have_exported(folder: str, request) -> None:
         assert export_main(shlex.split(command)[3:]) == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("snippet", snippets())
 def test_snippet(snippet, workplace, monkeypatch, request):
     """With paths and data sets that are here, and what a block takes for given."""
@@ -466,15 +457,17 @@ def test_snippet(snippet, workplace, monkeypatch, request):
     flat = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten()])
     a, b = tf.random.normal((2, 4, 8), seed=0)
     names = {"images": tf.zeros((2, 32, 32, 3)), "path": "runs/a", "FOLDER": "runs/a"}
+    if "simclr_tf.finetune(" in snippet:  # the command beside it does so
+        monkeypatch.setattr(simclr_tf, "finetune", mock.create_autospec(simclr_tf.finetune))
+        names |= {"labels": [0, 1]}
     if "simclr_tf.pretrain(" in snippet:
-        shorter = shorter.replace("steps=2000", "steps=2").replace("=128", "=8")
+        shorter = shorter.replace("steps=2000", "steps=2, report=False").replace("=128", "=8")
         shorter = re.sub(r"keras\.applications\.\w+\([^()]*(\([^()]*\))?[^()]*\)", TINY, shorter)
         arrays = np.zeros((40, 32, 32, 3), np.uint8)
         names |= {"images": arrays, "arrays": arrays, "classes": np.arange(40) % 2}
     exec(shorter, names | {"model": flat, "data_dir": None, "hidden_a": a, "hidden_b": b})
 
 
-@pytest.mark.slow
 def test_the_site_is_made_without_a_warning(tmp_path):
     """All pages and the reference, from what is installed."""
     source = tmp_path / "docs"

@@ -35,7 +35,6 @@ def one(weights):
     return equality.measure("1 device", weights, tasks=TASKS["2 replicas"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("setting", TASKS)
 def test_replicas_equal_one_device(one, weights, setting):
     found = equality.measure(setting, weights, tasks=TASKS[setting])
@@ -46,7 +45,6 @@ def test_replicas_equal_one_device(one, weights, setting):
             assert smallest < (1e-4 if by_divisor else TOLERANCE), f"{task}, {quantity}"
 
 
-@pytest.mark.slow
 def test_negatives_that_stay_on_their_replica_are_noticed(one, weights):
     broken = equality.measure("2 replicas", weights, tasks=("pretrain",), local_negatives=True)
     found = equality.deviations(one["pretrain"], broken["pretrain"])

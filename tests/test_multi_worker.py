@@ -28,7 +28,6 @@ TINY = [
     "--use_blur=False",
     "--report=False",
 ]
-pytestmark = pytest.mark.slow
 
 
 def start(folder, *flags):
@@ -65,7 +64,7 @@ def wait_for_progress(folder, processes, text=", loss "):
 def test_a_run_of_two_workers_is_one_run(tmp_path, capsys):
     """One writer; the evaluation counts each of 355 images once, in batches of 100."""
     folder = tmp_path / "run"
-    flags = ("--mode=train_then_eval", "--train_steps=6", "--train_split=train[:300]", "--color_jitter_strength=0",
+    flags = ("--mode=train_then_eval", "--train_steps=6", "--train_split=train[:300]",
              "--report", "--report_examples=50")  # fmt: skip
     assert finish(start(folder, *flags)) == [0, 0], log(folder, 0) + log(folder, 1)
     assert "6 steps on 2 CPU replicas of 2 workers" in log(folder, 0)

@@ -59,3 +59,29 @@ def test_a_slower_machine_has_as_much_more_time(pytestconfig, monkeypatch):
     assert not meter._is_over_budget()
     budgets["--budget"] = 20
     assert meter._is_over_budget()
+
+
+def test_what_is_slow_is_recorded_function_by_function(pytestconfig, monkeypatch, tmp_path):
+    record = tmp_path / "slow.txt"
+    record.write_text("a.py::test_elsewhere\na.py::test_was_slow\n")
+    monkeypatch.setattr(processor_time, "RECORD", record)
+    meter = processor_time._Meter(pytestconfig)
+    meter._yardsticks = [2 * processor_time.YARDSTICK]  # half of it on the machine of the budget
+    meter._costs |= {"a.py::test_was_slow": 1.1, "a.py::test_once": 1.3,
+                     "a.py::test_cases[1]": 0.7, "a.py::test_cases[2]": 0.6}  # fmt: skip
+    meter._record()
+    expected = ["a.py::test_cases", "a.py::test_elsewhere", "a.py::test_once"]
+    assert record.read_text().splitlines() == expected
+
+    marked = []
+    items = [types.SimpleNamespace(nodeid=name, add_marker=lambda mark, name=name: marked.append(
+        (name, mark))) for name in ("a.py::test_cases[3]", "a.py::test_fast")]  # fmt: skip
+    processor_time.pytest_collection_modifyitems(items)
+    assert marked == [("a.py::test_cases[3]", "slow")]
+
+
+def test_what_is_recorded_as_slow_is_there():
+    root = processor_time.RECORD.parents[1]
+    for line in processor_time.RECORD.read_text().splitlines():
+        path, name = line.split("::")
+        assert f"def {name}(" in (root / path).read_text(), line

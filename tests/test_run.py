@@ -197,7 +197,6 @@ def test_another_configuration_in_an_existing_run_is_refused(finished, photos, c
     assert sorted(p.name for p in finished.iterdir()) == before
 
 
-@pytest.mark.slow
 def test_a_truncated_image_is_named_or_left_out_and_unlabelled_images_pretrain(
     photos, tmp_path, capsys
 ):
@@ -243,7 +242,6 @@ def test_resuming_a_finished_run_changes_nothing(finished, photos, capsys):
     assert checkpoint.stat().st_mtime_ns == written
 
 
-@pytest.mark.slow
 def test_eval_mode_needs_only_the_run(finished, capsys):
     assert run.main(["--mode=eval", f"--model_dir={finished}", "--eval_name=again"]) == 0
     assert "evaluated step 3" in capsys.readouterr().out
@@ -253,7 +251,6 @@ def test_eval_mode_needs_only_the_run(finished, capsys):
     assert again == pytest.approx(same, abs=1e-6)
 
 
-@pytest.mark.slow
 def test_fine_tuning_starts_from_a_run(finished, photos, tmp_path, capsys):
     line = (
         f"--mode=train_then_eval --train_mode=finetune --dataset=folder:{photos}/labelled {TINY} "
@@ -267,7 +264,6 @@ def test_fine_tuning_starts_from_a_run(finished, photos, tmp_path, capsys):
     assert "Linear head, top-1" in out
 
 
-@pytest.mark.slow
 def test_an_interrupt_saves_and_says_how_to_go_on(photos, tmp_path):
     """That the same command goes on from there: tests/training/test_interruption.py."""
     folder = tmp_path / "run"
@@ -296,7 +292,6 @@ def test_an_interrupt_saves_and_says_how_to_go_on(photos, tmp_path):
     assert step >= 3
 
 
-@pytest.mark.slow
 def test_first_line_comes_before_tensorflow_is_loaded(tmp_path):
     program = (
         "import sys\n"
@@ -314,7 +309,6 @@ def test_first_line_comes_before_tensorflow_is_loaded(tmp_path):
     assert done.stdout.startswith("False simclr_tf: train in")
 
 
-@pytest.mark.slow
 def test_two_replicas_need_a_batch_that_divides(photos, tmp_path):
     words = (
         f"--mode=train_then_eval --dataset=folder:{photos}/labelled --model_dir={tmp_path}/run "
@@ -345,7 +339,6 @@ def test_help_is_grouped(capsys):
     assert capsys.readouterr().out.startswith("simclr_tf ")
 
 
-@pytest.mark.slow
 def test_images_of_the_training_are_no_test(finished, photos, tmp_path, capsys):
     line = f"--mode=eval --dataset=folder:{photos}/labelled/train --checkpoint={finished} {TINY}"
     same = ["--eval_split=train", f"--model_dir={tmp_path}/run"]
@@ -354,7 +347,6 @@ def test_images_of_the_training_are_no_test(finished, photos, tmp_path, capsys):
     assert "holds training images" in out and "kNN, k" not in out
 
 
-@pytest.mark.slow
 def test_a_random_head_is_neither_scored_nor_exported(finished, tmp_path, capsys):
     write_images(tmp_path / "three" / "train" / "a", 3)
     for name in ("b", "c"):

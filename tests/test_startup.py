@@ -13,7 +13,7 @@ import pytest
 
 from simclr_tf import startup
 from simclr_tf.errors import InputError
-from tests import warm
+from tests import shallow, warm
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -38,7 +38,6 @@ print("still heard", file=sys.stderr)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="its lines are shown with a GPU")
 def test_nothing_is_said_and_the_error_stream_still_works():
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
@@ -59,12 +58,12 @@ runpy.run_path("run.py", run_name="__main__")
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot pin a process")
 def test_training_runs_on_one_core(tmp_path):
     """TensorFlow with oneDNN aborts when it has a single thread for an operation."""
+    shallow.install(shallow.ONE)
     environment = {k: v for k, v in os.environ.items() if k != "TF_NUM_INTRAOP_THREADS"}
-    words = ["--dataset=patterns", "--image_size=32", "--resnet_depth=18", "--eval_split=test",
+    words = ["--dataset=digits", "--image_size=8", "--resnet_depth=18", "--eval_split=test",
              "--width_multiplier=0.0625", "--train_batch_size=32", "--train_steps=2",
              "--warmup_epochs=0", "--report=False", f"--model_dir={tmp_path / 'run'}"]  # fmt: skip
     done = warm.run(

@@ -18,8 +18,6 @@ from PIL import Image
 from simclr_tf.flags import subcommands
 from tests import test_project
 
-pytestmark = pytest.mark.slow
-
 TINY = ("--encoder=tiny.keras --proj_out_dim=4 --image_size=8 --train_batch_size=8 --train_steps=1 "
         "--warmup_epochs=0 --use_blur=False --report=False").split()  # fmt: skip
 _PROGRAM = """

@@ -40,7 +40,6 @@ def test_the_table_counts_per_step_and_sums_up_the_rest():
     ]
 
 
-@pytest.mark.slow
 def test_a_step_is_profiled():
     words = ["--width=0.25", "--pairs=2", "--steps=1"]
     done = warm.run([sys.executable, "-m", "benchmarks.profile", *words], cwd=REPOSITORY,

@@ -118,7 +118,6 @@ def _command(*words: str) -> list[str]:
     return [sys.executable, "-m", "benchmarks.run", *words]
 
 
-@pytest.mark.slow
 def test_a_run_that_is_asked_to_end_ends_its_processes():
     # An environment variable is what all of them have in common. (Ctrl-C: test_sides.py.)
     environment = {**os.environ, "BENCHMARK_TEST": str(os.getpid())}
@@ -149,7 +148,6 @@ def _processes_with(value: str) -> list[str]:
     return found
 
 
-@pytest.mark.slow
 def test_the_smoke_size_runs_every_case_but_whole_runs(tmp_path, monkeypatch, capsys):
     """In float32 and with a shallow network; bfloat16 is another word for the same programs.
 

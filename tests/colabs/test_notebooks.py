@@ -271,7 +271,6 @@ def _pictures(notebook: nbformat.NotebookNode) -> list:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list(PICTURES))
 def test_notebook_runs(name, outputs, tmp_path, monkeypatch):
     monkeypatch.setenv("SIMCLR_TF_NOTEBOOK_DIR", str(outputs))

@@ -22,7 +22,6 @@ print(len(list(builder.as_dataset(split="test"))))
 """
 
 
-@pytest.mark.slow
 def test_patterns_hold_what_is_drawn(embedded_dir, capfd):
     builder = embedded.prepare("patterns", embedded_dir)
     assert builder.info.splits["train"].num_examples == 8_000
@@ -34,7 +33,6 @@ def test_patterns_hold_what_is_drawn(embedded_dir, capfd):
     assert "Generating" not in capfd.readouterr().out
 
 
-@pytest.mark.slow
 def test_second_time_only_reads(embedded_dir, monkeypatch):
     embedded.prepare("patterns", embedded_dir)
     monkeypatch.setattr(patterns, "generate", lambda split: pytest.fail("drawn again"))
@@ -76,7 +74,6 @@ def test_failure_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.json")) and not list(tmp_path.glob(".incomplete*"))
 
 
-@pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
     command = [sys.executable, "-c", PREPARE_DIGITS, tmp_path]
     both = [warm.Program(command, stdout=warm.PIPE, text=True) for _ in range(2)]

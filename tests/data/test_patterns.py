@@ -82,7 +82,6 @@ def test_share_of_the_figure_is_the_same_in_all_families():
     np.testing.assert_allclose(mask.mean(axis=(1, 2)), [0.3, 0.45], atol=2e-3)
 
 
-@pytest.mark.slow
 def test_colour_statistics_carry_no_label(splits):
     (train, labels), (test, test_labels) = splits
     features, test_features = (
@@ -91,7 +90,6 @@ def test_colour_statistics_carry_no_label(splits):
     assert _accuracy(features, test_features, labels, test_labels, 1.0) <= 0.15
 
 
-@pytest.mark.slow
 def test_pixels_carry_little_label(splits):
     (train, labels), (test, test_labels) = splits
     halved = [images.reshape(-1, 16, 2, 16, 2, 3).mean(axis=(2, 4)) for images in (train, test)]

@@ -142,7 +142,6 @@ def test_in_this_process():
         assert seen == (steps if steps is not None else 164)  # (1000 - 12) // 6 whole steps
 
 
-@pytest.mark.slow
 def test_stream_equals_the_local_one(start, tmp_path):
     dispatcher, address = _dispatcher(start)
     workers = [start(WORKER.format(address)) for _ in range(2)]
@@ -170,7 +169,6 @@ def test_stream_equals_the_local_one(start, tmp_path):
     assert name == "UnknownError" and address.removeprefix("grpc://") in reason and seconds < 40
 
 
-@pytest.mark.slow
 def test_servers_end_when_asked(start):
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -317,7 +317,6 @@ def written(shallow, tmp_path_factory) -> tuple[pathlib.Path, dict[str, int]]:
     return folder, counts
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("library", ["tf_keras", "keras"])
 def test_file_loads_and_fine_tunes_without_this_package(written, tmp_path, library):
     folder, counts = written
@@ -338,7 +337,6 @@ def test_file_loads_and_fine_tunes_without_this_package(written, tmp_path, libra
         assert report["inference_keeps_weights"]
 
 
-@pytest.mark.slow
 def test_model_on_several_replicas_becomes_one(tmp_path):
     deviations = _run(tmp_path, "replicas")
     assert set(deviations) >= {*MAPS, "final_avg_pool", "logits_sup"}

@@ -21,8 +21,6 @@ from simclr_tf.export.serving import images_from_bytes
 
 from tests import warm
 
-pytestmark = pytest.mark.slow
-
 PROGRAM = pathlib.Path(__file__).with_name("loaders_program.py")
 MODULES = ["saved_model", "hub_folder", "hub_http"]
 KERAS_2 = [*MODULES, "hub_archive", "keras_layer_frozen", "keras_layer_trainable",

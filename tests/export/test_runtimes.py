@@ -21,8 +21,6 @@ from simclr_tf.config import BLOCKS_PER_GROUP, EncoderConfig
 from simclr_tf.encoder import load_encoder
 from simclr_tf.export import writers
 
-pytestmark = pytest.mark.slow
-
 PROGRAM = pathlib.Path(__file__).with_name("runtimes_program.py")
 TOLERANCE = 1e-5
 NEEDS = {

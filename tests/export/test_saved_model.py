@@ -128,7 +128,6 @@ def test_without_a_history_the_stem_decides_the_size(make_live, stem, size):
     assert (record["image_size"], record["class_names"]) == (size, None)
 
 
-@pytest.mark.slow
 def test_a_fine_tuned_model_exports_without_projection(make_live, images, tmp_path):
     """Its run has dropped what the linear head does not read; foreign weights keep it."""
     shallow.install(shallow.EVERY_KIND)
@@ -138,7 +137,6 @@ def test_a_fine_tuned_model_exports_without_projection(make_live, images, tmp_pa
     assert len(module.trainable_variables) > len(model.trainable_variables)
 
 
-@pytest.mark.slow
 def test_a_fine_tuned_model_with_its_whole_head_comes_back(live, images, tmp_path):
     """As foreign weights have it, whose linear head reads a layer within."""
     config = live.config
@@ -157,7 +155,6 @@ def test_a_fine_tuned_model_with_its_whole_head_comes_back(live, images, tmp_pat
             np.testing.assert_allclose(outputs[name], value, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.slow
 def test_bottlenecks_with_gates_are_exported_alike(make_live, tmp_path, monkeypatch):
     monkeypatch.setitem(BLOCKS_PER_GROUP, 50, shallow.EVERY_KIND)
     encoder = EncoderConfig(
@@ -174,7 +171,6 @@ def test_bottlenecks_with_gates_are_exported_alike(make_live, tmp_path, monkeypa
     assert not [n for n in _nodes(folder) if "_gradient_op_type" in n.attr and n.op not in CALLS]
 
 
-@pytest.mark.slow
 def test_bfloat16_on_two_replicas_becomes_float32_on_one(tmp_path):
     done = warm.run(
         [sys.executable, str(pathlib.Path(__file__).with_name("replicas_program.py")),

@@ -46,7 +46,6 @@ def _fuzz(*words: str, **environment: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_hostile_flags_and_embeddings_end_in_one_line(fixtures, tmp_path):
     done = _fuzz("--seed=19", "--cases=30", "--kinds=refused,embeddings", f"--output={tmp_path}",
                  f"--fixtures={fixtures}")  # fmt: skip

@@ -388,7 +388,6 @@ def _with_cancellation(x, gamma, beta):
     return gamma * (x - mean) / np.sqrt(variance + np.float32(1e-5)) + beta
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "mode"),
     [
@@ -414,7 +413,6 @@ def test_replicas_equal_one_device_with_the_whole_batch(replicas, case, mode):
     _assert_constant_gives_beta(x, merged["y"], roundings=4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", ["hard 2-D", "hard 4-D"])
 def test_a_large_mean_does_not_cancel_over_replicas(replicas, case):
     x, dy = program.cases()[case]
@@ -426,7 +424,6 @@ def test_a_large_mean_does_not_cancel_over_replicas(replicas, case):
     assert ours < naive / 100
 
 
-@pytest.mark.slow
 def test_a_loop_around_the_replicas_repeats_the_step(replicas):
     case = "4-D"
     x, dy = program.cases()[case]
@@ -443,7 +440,6 @@ def test_a_loop_around_the_replicas_repeats_the_step(replicas):
     assert _error(found["moving_variance"][0], expected) < 1e-6
 
 
-@pytest.mark.slow
 def test_what_one_replica_lacks_moves_no_replica(replicas):
     case = "2-D"
     found = replicas[f"{case}, without numbers"]
@@ -454,7 +450,6 @@ def test_what_one_replica_lacks_moves_no_replica(replicas):
         np.testing.assert_array_equal(found[name][:, 2:], usual[name][:, 2:])
 
 
-@pytest.mark.slow
 def test_replicas_in_bfloat16_have_float32_statistics(replicas):
     case = "4-D"
     x, dy = program.cases()[case]
@@ -467,7 +462,6 @@ def test_replicas_in_bfloat16_have_float32_statistics(replicas):
         assert _error(found[name][0], wanted[name]) < 1e-6
 
 
-@pytest.mark.slow
 def test_replicas_keep_and_move_statistics_in_parts(replicas):
     x, dy = program.cases()["4-D"]
     found = replicas["4-D, in parts"]
@@ -477,7 +471,6 @@ def test_replicas_keep_and_move_statistics_in_parts(replicas):
         assert _error(found[name][0], wanted[name]) < 1e-6
 
 
-@pytest.mark.slow
 def test_statistics_of_their_own_become_the_mean_of_all_replicas(replicas):
     case = "2-D"
     x = program.cases()[case][0]

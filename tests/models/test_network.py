@@ -226,7 +226,6 @@ def test_bad_input_is_refused():
         build_model(_config(), 3, 4)
 
 
-@pytest.mark.slow
 def test_two_replicas_are_one_network():
     """Its export: tests/export/test_saved_model.py."""
     environment = dict(os.environ, PYTHONPATH=str(REPOSITORY), TF_CPP_MIN_LOG_LEVEL="3")

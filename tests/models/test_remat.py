@@ -142,7 +142,6 @@ def test_a_network_recomputes_all_its_groups_but_not_what_is_frozen():
     assert [group.recompute for group in again.groups] == [False] * 4
 
 
-@pytest.mark.slow
 def test_chunks_of_a_batch_have_the_same_gradient(tiny_model):
     shallow.install(shallow.ONE)
     rng = np.random.default_rng(0)
@@ -177,14 +176,12 @@ def program(start, name: str) -> list[float]:
     return [float(word) for word in done.stdout.split()]
 
 
-@pytest.mark.slow
 def test_several_replicas_agree_with_the_plain_step():
     deviation, largest = program(warm.run, "replicas")
     assert largest > 0.1
     assert deviation < 1e-5
 
 
-@pytest.mark.slow
 def test_it_takes_less_memory():
     """A second pass that TensorFlow merges with the first one would save nothing."""
     # Of a process of its own: a forked one has had the peak of what it was forked from.

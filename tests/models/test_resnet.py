@@ -20,10 +20,9 @@ TINY = 1 / 16
 ARCHITECTURES = [
     "r18_cifar",
     "r34_imagenet",
-    *(
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in ["r50_1x_se", "r101_1x", "r152_3x_sk"]
-    ),
+    "r50_1x_se",
+    "r101_1x",
+    "r152_3x_sk",
 ]
 
 
@@ -67,11 +66,7 @@ def test_parameter_counts(fixtures_dir, name):
     [
         ("r18", {"resnet_depth": 18, "stem": "cifar"}),
         ("r50", {"resnet_depth": 50, "stem": "imagenet"}),
-        pytest.param(
-            "r50sk",
-            {"resnet_depth": 50, "sk_ratio": 0.0625, "stem": "imagenet"},
-            marks=pytest.mark.slow,
-        ),
+        ("r50sk", {"resnet_depth": 50, "sk_ratio": 0.0625, "stem": "imagenet"}),
     ],
 )
 def test_variables_are_created_in_the_reference_order(fixtures_dir, listing, settings):

@@ -15,7 +15,7 @@ from simclr_tf.weights.load import load_model
 from tests.eager import eagerly
 from tests.weights import foreign_checkpoints
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture(scope="module")

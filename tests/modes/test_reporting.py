@@ -20,7 +20,7 @@ from simclr_tf.settings import by_name, commands
 from simclr_tf.weights import stored
 from tests.eager import eagerly
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,6 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_the_whole_scoreboard_by_one_command(trained, eager, tmp_path, capsys, monkeypatch):
     """Architecture, data set and schedule come from the run itself."""
     for protocol in (semi_supervised, supervised, distill):  # have tests of their own

@@ -6,7 +6,7 @@ import pytest
 
 from simclr_tf.modes import train_then_eval
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 def test_train_then_eval_reports_untrained_encoder_and_chance(tmp_path, settings, fake_export):

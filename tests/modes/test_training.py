@@ -19,7 +19,7 @@ from simclr_tf.weights import restore
 from tests.eager import eagerly
 from tests.weights import reference_training
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager")]
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 def names(folder):

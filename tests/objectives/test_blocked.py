@@ -172,7 +172,6 @@ print(json.dumps([on(tf.distribute.get_strategy()),
 """
 
 
-@pytest.mark.slow
 def test_replicas_equal_one_device():
     ran = warm.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-2000:]

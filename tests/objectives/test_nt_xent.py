@@ -264,7 +264,6 @@ def on_replicas(tmp_path_factory):
     return 4, json.loads(path.read_text())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("temperature", ["0.5", "0.01"])
 def test_replicas_equal_one_device(on_replicas, temperature):
     """In a graph at 0.5, eagerly at 0.01."""
@@ -283,7 +282,6 @@ def test_replicas_equal_one_device(on_replicas, temperature):
     assert several["labels"] == one["labels"] == list(range(8))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHER_OBJECTIVES)
 def test_other_objectives_of_replicas_equal_those_of_one_device(on_replicas, name):
     one, several = (on_replicas[1][f"{name}, {where}"] for where in ("one device", "replicas"))
@@ -292,7 +290,6 @@ def test_other_objectives_of_replicas_equal_those_of_one_device(on_replicas, nam
     assert np.abs(one["gradients"]).max() > 1e-3
 
 
-@pytest.mark.slow
 def test_replicas_agree_with_the_naive_loop(on_replicas):
     rng = np.random.default_rng(0)  # as in replicas_program.draw
     view_a, view_b = (rng.normal(size=(8, 6)).astype(np.float32) for _ in range(2))
@@ -300,13 +297,11 @@ def test_replicas_agree_with_the_naive_loop(on_replicas):
     assert loss == pytest.approx(naive_nt_xent(view_a, view_b, 0.5), rel=2e-6)
 
 
-@pytest.mark.slow
 def test_a_missing_gather_would_be_noticed(on_replicas):
     alone, one = on_replicas[1]["no gather"], on_replicas[1]["one device, 0.5"]
     assert abs(alone["scalars"][0] - one["scalars"][0]) > 0.1
     assert np.abs(np.subtract(alone["gradients"][0], one["gradients"][0])).max() > 1e-2
 
 
-@pytest.mark.slow
 def test_uneven_replicas_are_refused(on_replicas):
     assert "equally many images" in on_replicas[1]["uneven"]

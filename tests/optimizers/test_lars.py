@@ -417,7 +417,6 @@ def test_refuses_numbers_out_of_range(wrong):
         LARS(0.1, **wrong)
 
 
-@pytest.mark.slow
 def test_four_replicas_equal_one_device(tmp_path):
     path = tmp_path / "results.json"
     program = pathlib.Path(__file__).with_name("replicas_program.py")

@@ -34,7 +34,6 @@ def test_teacher_student_and_baseline(make_context, network, monkeypatch):
     assert section.metrics["student_on_labels_alone"]["top_1_accuracy"] == 0.6
 
 
-@pytest.mark.slow
 def test_distils_for_real(make_context, network, eager):
     context = make_context(
         network, distill_labels="5_per_class", distill_steps=1, distill_width=1.0,

@@ -58,7 +58,6 @@ def test_missing_layers_of_the_head_are_named(make_context, tiny_model):
         fitting.build_classifier(make_context(finetuned), pretrained=True, ft_proj_selector=1)
 
 
-@pytest.mark.slow
 def test_training_learns_and_scoring_counts_every_image_once(make_context, network):
     context = make_context(network, eval_batch_size=48)
     model = fitting.build_classifier(context, pretrained=True)

@@ -30,7 +30,6 @@ def test_learns_digits_from_pixels_and_chooses_a_rate(make_context, pixels):
     assert accuracy == pytest.approx(section.metrics["top_1_accuracy"])
 
 
-@pytest.mark.slow
 def test_encoder_and_statistics_are_bit_identical(make_context, network, eager):
     before = frozen_state(network)
     assert any("moving_variance" in name for name in before)

@@ -4,12 +4,9 @@ import json
 import pathlib
 import sys
 
-import pytest
-
 from tests import warm
 
 
-@pytest.mark.slow
 def test_two_replicas_find_what_one_device_finds(tmp_path):
     root = pathlib.Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "tests.protocols.replicas_program", str(tmp_path)]

@@ -52,7 +52,6 @@ def test_figures_of_the_training_are_means_over_its_end(tmp_path):
     assert found == {"train/contrast_acc": pytest.approx(np.mean(np.arange(91, 101)) / 100)}
 
 
-@pytest.mark.slow
 def test_a_cell_is_an_ordinary_run(finished):
     base, _, _ = finished
     folder = os.path.join(base.run.model_dir, "cells", TRAINED[1])

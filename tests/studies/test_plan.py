@@ -181,7 +181,6 @@ def test_a_split_without_labels_is_refused(name, tmp_path, monkeypatch):
     assert caught.value.name == name and not (tmp_path / "study").exists()
 
 
-@pytest.mark.slow
 def test_minutes_are_tried_with_real_cells(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "_TRIAL_STEPS", (1, 2))
     monkeypatch.setattr(cells, "measure", lambda *_: Evaluation({}, []))  # has its own tests

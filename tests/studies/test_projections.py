@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from simclr_tf.studies import catalogue, plan, projections
 from simclr_tf.weights.locate import newest_checkpoint
-
-pytestmark = pytest.mark.slow
 
 
 def _run_of(base, **factors):

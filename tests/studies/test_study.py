@@ -21,8 +21,6 @@ from tests import warm
 from tests.eager import eagerly
 from tests.studies.conftest import TRAINED, tiny
 
-pytestmark = pytest.mark.slow
-
 
 def _forbidden(*args, **options):
     raise AssertionError("no cell may run")

@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from tools import mutate
 
 ARITHMETIC = "def half(x):\n    return x / 2\n\n\ndef twice(x):\n    return x + x\n"
@@ -42,7 +40,6 @@ def test_who_reads_a_function_again_reads_the_change(tmp_path, monkeypatch):
     assert inspect.getsource(module.half) == "def half(x):\n    return x * 2\n"
 
 
-@pytest.mark.slow
 def test_survivors_are_what_no_test_notices(tmp_path):
     """On a project of one module and one test."""
     for path, text in {

@@ -304,7 +304,6 @@ def test_a_checkpoint_is_on_disk_before_it_shows_and_before_another_goes(tmp_pat
     assert sorted(gone) == sorted(f"ckpt-1{part}" for part in parts) and gone[0] == "ckpt-1.index"
 
 
-@pytest.mark.slow
 def test_a_process_killed_while_it_saves_resumes(tmp_path):
     reached = 0
     for seed in range(3):

@@ -338,7 +338,6 @@ def test_a_worker_that_does_not_write_takes_part_and_leaves_nothing(tmp_path, mo
     assert sorted(os.listdir(folder)) == before
 
 
-@pytest.mark.slow
 def test_two_workers_share_a_folder(tmp_path):
     ports = []
     for _ in range(2):

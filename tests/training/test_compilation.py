@@ -89,7 +89,6 @@ def plain():
     return {}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("cached", "skip_bad"), [(False, False), (False, True), (True, False)])
 def test_compiled_steps_are_the_same_steps(tiny_model, plain, cached, skip_bad):
     before = [variable.numpy() for variable in tiny_model().variables]

@@ -52,30 +52,25 @@ def assert_same(whole, chunks):
     assert largest > 0.1  # there is something to agree on
 
 
-@pytest.mark.slow
 def test_chunks_have_the_gradient_of_the_whole_batch(found):
     assert_same(found["whole frozen"], found["chunks of 4 frozen"])
 
 
-@pytest.mark.slow
 def test_chunks_work_without_a_projection_head(found):
     assert_same(found["whole without head"], found["chunks without head"])
 
 
-@pytest.mark.slow
 def test_chunks_work_on_several_replicas(found, tmp_path):
     on_two = measure(2, tmp_path)
     assert_same(found["whole frozen"], on_two["chunks of 4 frozen"])
 
 
-@pytest.mark.slow
 def test_one_chunk_is_the_ordinary_step(found):
     assert deviation(found["whole"], found["one chunk"], "gradient") < 1e-3
     assert deviation(found["whole"], found["one chunk"], "statistics") < 1e-5
     assert deviation(found["whole"], found["one chunk"], "mean") < 1e-3
 
 
-@pytest.mark.slow
 def test_batch_norm_of_chunks_sees_the_chunk(found):
     """The documented difference: other gradients, and running statistics of the same age."""
     assert deviation(found["whole"], found["chunks of 8"], "gradient") > 1e-3

@@ -60,7 +60,6 @@ def finish(setup: Setup) -> Start:
     return start
 
 
-@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_variables(alone, killed):
     setup, found = killed
     assert all(found.kills[kind] >= 1 for kind in (STEPS, CHECKPOINT, EXPORT)), found.kills
@@ -68,12 +67,10 @@ def test_a_killed_run_ends_with_the_same_variables(alone, killed):
     assert interruption.differences(alone[0], setup) == []
 
 
-@pytest.mark.slow
 def test_killed_processes_leave_nothing_in_a_finished_run(alone, killed):
     assert interruption.leftovers(alone[0], killed[0]) == []
 
 
-@pytest.mark.slow
 def test_a_kill_after_the_last_step_is_made_good_by_the_next_start(alone, tmp_path):
     setup = setup_in(tmp_path / "run", alone[0].data)
     shutil.copytree(alone[0].folder, setup.folder)
@@ -91,7 +88,6 @@ def test_a_kill_after_the_last_step_is_made_good_by_the_next_start(alone, tmp_pa
     assert interruption.leftovers(alone[0], setup) == []
 
 
-@pytest.mark.slow
 def test_sigterm_saves_the_step_reached_and_the_same_command_goes_on_exactly(alone, data, tmp_path):
     setup = setup_in(tmp_path / "run", data)
     with Start(setup) as start:

@@ -126,7 +126,6 @@ def test_a_package_that_is_absent_is_named_before_any_work(monkeypatch):
         loggers.require_installed(["csv", "wandb"])
 
 
-@pytest.mark.slow
 def test_weights_and_biases_offline(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -142,7 +141,6 @@ def test_weights_and_biases_offline(tmp_path, monkeypatch):
     assert json.loads((tmp_path / loggers.IDS).read_text())["wandb-train"] in names.pop()
 
 
-@pytest.mark.slow
 def test_mlflow_in_files(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     place = f"file://{tmp_path}/tracking"

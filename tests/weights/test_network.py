@@ -84,7 +84,6 @@ CASES = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name", "config"), CASES, ids=[case[1] for case in CASES])
 def test_published_weights_give_the_oracles_endpoints(tmp_path, listing, kind, name, config):
     entries = listing(name)
@@ -106,7 +105,6 @@ def test_published_weights_give_the_oracles_endpoints(tmp_path, listing, kind, n
     assert len(report.restored) + len(report.others) == len(entries)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tf2_checkpoint_r18"])
 def test_the_references_own_checkpoint(shared_dir, name):
     folder = shared_dir / "fixtures" / name
@@ -117,7 +115,6 @@ def test_the_references_own_checkpoint(shared_dir, name):
     assert found < 1e-4
 
 
-@pytest.mark.slow
 def test_fine_tuned_from_a_layer_of_the_head(tmp_path, listing):
     entries = small(listing("tf2_saved_model_variables_r18"))
     arrays = foreign_checkpoints.random_arrays(entries, seed=2)

@@ -58,7 +58,7 @@ CASES = {
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("r50")) for name in CASES],
+    CASES,
 )
 def test_outputs_of_the_reference(case, outputs, fixtures_dir):
     listing, size, architecture = CASES[case]

@@ -19,7 +19,6 @@ def test_the_sentence_says_what_was_measured():
     assert "0.80 of the measured time (0.70 to 0.90" in said
 
 
-@pytest.mark.slow
 def test_the_model_is_within_a_factor_of_this_machine(monkeypatch):
     monkeypatch.setattr(model_check, "PAIRS", 16)
     monkeypatch.setattr(model_check, "EDGE", 1024)
@@ -28,7 +27,6 @@ def test_the_model_is_within_a_factor_of_this_machine(monkeypatch):
     assert 0.2 < found.ratio < 2
 
 
-@pytest.mark.slow
 def test_the_hosts_rate_is_measured():
     found = model_check.host_rates("", 64, pairs=8)
     assert found["host_pairs_per_core"] > 1

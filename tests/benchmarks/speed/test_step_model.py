@@ -32,7 +32,6 @@ def test_operations_are_about_three_forward_passes():
     assert counted > 3 * 1024 * forward_flops(50, 224) * 0.98
 
 
-@pytest.mark.slow
 def test_the_network_is_that_of_the_recipe():
     """The variables and batch norms of the built model, from communication.py."""
     built = communication.read_network("imagenet_r50", "ResNet-50")
