@@ -191,13 +191,9 @@ def test_a_callable_saved_model(keyword, tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "output"),
-    [
-        ("serving_default", "bare"),
-        ("default", "default"),
-        ("serving_default", "embedding"),
-        ("default", "pooler_output"),
-    ],
-)
+    [("serving_default", "bare"), ("default", "default"), ("serving_default", "embedding"),
+     ("default", "pooler_output")],
+)  # fmt: skip
 def test_a_signature(key, output, tmp_path):
     encoder = open_foreign(save_signature(Foreign(output), tmp_path / "m", key), SIZE)
     assert_same_features(encoder, expected_features())
@@ -485,17 +481,14 @@ class WrittenOnLoad(resource.TrackableResource):
 @pytest.mark.parametrize("archive", [False, True])
 @pytest.mark.parametrize("when", ["call", "load"])
 def test_no_graph_of_others_runs_without_being_asked_for(when, archive, tmp_path):
-    sentinel = tmp_path / "sentinel"
-    path = tmp_path / "m"
+    sentinel, path = tmp_path / "sentinel", tmp_path / "m"
     tf.saved_model.save(Writing(sentinel, when), str(path))
     if archive:
         shutil.make_archive(str(path), "gztar", path)
         path = tmp_path / "m.tar.gz"
     sentinel.unlink(missing_ok=True)
     for opening in (open_encoder, load_model, load_encoder):
-        with pytest.raises(
-            InputError, match="must hold a SimCLR encoder|must be a SimCLR"
-        ) as caught:
+        with pytest.raises(InputError, match="must hold a SimCLR encoder|must be a SimCLR"):
             opening(path)
         assert not sentinel.exists()
     with pytest.raises(InputError) as caught:
