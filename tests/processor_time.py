@@ -31,12 +31,14 @@ from tests import warm
 
 LIMIT = 1.5
 SHOWN = 10
-SLOW = 0.6  # seconds on the machine of the budget, of a test function with all its cases
+# Seconds on the machine of the budget, of a test function with all its cases and what it shares.
+SLOW = 0.6
 RECORD = pathlib.Path(__file__).with_name("slow.txt")
 YARDSTICK = 0.0115  # seconds, while two processes ran tests on the machine of the budget
 _BETWEEN = 25  # tests from one measurement to the next
 _STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
 _COST, _STARTED, _PACE = "processor_seconds", "processes", "yardstick_seconds"
+_OWN, _SHARED = "seconds_of_its_own", "seconds_of_what_it_shares"
 _TEXT = inspect.getsource(argparse)
 
 
@@ -93,6 +95,10 @@ class _Meter:
         self._config = config
         self._started = 0
         self._costs: dict[str, float] = collections.defaultdict(float)
+        self._own: dict[str, float] = collections.defaultdict(float)
+        self._shared: dict[str, float] = collections.defaultdict(float)
+        self._fixtures: dict[Any, float] = {}  # of a module, as what they cost
+        self._made = 0.0  # seconds of them since the last report
         self._processes: dict[str, int] = collections.defaultdict(int)
         self._workers = self._server = 0.0
         self._tests = 0
@@ -116,18 +122,37 @@ class _Meter:
                 self._started + warm.programs_started)  # fmt: skip
 
     @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[Any]:
+        """What several tests share is charged to each of them in the record of slow ones."""
+        before = self._spent()[0]
+        result = yield
+        if fixturedef.scope not in ("function", "session"):
+            self._fixtures[fixturedef] = self._spent()[0] - before
+            self._made += self._fixtures[fixturedef]
+        return result
+
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[Any]:
         report = yield
         seconds, started = self._before
         self._before = self._spent()
         cost = self._before[0] - seconds, self._before[1] - started
-        report.user_properties = [*report.user_properties, (_COST, cost[0]), (_STARTED, cost[1])]
+        defined = item._fixtureinfo.name2fixturedefs.values()
+        shared = sum(self._fixtures.get(one, 0.0) for several in defined for one in several)
+        report.user_properties = [
+            *report.user_properties, (_COST, cost[0]), (_STARTED, cost[1]),
+            (_OWN, cost[0] - self._made), (_SHARED, shared),
+        ]  # fmt: skip
+        self._made = 0.0
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         found = dict(report.user_properties)
         self._costs[report.nodeid] += found.get(_COST, 0.0)
         self._processes[report.nodeid] += found.get(_STARTED, 0)
+        function = _function(report.nodeid)
+        self._own[function] += found.get(_OWN, 0.0)
+        self._shared[function] = max(self._shared[function], found.get(_SHARED, 0.0))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -182,9 +207,8 @@ class _Meter:
 
     def _record(self) -> None:
         """What did not run this time stays as it was."""
-        costs: dict[str, float] = collections.defaultdict(float)
-        for name, seconds in self._costs.items():
-            costs[_function(name)] += seconds / self._slowness()
-        known = set(RECORD.read_text().splitlines()) - costs.keys()
-        slow = known | {name for name, seconds in costs.items() if seconds > SLOW}
+        alone = {name: own + self._shared[name] for name, own in self._own.items()}
+        limit = SLOW * self._slowness()
+        known = set(RECORD.read_text().splitlines()) - alone.keys()
+        slow = known | {name for name, seconds in alone.items() if seconds > limit}
         RECORD.write_text("".join(f"{name}\n" for name in sorted(slow)))

@@ -1,7 +1,9 @@
+import dataclasses
 import os
 import re
 import subprocess
 import sys
+import time
 import types
 
 import pytest
@@ -67,10 +69,13 @@ def test_what_is_slow_is_recorded_function_by_function(pytestconfig, monkeypatch
     monkeypatch.setattr(processor_time, "RECORD", record)
     meter = processor_time._Meter(pytestconfig)
     meter._yardsticks = [2 * processor_time.YARDSTICK]  # half of it on the machine of the budget
-    meter._costs |= {"a.py::test_was_slow": 1.1, "a.py::test_once": 1.3,
-                     "a.py::test_cases[1]": 0.7, "a.py::test_cases[2]": 0.6}  # fmt: skip
+    for name, own, shared in [("a.py::test_was_slow", 1.1, 0), ("a.py::test_once", 1.3, 0),
+                              ("a.py::test_cases[1]", 0.7, 0), ("a.py::test_cases[2]", 0.6, 0),
+                              ("a.py::test_shares", 0.1, 1.2)]:  # fmt: skip
+        found = [(processor_time._OWN, own), (processor_time._SHARED, shared)]
+        meter.pytest_runtest_logreport(types.SimpleNamespace(nodeid=name, user_properties=found))
     meter._record()
-    expected = ["a.py::test_cases", "a.py::test_elsewhere", "a.py::test_once"]
+    expected = [f"a.py::test_{name}" for name in ("cases", "elsewhere", "once", "shares")]
     assert record.read_text().splitlines() == expected
 
     marked = []
@@ -78,6 +83,24 @@ def test_what_is_slow_is_recorded_function_by_function(pytestconfig, monkeypatch
         (name, mark))) for name in ("a.py::test_cases[3]", "a.py::test_fast")]  # fmt: skip
     processor_time.pytest_collection_modifyitems(items)
     assert marked == [("a.py::test_cases[3]", "slow")]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fixture:
+    scope: str
+
+
+@pytest.mark.parametrize(("scope", "is_shared"), [("module", True), ("function", False)])
+def test_what_tests_share_is_charged_to_each(pytestconfig, scope, is_shared):
+    meter, fixture = processor_time._Meter(pytestconfig), _Fixture(scope)
+    making = meter.pytest_fixture_setup(fixture)
+    next(making)
+    until = time.process_time() + 0.1
+    while time.process_time() < until:
+        pass
+    with pytest.raises(StopIteration):
+        making.send("made")
+    assert (meter._fixtures.get(fixture, 0.0) >= 0.1) == (meter._made >= 0.1) == is_shared
 
 
 def test_what_is_recorded_as_slow_is_there():
