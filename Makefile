@@ -21,7 +21,7 @@ PARALLEL = -n $(WORKERS) --dist worksteal
 
 # Minutes of processor time that all tests take on one machine; far above that, by a yardstick on any
 # other, they fail (tests/processor_time.py).
-BUDGET := 60
+BUDGET := 40
 
 IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 

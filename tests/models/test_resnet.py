@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from simclr_tf.config import BLOCKS_PER_GROUP, BatchNormConfig, EncoderConfig, ModelConfig
 from simclr_tf.errors import InputError
@@ -159,6 +160,7 @@ def test_the_stem_pools_as_same_padding_does():
 
 
 def test_no_gradient_passes_a_frozen_stem():
+    keras.utils.set_random_seed(0)  # by chance no unit of so few is alive
     encoder, images = _encoder(), tf.constant(_images(8, batch=1))
     encoder.freeze(0)
     with tf.GradientTape() as tape:
