@@ -229,7 +229,10 @@ def _near(path: str) -> list[str]:
     def ordered(text: str) -> str:
         return "/".join(sorted(filter(None, re.split("[/-]", text.lower()))))
 
-    short = {ordered(name): name for name in sorted(_by_name(), key=len, reverse=True)}
+    names = sorted(_by_name(), key=len)
+    if begun := [name for name in names if name.startswith(path.lower())]:
+        return begun[:_SHOWN]
+    short = {ordered(name): name for name in reversed(names)}
     close = difflib.get_close_matches(ordered(path), list(short), n=_SHOWN, cutoff=0.3)
     return [short[text] for text in close] or [f"{_VERSIONS[1]}/r50_1x_sk1"]
 

@@ -101,6 +101,7 @@ def test_every_name_is_one_encoder():
         ("simclrv1/1x", "simclrv1/r50_1x"),
         ("simclrv2/r152_3x_sk1/finetuned_1", "simclrv2/r152_3x_sk1/finetuned_1"),
         ("simclrv2", "simclrv"),
+        ("simclrv2/r50", "simclrv2/r50_"),
     ],
 )
 def test_an_unknown_name_lists_the_near_ones(name, near):
