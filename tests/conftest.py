@@ -25,7 +25,8 @@ SHALLOW = {
     **dict.fromkeys([
         "evaluation", "modes", "protocols", "report", "retrieval", "studies",
         "test_documentation.py", "test_encoder.py", "test_equality.py", "test_experiment.py",
-        "test_multi_worker.py", "test_run.py",
+        "test_multi_worker.py", "test_run.py", "models/test_network.py", "models/test_saving.py",
+        "weights/test_restore.py",
     ], shallow.FOUR),
     "export": shallow.ALL_GROUPS,
     "training": shallow.ONE,
@@ -37,9 +38,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """With which network a test runs: before any of its fixtures is made."""
-    place = item.path.relative_to(REPOSITORY / "tests").parts[0]
+    place = item.path.relative_to(REPOSITORY / "tests")
     whole = item.get_closest_marker("whole") is not None
-    shallow.install(shallow.WHOLE if whole else SHALLOW.get(place, shallow.WHOLE))
+    usual = SHALLOW.get(place.as_posix(), SHALLOW.get(place.parts[0], shallow.WHOLE))
+    shallow.install(shallow.WHOLE if whole else usual)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,7 +44,7 @@ _PRELOADED = (
     "tensorflow", "tf_keras", "sklearn.linear_model", "matplotlib.figure", "tensorflow_datasets",
     "tensorflow_hub", "simclr_tf.export.runs", "simclr_tf.flags.parsing",
     "simclr_tf.modes.train_then_eval", "simclr_tf.modes.scoreboard", "simclr_tf.studies.study",
-    "simclr_tf.report.run_page",
+    "simclr_tf.report.run_page", "tests.eager",
 )  # fmt: skip
 
 # Of the programs that have ended; `tests/processor_time.py` adds it to what the tests cost.
@@ -316,7 +316,6 @@ def _preload() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    importlib.import_module("tests.eager")
     gc.collect()
     gc.freeze()  # else the first collection of a program copies all memory
 
@@ -336,7 +335,7 @@ def _become(request: dict[str, Any]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.modules["tests.eager"].as_traced()
+    importlib.import_module("tests.eager").as_traced()
     kind, *words = request["words"]
     first = os.path.dirname(os.path.abspath(kind)) if kind not in ("-c", "-m") else os.getcwd()
     added = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]

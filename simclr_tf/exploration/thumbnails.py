@@ -110,6 +110,8 @@ def _batches(
     origin: Origin, ids: Sequence[str], rows: np.ndarray, side: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows (b,) with their images (b, S, S, C), in any order; without what can't be decoded."""
+    if not len(rows):
+        return
     if isinstance(origin, tuple):
         yield from _of_source(*origin, ids, rows, side)
         return
@@ -129,9 +131,6 @@ def _batches(
 def _of_folder(
     folder: pathlib.Path, ids: Sequence[str], rows: np.ndarray, side: int, reading: Reading
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    if not len(rows):
-        return
-
     def files() -> Iterator[tuple[int, bytes]]:
         for row in rows.tolist():
             path = images.path_below(folder, ids[row])
@@ -149,8 +148,6 @@ def _of_source(
     source: Source, split: str, ids: Sequence[str], rows: np.ndarray, side: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     place = {os.fsencode(ids[row]): row for row in rows.tolist()}
-    if not place:
-        return
     try:
         examples = source.examples(split, "split")
     except InputError:  # a file of embeddings may name anything

@@ -84,7 +84,6 @@ class Reporter:
         self._chief = self._job.is_chief
         self._folder = experiment.run.model_dir
         self._before: Features | None = None
-        self._examples: Batches | None = None
         self._shown: Shown | None = None
         self._quality_before: Quality | None = None
         self._last: tuple[int, dict[str, float]] | None = None  # step of the last look, and figures
@@ -172,11 +171,17 @@ class Reporter:
             self._sees = _try("what the encoder makes of test images could not be kept for "
                               "report.html", lambda: self._look(step), self._say)  # fmt: skip
 
+    @functools.cached_property
+    def _examples(self) -> Batches:
+        """A few images of the split, by a pipeline that is traced once for all looks."""
+        experiment, asked = self._experiment, self._experiment.run.page.report_examples
+        return functools.cache(
+            example_batches(experiment.images_with_labels, _split(experiment), asked)
+        )
+
     def _look(self, step: int) -> None:
         """What the encoder makes of a few images."""
         experiment = self._experiment
-        if self._examples is None:
-            self._examples = _examples(experiment)
         if self._before is None:
             self._before = _extract(experiment, self._examples, self._first())
         found = _extract(experiment, self._examples, self._encoder)
@@ -332,14 +337,6 @@ def _try(failure: str, act: Callable[[], object], say: Say) -> bool:
 
 def _split(experiment: Experiment) -> str:
     return experiment.eval_split or experiment.run.data.train_split
-
-
-def _examples(experiment: Experiment) -> Batches:
-    """A few images of the split, by a pipeline that is traced once for all looks at the encoder."""
-    asked = experiment.run.page.report_examples
-    return functools.cache(
-        example_batches(experiment.images_with_labels, _split(experiment), asked)
-    )
 
 
 def _extract(experiment: Experiment, examples: Batches, encoder: Extractor) -> Features:

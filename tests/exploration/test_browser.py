@@ -13,7 +13,7 @@ from PIL import Image
 from simclr_tf.retrieval.embeddings import EmbeddingWriter
 from tests.chromium import (
     COLORS_OF_TEXT,
-    MARKS,
+    MARK,
     WIDTHS,
     contrast,
     find,
@@ -23,7 +23,7 @@ from tests.chromium import (
 )
 from tests.modes.asked import explore
 
-pytestmark = MARKS
+pytestmark = MARK
 
 
 @pytest.fixture(scope="module")

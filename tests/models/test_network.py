@@ -15,7 +15,7 @@ from simclr_tf import precision
 from simclr_tf.config import EncoderConfig, ModelConfig, ProjectionConfig
 from simclr_tf.errors import InputError
 from simclr_tf.models.network import Network, build_model
-from tests import shallow, warm
+from tests import warm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 ENCODER = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
@@ -50,12 +50,6 @@ for ours, theirs in zip(single.variables, model.variables):
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-4, err_msg=ours.name)
 print("OK")
 """
-
-
-@pytest.fixture(autouse=True)
-def few_blocks():
-    """A block in each group: the tests are of what is around them."""
-    shallow.install(shallow.FOUR)
 
 
 def _images(batch: int = 4, size: int = 8) -> np.ndarray:

@@ -16,6 +16,7 @@ from simclr_tf.models.batch_norm import BatchNorm
 from simclr_tf.models.conv import LayerFactory
 from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import BlockGroup, ResNet, Stem
+from tests import shallow
 
 TINY = 1 / 16
 ARCHITECTURES = [
@@ -31,7 +32,7 @@ ARCHITECTURES = [
 def few_blocks(monkeypatch):
     """Networks with every kind of block, but not as many."""
     for depth in (18, 50):
-        monkeypatch.setitem(BLOCKS_PER_GROUP, depth, (2, 1, 1, 1))
+        monkeypatch.setitem(BLOCKS_PER_GROUP, depth, shallow.ALL_GROUPS)
 
 
 def _encoder(depth: int = 18, stem: str = "cifar", **settings) -> ResNet:

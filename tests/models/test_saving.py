@@ -19,16 +19,9 @@ from simclr_tf.models.heads import LinearHead, ProjectionHead
 from simclr_tf.models.keras_encoder import KerasEncoder
 from simclr_tf.models.network import Network
 from simclr_tf.models.resnet import ResNet
-from tests import shallow
 
 RESNET = EncoderConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
 IMAGES = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
-
-
-@pytest.fixture(autouse=True)
-def few_blocks():
-    """A block in each group: the tests are of what is around them."""
-    shallow.install(shallow.FOUR)
 
 
 def body():
@@ -209,9 +202,9 @@ np.savez(f"{folder}/found.npz", found=found, classified=classified)
 """
 
 
+@pytest.mark.whole  # as the other process has it
 def test_another_process_reads_them(tmp_path):
     """Keras imports the class of a model by itself, and gets those of layers handed over."""
-    shallow.install(shallow.WHOLE)  # as the other process has it
     model = randomized(network())
     encoder = Encoder(of_keras(), 16, "final_avg_pool", heads=False)
     classifier = keras.Sequential([encoder, keras.layers.Dense(3)])

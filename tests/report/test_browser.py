@@ -13,7 +13,7 @@ from simclr_tf.studies import catalogue, output, plan
 from simclr_tf.studies.grid import ENTROPY, PROBE, PROBE_Z
 from tests.chromium import (
     COLORS_OF_TEXT,
-    MARKS,
+    MARK,
     WIDTHS,
     contrast,
     find,
@@ -25,7 +25,7 @@ from tests.studies import made_up
 
 from .conftest import made_up_examples, write_run
 
-pytestmark = MARKS
+pytestmark = MARK
 
 
 @pytest.fixture(scope="module")

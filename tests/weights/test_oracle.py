@@ -56,10 +56,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "case",
-    CASES,
-)
+@pytest.mark.parametrize("case", CASES)
 def test_outputs_of_the_reference(case, outputs, fixtures_dir):
     listing, size, architecture = CASES[case]
     entries = foreign_checkpoints.read_listing(fixtures_dir / "foreign" / f"{listing}.json")

@@ -4,13 +4,6 @@ import tensorflow as tf
 
 from simclr_tf.errors import InputError
 from simclr_tf.weights import restore
-from tests import shallow
-
-
-@pytest.fixture(autouse=True)
-def few_blocks():
-    """A block in each group: weights of more are restored in the same way."""
-    shallow.install(shallow.FOUR)
 
 
 def save(model, folder, step=3):
